@@ -1,0 +1,3 @@
+//! The project tasks: `cargo xtask test` and its friends.
+
+fn main() {}
