@@ -13,8 +13,10 @@ pub mod client;
 pub mod packets;
 pub mod parse;
 mod process;
+pub mod table;
 pub mod transport;
 pub mod wire;
+pub mod ws;
 
 pub use broker::{Broker, SharedBroker};
 pub use client::RawClient;
