@@ -1,0 +1,177 @@
+//! The one check of a whole configuration: ranges, and keys that must agree with each other.
+//! Called by `load` at the end. Looks at values only: no file is opened and no name is resolved here.
+
+use super::{
+    ConfigError, HttpSettings, ListenAddress, ListenerSettings, ProxyProtocol, Settings,
+    listener::ADDRESS_EXPECTED, units::format_size,
+};
+use std::{fmt::Display, ops::RangeInclusive, time::Duration};
+use tracing_subscriber::EnvFilter;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// The longest keep alive that a CONNECT or CONNACK can carry.
+const KEEP_ALIVE_MAX: Duration = Duration::from_secs(u16::MAX as u64);
+const DAY: Duration = Duration::from_hours(24);
+
+/// Refuses the first value that is not allowed.
+pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
+    check_node(settings)?;
+    check_mqtt(settings)?;
+    check_limits(settings)?;
+    check_log(settings)?;
+    settings.http.listen_address()?;
+    for listener in settings.listener.values() {
+        check_listener(settings, listener)?;
+    }
+    Ok(())
+}
+
+fn check_node(settings: &Settings) -> Result<(), ConfigError> {
+    check_name("node.name", &settings.node.name)?;
+    if settings.node.data_dir.as_os_str().is_empty() {
+        return Err(ConfigError::value("node.data_dir", "\"\"", "the path of a directory"));
+    }
+    range("node.worker_threads", settings.node.worker_threads, 0..=1024)
+}
+
+fn check_name(key: &str, name: &str) -> Result<(), ConfigError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if (1..=64).contains(&name.len()) && name.chars().all(allowed) {
+        return Ok(());
+    }
+    Err(ConfigError::value(key, &format!("{name:?}"), "1 to 64 of the characters a-z A-Z 0-9 . _ -"))
+}
+
+fn check_mqtt(settings: &Settings) -> Result<(), ConfigError> {
+    let mqtt = &settings.mqtt;
+    size_range("mqtt.max_packet_size", mqtt.max_packet_size.into(), 128..=256 << 20)?;
+    range("mqtt.receive_maximum", mqtt.receive_maximum, 1..=u16::MAX)?;
+    duration_range("mqtt.max_keep_alive", mqtt.max_keep_alive, SECOND..=KEEP_ALIVE_MAX)?;
+    if let Some(expiry) = mqtt.max_session_expiry {
+        let max = Duration::from_secs(u32::MAX.into());
+        duration_range("mqtt.max_session_expiry", expiry, Duration::ZERO..=max)?;
+    }
+    range("mqtt.topic_levels_max", mqtt.topic_levels_max, 1..=u16::MAX)?;
+    size_range("mqtt.user_properties_bytes_max", mqtt.user_properties_bytes_max.into(), 0..=256 << 20)?;
+    range("mqtt.subscriptions_per_client_max", mqtt.subscriptions_per_client_max, 1..=u32::MAX)?;
+    range("session.queue_messages_max", settings.session.queue_messages_max, 1..=u32::MAX)?;
+    size_range("session.queue_bytes_max", settings.session.queue_bytes_max, 1 << 10..=1 << 50)?;
+    size_range("session.qos0_queue_bytes_max", settings.session.qos0_queue_bytes_max, 0..=1 << 50)?;
+    range("session.sessions_max", settings.session.sessions_max, 1..=u32::MAX)?;
+    size_range("retained.bytes_max", settings.retained.bytes_max, 0..=1 << 50)
+}
+
+fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
+    let limits = &settings.limits;
+    range("limits.connections_max", limits.connections_max, 1..=100_000_000)?;
+    let least = Duration::from_millis(100);
+    duration_range("limits.connect_timeout", limits.connect_timeout, least..=DAY)?;
+    duration_range("limits.write_timeout", limits.write_timeout, least..=DAY)?;
+    duration_range("sys.interval", settings.sys.interval, SECOND..=DAY)
+}
+
+fn check_log(settings: &Settings) -> Result<(), ConfigError> {
+    let level = &settings.log.level;
+    EnvFilter::builder().parse(level).map(drop).map_err(|_| {
+        let expected = r#""error", "warn", "info", "debug", "trace" or "off", also by target: "info,quelea::listener=debug""#;
+        ConfigError::value("log.level", &format!("{level:?}"), expected)
+    })
+}
+
+fn check_listener(settings: &Settings, listener: &ListenerSettings) -> Result<(), ConfigError> {
+    let key = |last: &str| format!("listener.{}.{last}", listener.name);
+    check_name("listener", &listener.name)?;
+    let address = listener.listen_address()?;
+    if let Some(max) = listener.max_connections {
+        range(&key("max_connections"), max, 1..=100_000_000)?;
+    }
+    if listener.protocol.has_tls() && listener.tls.is_none() {
+        let expected = format!("certificate and key, as protocol is {:?}", listener.protocol.as_str());
+        return Err(ConfigError::value(key("tls"), "nothing", expected));
+    }
+    if !listener.protocol.has_tls() && listener.tls.is_some() {
+        let protocol = listener.protocol.as_str();
+        return Err(ConfigError::value(
+            key("protocol"),
+            &format!("{protocol:?}"),
+            r#""tls" or "wss", as tls is set"#,
+        ));
+    }
+    if listener.tls.as_ref().is_some_and(|tls| tls.crl.is_some() && tls.client_ca.is_none()) {
+        return Err(ConfigError::value(key("tls.client_ca"), "nothing", "a file, as tls.crl is set"));
+    }
+    check_proxy(listener, &address)?;
+    if !listener.ws_path.0.starts_with('/') {
+        return Err(ConfigError::value(
+            key("ws_path"),
+            &format!("{:?}", listener.ws_path.0),
+            "a path such as \"/mqtt\"",
+        ));
+    }
+    if !address.is_local() && !settings.auth.allow_anonymous {
+        let (name, address) = (listener.name.clone(), listener.address.clone());
+        return Err(ConfigError::AnonymousNotAllowed { name, address });
+    }
+    Ok(())
+}
+
+fn check_proxy(listener: &ListenerSettings, address: &ListenAddress) -> Result<(), ConfigError> {
+    let key = |last: &str| format!("listener.{}.{last}", listener.name);
+    let accepts = listener.proxy_protocol == ProxyProtocol::Accept;
+    match (accepts, listener.proxy_trusted.is_empty(), address) {
+        (true, _, ListenAddress::Path(_)) => {
+            Err(ConfigError::value(key("proxy_protocol"), "\"accept\"", "\"off\", as protocol is \"unix\""))
+        }
+        (true, true, _) => {
+            let expected = "the addresses of the load balancers, as proxy_protocol is \"accept\"";
+            Err(ConfigError::value(key("proxy_trusted"), "[]", expected))
+        }
+        (false, false, _) => {
+            Err(ConfigError::value(key("proxy_protocol"), "\"off\"", "\"accept\", as proxy_trusted is set"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl HttpSettings {
+    /// Where HTTP is served; `None` for nowhere.
+    ///
+    /// # Errors
+    /// Where the address is none of the forms that are allowed.
+    pub(crate) fn listen_address(&self) -> Result<Option<ListenAddress>, ConfigError> {
+        if self.address == "off" {
+            return Ok(None);
+        }
+        let expected = || format!("{ADDRESS_EXPECTED} or \"off\"");
+        let error = || ConfigError::value("http.address", &format!("{:?}", self.address), expected());
+        ListenAddress::parse(&self.address).map(Some).ok_or_else(error)
+    }
+}
+
+fn range<T: PartialOrd + Display>(
+    key: &str,
+    value: T,
+    allowed: RangeInclusive<T>,
+) -> Result<(), ConfigError> {
+    if allowed.contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError::value(key, &value.to_string(), format!("{} to {}", allowed.start(), allowed.end())))
+}
+
+fn size_range(key: &str, value: u64, allowed: RangeInclusive<u64>) -> Result<(), ConfigError> {
+    if allowed.contains(&value) {
+        return Ok(());
+    }
+    let expected = format!("{:?} to {:?}", format_size(*allowed.start()), format_size(*allowed.end()));
+    Err(ConfigError::value(key, &format!("{:?}", format_size(value)), expected))
+}
+
+fn duration_range(key: &str, value: Duration, allowed: RangeInclusive<Duration>) -> Result<(), ConfigError> {
+    if allowed.contains(&value) {
+        return Ok(());
+    }
+    let text = |duration: Duration| format!("{:?}", humantime::format_duration(duration).to_string());
+    let expected = format!("{} to {}", text(*allowed.start()), text(*allowed.end()));
+    Err(ConfigError::value(key, &text(value), expected))
+}

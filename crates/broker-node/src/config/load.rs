@@ -1,0 +1,166 @@
+//! Puts the layers together: defaults, then the file, then the environment, then flags, and checks the whole once.
+//! Called by `cli`; the only place that knows where a setting can come from.
+
+use super::{
+    ConfigError, ListenerSettings, Settings,
+    check::check,
+    keys::{lookup, refuse_unknown, unknown},
+};
+use serde::Deserialize;
+use std::{fs, path::Path};
+use toml::{Table, Value};
+
+/// What the environment variables of the configuration start with.
+const ENVIRONMENT_PREFIX: &str = "QUELEA__";
+
+/// The settings that have a flag of their own; a flag wins over everything else.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Flags {
+    /// `node.name`
+    pub(crate) node_name: Option<String>,
+    /// `node.data_dir`
+    pub(crate) data_dir: Option<String>,
+    /// `listener.mqtt.address`
+    pub(crate) mqtt: Option<String>,
+    /// `http.address`
+    pub(crate) http: Option<String>,
+    /// A line for each packet.
+    pub(crate) packet_trace: bool,
+}
+
+/// The settings from the file, if one is given, `environment` and `flags`.
+///
+/// # Errors
+/// For the first thing that is wrong, naming key, value and what is allowed.
+pub(crate) fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+    flags: &Flags,
+) -> Result<Settings, ConfigError> {
+    let sample = to_table(&Settings::sample());
+    let mut table = file.map_or_else(|| Ok(Table::new()), read)?;
+    refuse_unknown(&table, &sample)?;
+    for (name, value) in environment {
+        if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) {
+            set_from_environment(&mut table, &sample, (&name, path), &value)?;
+        }
+    }
+    set_from_flags(&mut table, flags)?;
+    let mut settings = read_values(table)?;
+    settings.packet_trace = flags.packet_trace;
+    if settings.listener.is_empty() {
+        settings.listener.insert("mqtt".into(), ListenerSettings::default());
+    }
+    for (name, listener) in &mut settings.listener {
+        listener.complete(name);
+    }
+    check(&settings)?;
+    Ok(settings)
+}
+
+/// The settings as a TOML file.
+///
+/// # Errors
+/// Where a path is not text.
+pub(crate) fn to_toml(settings: &Settings) -> Result<String, toml::ser::Error> {
+    toml::to_string_pretty(settings)
+}
+
+fn to_table(settings: &Settings) -> Table {
+    Table::try_from(settings).unwrap_or_default()
+}
+
+fn read(path: &Path) -> Result<Table, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+    text.parse().map_err(|source| ConfigError::Syntax { path: path.into(), source: Box::new(source) })
+}
+
+fn read_values(table: Table) -> Result<Settings, ConfigError> {
+    serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| ConfigError::Kind {
+        key: error.path().to_string(),
+        message: error.inner().message().to_owned(),
+    })
+}
+
+/// Sets the key that the variable `(name, path)` stands for, `path` being the part behind the prefix.
+fn set_from_environment(
+    table: &mut Table,
+    sample: &Table,
+    (name, path): (&str, &str),
+    value: &str,
+) -> Result<(), ConfigError> {
+    let keys: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
+    let mut known = sample;
+    let mut full = String::new();
+    for (depth, key) in keys.iter().enumerate() {
+        full = if full.is_empty() { key.clone() } else { format!("{full}.{key}") };
+        let origin = || format!(" (environment variable {name})");
+        let found = lookup(known, key).ok_or_else(|| unknown(&full, key, known, origin()))?;
+        let last = depth + 1 == keys.len();
+        match found {
+            Value::Table(inner) if !last => known = inner,
+            Value::Table(_) => {
+                return Err(ConfigError::value(
+                    &full,
+                    &format!("{value:?}"),
+                    format!("one more key behind {name}__"),
+                ));
+            }
+            leaf if last => return set(table, &keys, from_text(&full, leaf, value)?),
+            _ => {
+                return Err(unknown(&format!("{full}.{}", keys[depth + 1..].join(".")), "", known, origin()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The value that `text` is, for a key whose sample value is `kind`. What does not fit stays text, so that the one
+/// check of values names it.
+fn from_text(key: &str, kind: &Value, text: &str) -> Result<Value, ConfigError> {
+    Ok(match kind {
+        Value::Integer(_) => text.trim().parse().map_or_else(|_| Value::String(text.into()), Value::Integer),
+        Value::Boolean(_) => text.trim().parse().map_or_else(|_| Value::String(text.into()), Value::Boolean),
+        Value::Array(items) if items.first().is_some_and(Value::is_table) => {
+            return Err(ConfigError::value(key, &format!("{text:?}"), "to be set in the configuration file"));
+        }
+        Value::Array(_) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Value::Array(items.map(|item| Value::String(item.into())).collect())
+        }
+        _ => Value::String(text.into()),
+    })
+}
+
+fn set_from_flags(table: &mut Table, flags: &Flags) -> Result<(), ConfigError> {
+    let settings = [
+        (["node", "name"].as_slice(), &flags.node_name),
+        (&["node", "data_dir"], &flags.data_dir),
+        (&["listener", "mqtt", "address"], &flags.mqtt),
+        (&["http", "address"], &flags.http),
+    ];
+    for (keys, value) in settings {
+        if let Some(value) = value {
+            let keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
+            set(table, &keys, Value::String(value.clone()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets the value under a path of keys, making the tables on the way.
+fn set(table: &mut Table, keys: &[String], value: Value) -> Result<(), ConfigError> {
+    let Some((last, parents)) = keys.split_last() else { return Ok(()) };
+    let mut table = table;
+    for (depth, key) in parents.iter().enumerate() {
+        let next = table.entry(key.clone()).or_insert_with(|| Value::Table(Table::new()));
+        let found = next.to_string();
+        let Value::Table(next) = next else {
+            let path = keys.iter().take(depth + 1).cloned().collect::<Vec<_>>().join(".");
+            return Err(ConfigError::value(path, &found, "a table"));
+        };
+        table = next;
+    }
+    table.insert(last.clone(), value);
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! The configuration of a node: one typed struct a section, from defaults, a TOML file, the environment and flags.
+//! `cli` loads it once at start and hands it on as `Arc<Settings>`.
+//! Nothing here is read again or changed while the node runs, and nothing here opens a socket.
+
+mod check;
+mod error;
+mod keys;
+mod listener;
+mod load;
+mod sections;
+#[cfg(test)]
+mod tests;
+mod units;
+
+pub(crate) use error::ConfigError;
+pub(crate) use listener::{ListenAddress, ListenerSettings, Protocol, ProxyProtocol, TlsFiles};
+pub(crate) use load::{Flags, load, to_toml};
+pub(crate) use sections::{HttpSettings, LogFormat, LogSettings, QueuePolicy, Settings, SharedStrategy};

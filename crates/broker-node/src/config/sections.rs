@@ -1,0 +1,284 @@
+//! The sections of the configuration, a struct each, with the default and the unit of every key.
+//! Everything that needs a setting reads it here; ranges are checked in `check`, never where a value is used.
+
+use super::{
+    listener::ListenerSettings,
+    units::{duration, optional_duration, size},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+/// All settings of a node, checked.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// Who this node is, where its data is, how many threads it has.
+    pub(crate) node: NodeSettings,
+    /// Who may connect.
+    pub(crate) auth: AuthSettings,
+    /// What MQTT clients may ask for.
+    pub(crate) mqtt: MqttSettings,
+    /// What a session may hold.
+    pub(crate) session: SessionSettings,
+    /// What the retained messages may hold.
+    pub(crate) retained: RetainedSettings,
+    /// Bounds of connections.
+    pub(crate) limits: LimitSettings,
+    /// The `$SYS` topics.
+    pub(crate) sys: SysSettings,
+    /// The HTTP port with metrics and health.
+    pub(crate) http: HttpSettings,
+    /// What is logged, and how.
+    pub(crate) log: LogSettings,
+    /// The sockets that MQTT clients connect to, by name. Default: `mqtt`, TCP on both loopback addresses, port 1883,
+    /// as long as no listener is configured at all.
+    pub(crate) listener: BTreeMap<String, ListenerSettings>,
+    /// `-v`: print a line for each packet. Only a flag, not a key of the file.
+    #[serde(skip)]
+    pub(crate) packet_trace: bool,
+}
+
+/// `[node]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct NodeSettings {
+    /// The name of this node, 1 to 64 of `a-z A-Z 0-9 . _ -`. Default `quelea-0`.
+    pub(crate) name: String,
+    /// The directory that holds everything the node keeps; created where it is missing. Default `./data`.
+    pub(crate) data_dir: PathBuf,
+    /// Threads that serve connections; 0 means one for each core. Default 0.
+    pub(crate) worker_threads: u16,
+}
+
+impl Default for NodeSettings {
+    fn default() -> Self {
+        Self { name: "quelea-0".into(), data_dir: "./data".into(), worker_threads: 0 }
+    }
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AuthSettings {
+    /// Whether clients without credentials may connect from other machines. On loopback addresses and unix sockets
+    /// they always may. Default false.
+    pub(crate) allow_anonymous: bool,
+}
+
+/// `[mqtt]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct MqttSettings {
+    /// The largest packet taken from a client, in bytes, up to 256 MiB. Default 1 MiB.
+    #[serde(with = "size")]
+    pub(crate) max_packet_size: u32,
+    /// QoS 1 and 2 publishes a client may have unacknowledged, 1 to 65,535. Default 1,024.
+    pub(crate) receive_maximum: u16,
+    /// Topic aliases a client may set. Default 32; 0 turns them off.
+    pub(crate) topic_alias_maximum: u16,
+    /// The longest keep alive; a client that asks for more, or for none, is given this one. Default 1 h, at most 65,535 s.
+    #[serde(with = "duration")]
+    pub(crate) max_keep_alive: Duration,
+    /// The longest session expiry; a client that asks for more is given this one. Default none.
+    #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
+    pub(crate) max_session_expiry: Option<Duration>,
+    /// Levels of a topic or filter. Default 128.
+    pub(crate) topic_levels_max: u16,
+    /// User properties of one packet. Default 64.
+    pub(crate) user_properties_max: u16,
+    /// Bytes of all user properties of one packet. Default 16 KiB.
+    #[serde(with = "size")]
+    pub(crate) user_properties_bytes_max: u32,
+    /// Subscriptions of one client. Default 10,000.
+    pub(crate) subscriptions_per_client_max: u32,
+    /// How a shared subscription chooses the member that gets a message. Default `round-robin`.
+    pub(crate) shared_strategy: SharedStrategy,
+}
+
+impl Default for MqttSettings {
+    fn default() -> Self {
+        Self {
+            max_packet_size: 1 << 20,
+            receive_maximum: 1024,
+            topic_alias_maximum: 32,
+            max_keep_alive: Duration::from_hours(1),
+            max_session_expiry: None,
+            topic_levels_max: 128,
+            user_properties_max: 64,
+            user_properties_bytes_max: 16 << 10,
+            subscriptions_per_client_max: 10_000,
+            shared_strategy: SharedStrategy::RoundRobin,
+        }
+    }
+}
+
+/// How a shared subscription chooses the member that gets a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum SharedStrategy {
+    /// Each in turn.
+    RoundRobin,
+    /// Any.
+    Random,
+    /// The same one as long as it is there.
+    Sticky,
+    /// By the publishing client's id.
+    HashClient,
+    /// By the topic.
+    HashTopic,
+    /// The one with the fewest messages on the way.
+    LeastInFlight,
+}
+
+/// `[session]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SessionSettings {
+    /// QoS 1 and 2 messages waiting in one session. Default 100,000.
+    pub(crate) queue_messages_max: u32,
+    /// Bytes of the QoS 1 and 2 messages waiting in one session. Default 256 MiB.
+    #[serde(with = "size")]
+    pub(crate) queue_bytes_max: u64,
+    /// What happens when a queue is full. Default `drop-newest`.
+    pub(crate) queue_policy: QueuePolicy,
+    /// Bytes of QoS 0 messages waiting for a reader that is slow; the rest is dropped and counted. Default 4 MiB. A
+    /// single message always fits.
+    #[serde(with = "size")]
+    pub(crate) qos0_queue_bytes_max: u64,
+    /// Sessions on this node, connected or not. Default 1,000,000.
+    pub(crate) sessions_max: u32,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self {
+            queue_messages_max: 100_000,
+            queue_bytes_max: 256 << 20,
+            queue_policy: QueuePolicy::DropNewest,
+            qos0_queue_bytes_max: 4 << 20,
+            sessions_max: 1_000_000,
+        }
+    }
+}
+
+/// What happens to a message for a full queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum QueuePolicy {
+    /// The new message is dropped and counted.
+    DropNewest,
+    /// The oldest messages that are not in flight are dropped and counted.
+    DropOldest,
+    /// The client is disconnected with reason 0x97, quota exceeded.
+    Disconnect,
+}
+
+/// `[retained]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RetainedSettings {
+    /// Retained messages on this node. Default 10,000,000.
+    pub(crate) messages_max: u32,
+    /// Bytes of all retained messages on this node. Default 4 GiB.
+    #[serde(with = "size")]
+    pub(crate) bytes_max: u64,
+}
+
+impl Default for RetainedSettings {
+    fn default() -> Self {
+        Self { messages_max: 10_000_000, bytes_max: 4 << 30 }
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LimitSettings {
+    /// Connections of all listeners together; the open-file limit of the process lowers it. At the limit accepting
+    /// pauses. Default 1,000,000.
+    pub(crate) connections_max: u32,
+    /// From accept to the end of CONNECT, all handshakes included, whatever trickles in meanwhile. Default 10 s.
+    #[serde(with = "duration")]
+    pub(crate) connect_timeout: Duration,
+    /// How long a client may read nothing while there is something for it. Default 30 s.
+    #[serde(with = "duration")]
+    pub(crate) write_timeout: Duration,
+    /// PINGREQs a client may send in a second; 0 means no limit. Default 0.
+    pub(crate) pings_per_second_max: u32,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            connections_max: 1_000_000,
+            connect_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+            pings_per_second_max: 0,
+        }
+    }
+}
+
+/// `[sys]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SysSettings {
+    /// How often the `$SYS` topics that changed are published. Default 10 s, at least 1 s.
+    #[serde(with = "duration")]
+    pub(crate) interval: Duration,
+}
+
+impl Default for SysSettings {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(10) }
+    }
+}
+
+/// `[http]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct HttpSettings {
+    /// Where `/metrics`, `/healthz` and `/readyz` are served; `off` for nowhere. Default `localhost:8080`.
+    pub(crate) address: String,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { address: "localhost:8080".into() }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LogSettings {
+    /// `error`, `warn`, `info`, `debug`, `trace` or `off`, also by target: `info,quelea::listener=debug`. Default `info`.
+    pub(crate) level: String,
+    /// `text` or `json`, a line for each event, on standard error. Default `text`.
+    pub(crate) format: LogFormat,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+impl Settings {
+    /// Settings in which every optional key has a value: what keys there are, and the kind of value each takes.
+    pub(super) fn sample() -> Self {
+        let mut sample = Self::default();
+        sample.mqtt.max_session_expiry = Some(Duration::from_secs(1));
+        sample.listener.insert("*".into(), ListenerSettings::sample());
+        sample
+    }
+}
