@@ -1,0 +1,254 @@
+//! Runs the programs that the stages are made of: output streamed line by line, a deadline, and no child left behind.
+//! Called by every stage. It never runs a program in the foreground's process group, so that it can end all of it.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// How often a wait looks at the clock and for an interrupt.
+const POLL: Duration = Duration::from_millis(200);
+/// After this much silence a line says that the program is still running.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// What an ended program's children may still hold the output open for, and what a signalled group has to end.
+const GRACE: Duration = Duration::from_secs(5);
+/// Lines read ahead of the one being looked at.
+const LINES_AHEAD: usize = 1024;
+
+/// What to do with a line of output.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Show {
+    /// Print it.
+    Yes,
+    /// Keep it from the terminal.
+    No,
+}
+
+/// Starts programs, watches them, and ends them when the run is interrupted or out of time.
+pub(crate) struct Runner {
+    root: PathBuf,
+    deadline: Instant,
+    interrupted: Arc<AtomicBool>,
+    colour: bool,
+}
+
+impl Runner {
+    /// Programs run in `root`, and none of them beyond `deadline`.
+    pub(crate) fn new(root: &Path, deadline: Instant) -> Result<Self> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+            signal_hook::flag::register(signal.as_raw(), Arc::clone(&interrupted))
+                .context("cannot catch the signals that end this run")?;
+        }
+        let colour = std::io::stdout().is_terminal();
+        Ok(Self { root: root.to_path_buf(), deadline, interrupted, colour })
+    }
+
+    /// Whether somebody asked this run to end.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// A program in the repository's root, without what cargo told *this* process about its own package:
+    /// build scripts that watch those variables would run again and again.
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(&self.root).stdin(Stdio::null());
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
+                .iter()
+                .any(|p| text.starts_with(p))
+            {
+                command.env_remove(&name);
+            }
+        }
+        command
+    }
+
+    /// The cargo that started this task, with its first argument.
+    pub(crate) fn cargo(&self, subcommand: &str) -> Command {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = self.command(cargo);
+        command.arg(subcommand).env("CARGO_TERM_COLOR", if self.colour { "always" } else { "never" });
+        command
+    }
+
+    /// Runs a program to its end and prints its output as it comes.
+    pub(crate) fn run(&self, command: Command) -> Result<ExitStatus> {
+        self.run_with(command, |_| Show::Yes)
+    }
+
+    /// Runs a program to its end; `look` sees each line of its output and says whether it is printed.
+    ///
+    /// # Errors
+    /// When it cannot be started, the run is interrupted, or its time is up. Its process group is gone by then.
+    pub(crate) fn run_with(
+        &self,
+        mut command: Command,
+        mut look: impl FnMut(&str) -> Show,
+    ) -> Result<ExitStatus> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let (reader, writer) = std::io::pipe().context("no pipe")?;
+        command.stdout(writer.try_clone().context("no pipe")?).stderr(writer).process_group(0);
+        let child = command.spawn().with_context(|| format!("cannot start `{name}`"))?;
+        // The command holds our writing ends of the pipe: while it lives the output never ends.
+        drop(command);
+        let mut group = Group::new(child);
+        let (sender, receiver) = sync_channel(LINES_AHEAD);
+        let lines = std::thread::spawn(move || forward_lines(reader, &sender));
+        let status = self.watch(&mut group, &receiver, &mut look).with_context(|| format!("`{name}`"));
+        drop(receiver);
+        group.end();
+        if lines.join().is_err() {
+            bail!("the thread that reads the output of `{name}` panicked");
+        }
+        status
+    }
+
+    fn watch(
+        &self,
+        group: &mut Group,
+        lines: &Receiver<String>,
+        look: &mut impl FnMut(&str) -> Show,
+    ) -> Result<ExitStatus> {
+        let mut last_line_at = Instant::now();
+        let mut ended: Option<(ExitStatus, Instant)> = None;
+        loop {
+            match lines.recv_timeout(POLL) {
+                Ok(line) => {
+                    if look(&line) == Show::Yes {
+                        print_line(&line)?;
+                        last_line_at = Instant::now();
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return group.wait(self.deadline),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some((status, at)) = ended {
+                        // Something it started still holds its output: the caller ends the group.
+                        if at.elapsed() > GRACE {
+                            return Ok(status);
+                        }
+                    } else {
+                        ended = group.try_wait()?.map(|status| (status, Instant::now()));
+                    }
+                }
+            }
+            if last_line_at.elapsed() > SILENCE_MAX {
+                print_line("  ... still running")?;
+                last_line_at = Instant::now();
+            }
+            self.check()?;
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.is_interrupted() {
+            bail!("interrupted");
+        }
+        if Instant::now() > self.deadline {
+            bail!("ended: the time of the whole run is up");
+        }
+        Ok(())
+    }
+
+    /// Whether a program runs and succeeds; its output is not shown.
+    pub(crate) fn succeeds(&self, mut command: Command) -> bool {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
+    /// Where a program is, on the PATH or in the system folders that an ordinary user's PATH leaves out.
+    pub(crate) fn find(&self, program: &str) -> Option<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path)
+            .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+            .map(|folder| folder.join(program))
+            .find(|file| file.is_file())
+    }
+}
+
+/// A child and everything it starts: its process group. Dropping it ends the group.
+struct Group {
+    child: Child,
+    pid: Option<Pid>,
+}
+
+impl Group {
+    fn new(child: Child) -> Self {
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        Self { child, pid }
+    }
+
+    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        self.child.try_wait().context("cannot wait for it")
+    }
+
+    fn wait(&mut self, deadline: Instant) -> Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("ended: the time of the whole run is up");
+            }
+            std::thread::park_timeout(POLL);
+        }
+    }
+
+    /// Asks what is left of the group to end, and ends it when it does not. The id stays ours until the child is
+    /// waited for, and while members live the kernel gives it to nobody else.
+    fn end(&mut self) {
+        let Some(pid) = self.pid.take() else { return };
+        if kill_process_group(pid, Signal::TERM).is_err() {
+            return;
+        }
+        let asked_at = Instant::now();
+        while asked_at.elapsed() < GRACE {
+            let _reaped = self.child.try_wait();
+            if rustix::process::test_kill_process_group(pid).is_err() {
+                return;
+            }
+            std::thread::park_timeout(POLL / 4);
+        }
+        let _gone_already = kill_process_group(pid, Signal::KILL);
+        let _reaped = self.child.wait();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Sends each line on, until the output ends or nobody listens.
+fn forward_lines(reader: std::io::PipeReader, lines: &SyncSender<String>) {
+    let mut reader = BufReader::new(reader);
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        match reader.read_until(b'\n', &mut bytes) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let line = String::from_utf8_lossy(&bytes);
+        if lines.send(line.trim_end_matches(['\n', '\r']).to_owned()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Prints at once, also into a pipe; a reader that went away ends the run.
+fn print_line(line: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot print")
+}

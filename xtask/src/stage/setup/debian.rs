@@ -1,0 +1,115 @@
+//! The programs that come from Debian's packages. Called by the setup; installs as root what is missing.
+//! It never starts a service: a broker of the system's would hold the port that people expect to be free.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::gate::Gate;
+use crate::report::Outcome;
+
+/// What Debian's maintainer scripts ask before they start a service.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// 101: starting is forbidden. Everything else goes on as it would.
+const POLICY_TEXT: &str = "#!/bin/sh\n[ \"$1\" = mosquitto ] && exit 101\nexit 0\n";
+
+/// A program the tests run and the package that has it.
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+const TOOLS: &[Tool] = &[
+    Tool { program: "mosquitto", package: "mosquitto" },
+    Tool { program: "mosquitto_pub", package: "mosquitto-clients" },
+    Tool { program: "mosquitto_sub", package: "mosquitto-clients" },
+    Tool { program: "chromium", package: "chromium" },
+    Tool { program: "node", package: "nodejs" },
+    Tool { program: "npm", package: "npm" },
+    Tool { program: "python3", package: "python3-venv" },
+    Tool { program: "ip", package: "iproute2" },
+];
+
+pub(super) fn check(gate: &Gate, outcome: &mut Outcome) -> Result<()> {
+    let missing = missing(gate);
+    if !missing.is_empty() && may_install(gate) {
+        install(gate, &missing)?;
+    }
+    for tool in TOOLS {
+        let hint = format!("{} is missing: apt-get install {}", tool.program, tool.package);
+        super::note(outcome, gate.runner.find(tool.program).is_some(), &hint);
+    }
+    let hint = "python3 cannot make virtual environments: apt-get install python3-venv";
+    super::note(outcome, super::python::has_venv(gate), hint);
+    Ok(())
+}
+
+/// The packages of what is not there, each once.
+fn missing(gate: &Gate) -> Vec<&'static str> {
+    let absent = TOOLS.iter().filter(|tool| gate.runner.find(tool.program).is_none());
+    let mut packages: Vec<_> = absent.map(|tool| tool.package).collect();
+    if !super::python::has_venv(gate) {
+        packages.push("python3-venv");
+    }
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+fn may_install(gate: &Gate) -> bool {
+    rustix::process::geteuid().is_root() && gate.runner.find("apt-get").is_some()
+}
+
+fn install(gate: &Gate, packages: &[&str]) -> Result<()> {
+    let had_mosquitto = gate.runner.find("mosquitto").is_some();
+    let policy = NoServices::new().context("cannot forbid the start of services")?;
+    for arguments in [&["update"] as &[&str], &["install", "--yes", "--no-install-recommends"]] {
+        let mut command = gate.runner.command("apt-get");
+        command.args(["--quiet", "--option", "DPkg::Lock::Timeout=300"]).args(arguments);
+        command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
+        if arguments.len() > 1 {
+            command.args(packages);
+        }
+        let status = gate.runner.run(command)?;
+        if !status.success() {
+            println!("apt-get {} failed: {status}", arguments.join(" "));
+        }
+    }
+    drop(policy);
+    if !had_mosquitto && gate.runner.find("systemctl").is_some() {
+        // The package also has it started at the next boot; nobody asked for that.
+        let mut command = gate.runner.command("systemctl");
+        command.args(["--quiet", "disable", "mosquitto.service"]);
+        gate.runner.run(command)?;
+    }
+    Ok(())
+}
+
+/// While it lives, packages install without starting mosquitto. A policy that the machine has is left alone.
+struct NoServices {
+    ours: bool,
+}
+
+impl NoServices {
+    fn new() -> Result<Self> {
+        if Path::new(POLICY).exists() {
+            return Ok(Self { ours: false });
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o755).open(POLICY)?;
+        file.write_all(POLICY_TEXT.as_bytes())?;
+        Ok(Self { ours: true })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours
+            && let Err(error) = fs::remove_file(POLICY)
+        {
+            eprintln!("xtask: {POLICY} is left over: {error}");
+        }
+    }
+}
