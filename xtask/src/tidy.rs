@@ -48,7 +48,7 @@ const RULES: &[Rule] = &[
     Rule { name: "nothing is left to do", find: sources::unfinished },
     Rule { name: "no code in comments", find: sources::commented_out },
     Rule { name: "exceptions say why", find: sources::reasons },
-    Rule { name: "every queue has a bound", find: sources::unbounded },
+    Rule { name: "every queue has a bound", find: sources::queues },
     Rule { name: "no path of one machine", find: paths::machine_paths },
 ];
 

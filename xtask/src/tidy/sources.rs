@@ -57,17 +57,16 @@ pub(super) fn reasons(tree: &Tree) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// No unbounded channel, whatever its crate calls it.
-pub(super) fn unbounded(tree: &Tree) -> Result<Vec<String>> {
-    Ok(each_line(tree, |line| names(&line.code).any(|(name, _)| is_unbounded(name))))
+/// No channel without a bound, whatever its crate calls it. A range's end (`Bound::Unbounded`) is no channel.
+pub(super) fn queues(tree: &Tree) -> Result<Vec<String>> {
+    Ok(each_line(tree, |line| names(&line.code).any(|(name, _)| is_channel_without_bound(name))))
 }
 
-fn is_unbounded(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name == "unbounded"
-        || name.starts_with("unbounded_")
-        || name.starts_with("unboundedsender")
-        || name.starts_with("unboundedreceiver")
+fn is_channel_without_bound(name: &str) -> bool {
+    let rest = name
+        .strip_prefix("unbounded")
+        .or_else(|| name.strip_prefix("Unbounded").filter(|rest| !rest.is_empty()));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(|c: char| c == '_' || c.is_ascii_uppercase()))
 }
 
 fn rust(tree: &Tree) -> impl Iterator<Item = &File> {
@@ -211,7 +210,12 @@ mod tests {
     #[test]
     fn queues_without_a_bound_are_found() {
         let channel = ["un", "bounded_channel"].concat();
-        assert_eq!(unbounded(&source(&format!("mpsc::{channel}();\n"))).unwrap().len(), 1);
-        assert!(unbounded(&source("// not unbounded\nlet unboundedness = 1;\n")).unwrap().is_empty());
+        assert_eq!(queues(&source(&format!("mpsc::{channel}();\n"))).unwrap().len(), 1);
+        assert_eq!(queues(&source("struct X(UnboundedSender<u8>);\n")).unwrap().len(), 1);
+        assert!(
+            queues(&source("// not unbounded\nlet x = (Bound::Unbounded, unboundedness);\n"))
+                .unwrap()
+                .is_empty()
+        );
     }
 }
