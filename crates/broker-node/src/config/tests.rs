@@ -157,7 +157,7 @@ fn anonymous_clients_from_elsewhere_need_a_word_of_the_operator() {
     for address in ["localhost:0", "127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
         load_text(&format!("[listener.lan]\naddress = {address:?}")).unwrap();
     }
-    load_text("[listener.lan]\nprotocol = \"unix\"\naddress = \"/tmp/q.sock\"").unwrap();
+    load_text("[listener.lan]\nprotocol = \"unix\"\naddress = \"/run/q.sock\"").unwrap();
 }
 
 #[test]
