@@ -158,6 +158,11 @@ impl PlainFilter {
         self.0.contains(['+', '#'])
     }
 
+    /// A filter put together again from levels that were checked when it came in.
+    pub(crate) fn from_checked(text: &[u8]) -> Self {
+        Self(String::from_utf8_lossy(text).into())
+    }
+
     fn parse(text: &str, levels_max: u16) -> Result<Self, FilterError> {
         if text.is_empty() {
             return Err(FilterError::Empty);

@@ -15,7 +15,7 @@ pub struct SharedIndex<G> {
     len: usize,
 }
 
-impl<G> Default for SharedIndex<G> {
+impl<G: Slot> Default for SharedIndex<G> {
     fn default() -> Self {
         Self { filters: FilterIndex::default(), len: 0 }
     }
@@ -170,5 +170,54 @@ impl<G: Slot> Groups<G> {
                 Self::Many(map)
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::SharedIndex;
+    use crate::filter::{Filter, PlainFilter, matches};
+
+    fn plain(text: &str) -> PlainFilter {
+        Filter::parse(text, 8).expect(text).plain().clone()
+    }
+
+    proptest! {
+        /// Few names and filters, so that filters go from no group to many and back.
+        #[test]
+        fn it_is_a_map_of_groups_and_filters(
+            steps in proptest::collection::vec(("[a-d]", "(a|b|\\+)(/(a|b|\\+|#))?", 0..3_u32), 1..80),
+            topic in "(a|b)(/(a|b))?",
+        ) {
+            let mut index = SharedIndex::<Vec<u32>>::new();
+            let mut expected = BTreeMap::<(String, PlainFilter), Vec<u32>>::new();
+            for (group, filter, value) in steps {
+                let filter = plain(&filter);
+                let change = |slot: &mut Vec<u32>| if value == 0 { slot.clear() } else { slot.push(value) };
+                index.update(&group, &filter, change);
+                let key = (group.clone(), filter.clone());
+                change(expected.entry(key.clone()).or_default());
+                expected.retain(|_, slot| !slot.is_empty());
+                prop_assert_eq!(index.get(&group, &filter), expected.get(&key));
+                prop_assert_eq!((index.len(), index.is_empty()), (expected.len(), expected.is_empty()));
+            }
+            let mut found = Vec::new();
+            index.for_each_match(topic.as_bytes(), |group, slot| found.push((group.to_owned(), slot.clone())));
+            found.sort();
+            let mut wanted: Vec<_> = expected
+                .iter()
+                .filter(|((_, filter), _)| matches(filter, topic.as_bytes()))
+                .map(|((group, _), slot)| (group.clone(), slot.clone()))
+                .collect();
+            wanted.sort();
+            prop_assert_eq!(found, wanted);
+            let listed: BTreeMap<_, _> =
+                index.iter().map(|(group, filter, slot)| ((group.to_owned(), filter), slot.clone())).collect();
+            prop_assert_eq!(listed, expected);
+        }
     }
 }
