@@ -252,3 +252,63 @@ fn print_line(line: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}").and_then(|()| out.flush()).context("cannot print")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runner(seconds: u64) -> Runner {
+        Runner::new(Path::new("/"), Instant::now() + Duration::from_secs(seconds)).unwrap()
+    }
+
+    fn shell(runner: &Runner, script: &str) -> Command {
+        let mut command = runner.command("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn both_outputs_come_line_by_line_and_in_order() {
+        let runner = runner(60);
+        let mut lines = Vec::new();
+        let command = shell(&runner, "echo one; echo two >&2; printf three; exit 7");
+        let status = runner.run_with(command, |line| {
+            lines.push(line.to_owned());
+            Show::No
+        });
+        assert_eq!(status.unwrap().code(), Some(7));
+        assert_eq!(lines, ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn a_program_is_ended_when_the_time_is_up() {
+        let runner = runner(1);
+        let started = Instant::now();
+        let error = runner.run_with(shell(&runner, "sleep 600"), |_| Show::No).unwrap_err();
+        assert!(format!("{error:#}").contains("time"), "{error:#}");
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn what_a_program_leaves_behind_is_ended() {
+        let runner = runner(60);
+        let mut pid = String::new();
+        let command = shell(&runner, "sleep 600 >&- 2>&- & echo $!");
+        runner
+            .run_with(command, |line| {
+                pid = line.to_owned();
+                Show::No
+            })
+            .unwrap();
+        let process = Path::new("/proc").join(&pid).join("stat");
+        let state = std::fs::read_to_string(process).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let runner = runner(60);
+        let error = runner.run(runner.command("no-such-program")).unwrap_err();
+        assert!(format!("{error:#}").contains("no-such-program"));
+    }
+}
