@@ -3,12 +3,13 @@
 
 mod broker;
 mod cargo_deny;
+mod cargo_test;
 mod clippy;
 mod crates;
+mod docs;
 mod e2e;
 mod fmt;
 mod setup;
-mod tests;
 mod tidy;
 
 use anyhow::Result;
@@ -43,6 +44,7 @@ pub(crate) const STAGES: &[Stage] = &[
         ..PLAIN
     },
     Stage { name: "clippy", help: "clippy, warnings are errors", run: clippy::run, ..PLAIN },
+    Stage { name: "docs", help: "rustdoc, broken links are errors", run: docs::run, ..PLAIN },
     Stage {
         name: "crates",
         help: "the tests of every crate",

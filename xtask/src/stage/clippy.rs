@@ -8,7 +8,7 @@ use crate::report::Outcome;
 /// The lints are those of the workspace's `Cargo.toml` and `clippy.toml`.
 pub(crate) fn run(gate: &Gate) -> Result<Outcome> {
     let mut command = gate.runner.cargo("clippy");
-    command.args(["--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    command.args(["--locked", "--workspace", "--all-targets", "--keep-going", "--", "-D", "warnings"]);
     let status = gate.runner.run(command)?;
     Ok(Outcome::check(status.success(), "clippy found something"))
 }

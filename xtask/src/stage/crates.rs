@@ -3,13 +3,13 @@
 
 use anyhow::Result;
 
-use super::tests;
+use super::cargo_test;
 use crate::gate::Gate;
 use crate::report::Outcome;
 
 /// In the dev profile, so that overflow and debug assertions are on.
 pub(crate) fn run(gate: &Gate) -> Result<Outcome> {
-    let mut command = tests::cargo_test(gate);
+    let mut command = cargo_test::command(gate);
     command.args(["--workspace", "--exclude", super::e2e::PACKAGE]);
-    tests::run(gate, command)
+    cargo_test::run(gate, command)
 }

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{broker, tests};
+use super::{broker, cargo_test};
 use crate::gate::Gate;
 use crate::report::Outcome;
 
@@ -19,11 +19,11 @@ pub(crate) fn run(gate: &Gate) -> Result<Outcome> {
     if !broker.is_file() {
         bail!("there is no broker at {}: see stage `broker`", broker.display());
     }
-    let mut command = tests::cargo_test(gate);
+    let mut command = cargo_test::command(gate);
     command.args(["--package", PACKAGE]);
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
         command.env("RUST_TEST_THREADS", THREADS);
     }
-    tests::end_to_end_environment(gate, &broker, &mut command);
-    tests::run(gate, command)
+    cargo_test::end_to_end_environment(gate, &broker, &mut command);
+    cargo_test::run(gate, command)
 }

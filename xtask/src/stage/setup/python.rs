@@ -14,7 +14,7 @@ use crate::report::Outcome;
 const REQUIREMENTS: &str = "paho-mqtt==2.1.0\n";
 
 pub(super) fn check(gate: &Gate, outcome: &mut Outcome) -> Result<()> {
-    let environment = gate.tools().join("python");
+    let environment = gate.tools().join("venv");
     let stated = fs::read_to_string(gate.root.join("tests/clients/requirements.txt"));
     let wanted = stated.unwrap_or_else(|_| REQUIREMENTS.to_owned());
     let stamp = environment.join("requirements.txt");

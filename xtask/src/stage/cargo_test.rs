@@ -11,7 +11,7 @@ use crate::libtest::Tally;
 use crate::report::Outcome;
 
 /// `cargo test` with data in memory and every failure told; the caller adds the packages.
-pub(crate) fn cargo_test(gate: &Gate) -> Command {
+pub(crate) fn command(gate: &Gate) -> Command {
     let mut command = gate.runner.cargo("test");
     command.args(["--locked", "--no-fail-fast"]).env("TMPDIR", gate.scratch.path());
     command
@@ -19,12 +19,7 @@ pub(crate) fn cargo_test(gate: &Gate) -> Command {
 
 /// The environment by which the end-to-end tests find the broker and the clients that the setup installed.
 pub(crate) fn end_to_end_environment(gate: &Gate, broker: &Path, command: &mut Command) {
-    let tools = gate.tools();
-    command
-        .env("QUELEA_BIN", broker)
-        .env("QUELEA_TEST_PYTHON", tools.join("python/bin/python"))
-        .env("QUELEA_TEST_JS", tools.join("js"))
-        .env("NODE_PATH", tools.join("js/node_modules"));
+    command.env("QUELEA_BIN", broker).env("QUELEA_TEST_TOOLS", gate.tools());
 }
 
 /// Runs it and counts. `--show-output` is for the lines of passed tests that say what was left out.
@@ -55,7 +50,7 @@ fn judge(tally: Tally, succeeded: bool, filtered: bool) -> Outcome {
 }
 
 #[cfg(test)]
-mod cases {
+mod tests {
     use super::*;
 
     #[test]
