@@ -134,6 +134,10 @@ offences! {
     /// Authentication Data without Authentication Method (3.1.2.11.10).
     AuthenticationDataWithoutMethod => ProtocolError, "authentication data without authentication method";
 
+    // CONNACK.
+    /// A reserved acknowledge flag is set [MQTT-3.2.2-1].
+    ConnAckFlagReserved => MalformedPacket, "reserved acknowledge flag is set";
+
     // PUBLISH and will.
     /// QoS 3 [MQTT-3.3.1-4].
     QoSInvalid => MalformedPacket, "QoS is 3";

@@ -5,6 +5,8 @@
 use core::fmt;
 
 use crate::basic::{PacketKind, QoS};
+use crate::cursor::Cursor;
+use crate::offence::Offence;
 
 /// A set of packet types, one bit for each type number.
 const fn packets(kinds: &[PacketKind]) -> u16 {
@@ -147,6 +149,15 @@ reason_codes! {
 }
 
 impl ReasonCode {
+    /// Reads the code of a packet of 5.0.
+    #[inline]
+    pub(crate) fn read(kind: PacketKind, cursor: &mut Cursor<'_>) -> Result<Self, Offence> {
+        let code = cursor.u8()?;
+        Self::from_value(code)
+            .filter(|reason| reason.is_allowed_in(kind))
+            .ok_or(Offence::ReasonCodeInvalid { code })
+    }
+
     /// The byte on the wire of 5.0.
     #[inline]
     #[must_use]

@@ -125,6 +125,13 @@ impl Text {
         self.0.len()
     }
 
+    /// The length as it stands before the text on the wire.
+    #[inline]
+    pub(crate) fn len_bytes(&self) -> [u8; 2] {
+        // A `Text` is never longer than its length field can tell.
+        u16::try_from(self.0.len()).unwrap_or(u16::MAX).to_be_bytes()
+    }
+
     /// Whether there is no byte at all.
     #[inline]
     #[must_use]

@@ -4,7 +4,14 @@
 
 use alloc::boxed::Box;
 
-use crate::basic::PacketKind;
+use bytes::{Bytes, BytesMut};
+
+use crate::basic::{PacketKind, Version};
+use crate::encode::{Detail, EncodeError, Form};
+use crate::frame::kind_of;
+use crate::limits::Limits;
+use crate::offence::Offence;
+use crate::reason::ReasonCode;
 
 mod ack;
 mod auth;
@@ -21,7 +28,7 @@ mod unsubscribe;
 pub use ack::{PubAck, PubComp, PubRec, PubRel};
 pub use auth::Auth;
 pub use connack::{ConnAck, ConnAckProperties};
-pub use connect::{Connect, Will};
+pub use connect::{Connect, Will, connect_version, decode_connect};
 pub use disconnect::Disconnect;
 pub use publish::Publish;
 pub use shared_publish::{PublishHeader, SMALL_PAYLOAD_BYTES_MAX, SharedPublish};
@@ -65,6 +72,38 @@ pub enum Packet {
     Auth(Auth),
 }
 
+/// Decodes a packet from its first byte and its body, as `frame` has cut them, in either direction.
+///
+/// A CONNECT is decoded by the version it tells itself, also where `version` is another: it is the
+/// caller that knows whether it comes second [MQTT-3.1.0-2].
+///
+/// # Errors
+/// The first [`Offence`] that is found. Nothing of the packet is to be acted upon then.
+#[inline]
+pub fn decode(version: Version, first_byte: u8, body: Bytes, limits: &Limits) -> Result<Packet, Offence> {
+    Ok(match kind_of(first_byte)? {
+        PacketKind::Connect => Packet::Connect(Connect::decode(&body, limits)?),
+        PacketKind::ConnAck => Packet::ConnAck(Box::new(ConnAck::decode(version, &body, limits)?)),
+        PacketKind::Publish => Packet::Publish(Publish::decode(version, first_byte, body, limits)?),
+        PacketKind::PubAck => Packet::PubAck(PubAck::decode(version, &body, limits)?),
+        PacketKind::PubRec => Packet::PubRec(PubRec::decode(version, &body, limits)?),
+        PacketKind::PubRel => Packet::PubRel(PubRel::decode(version, &body, limits)?),
+        PacketKind::PubComp => Packet::PubComp(PubComp::decode(version, &body, limits)?),
+        PacketKind::Subscribe => Packet::Subscribe(Subscribe::decode(version, &body, limits)?),
+        PacketKind::SubAck => Packet::SubAck(SubAck::decode(version, &body, limits)?),
+        PacketKind::Unsubscribe => Packet::Unsubscribe(Unsubscribe::decode(version, &body, limits)?),
+        PacketKind::UnsubAck => Packet::UnsubAck(UnsubAck::decode(version, &body, limits)?),
+        PacketKind::PingReq => empty(&body, Packet::PingReq)?,
+        PacketKind::PingResp => empty(&body, Packet::PingResp)?,
+        PacketKind::Disconnect => Packet::Disconnect(Disconnect::decode(version, &body, limits)?),
+        PacketKind::Auth => Packet::Auth(Auth::decode(version, &body, limits)?),
+    })
+}
+
+fn empty(body: &Bytes, packet: Packet) -> Result<Packet, Offence> {
+    if body.is_empty() { Ok(packet) } else { Err(Offence::TrailingBytes) }
+}
+
 impl Packet {
     /// Its type.
     #[inline]
@@ -88,4 +127,93 @@ impl Packet {
             Self::Auth(_) => PacketKind::Auth,
         }
     }
+
+    /// Appends the packet to `out`, for a peer without a Maximum Packet Size.
+    ///
+    /// What a version does not know is not written: properties and reason codes before 5.0. A
+    /// CONNECT is written for its own version.
+    ///
+    /// # Errors
+    /// [`EncodeError`]; `out` is as before then.
+    #[inline]
+    pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+        self.encode_within(version, None, out)
+    }
+
+    /// Appends the packet to `out`, in at most `maximum_packet_size` bytes [MQTT-3.1.2-24]. Where it
+    /// would be larger, the user properties and then the reason string of CONNACK, DISCONNECT, AUTH
+    /// and of acknowledgements are left out [MQTT-3.2.2-19], [MQTT-3.2.2-20], [MQTT-3.4.2-2], ...
+    ///
+    /// # Errors
+    /// [`EncodeError`]; `out` is as before then.
+    #[inline]
+    pub fn encode_within(
+        &self,
+        version: Version,
+        maximum_packet_size: Option<u32>,
+        out: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        let start = out.len();
+        let max = maximum_packet_size.unwrap_or(Limits::PACKET_BYTES_CEILING) as usize;
+        for detail in [Detail::Full, Detail::NoUserProperties, Detail::Bare] {
+            let written = self.write(Form { version, detail }, out);
+            if written.is_ok() && out.len() - start <= max {
+                return Ok(());
+            }
+            out.truncate(start);
+            // An error without the room of a shorter form in sight stays.
+            written
+                .or_else(|error| if error == EncodeError::PacketTooLarge { Ok(()) } else { Err(error) })?;
+        }
+        Err(EncodeError::PacketTooLarge)
+    }
+
+    fn write(&self, form: Form, out: &mut BytesMut) -> Result<(), EncodeError> {
+        match self {
+            Self::Connect(packet) => packet.encode(out),
+            Self::ConnAck(packet) => packet.encode(form, out),
+            Self::Publish(packet) => packet.encode(form.version, out),
+            Self::PubAck(packet) => packet.encode(form, out),
+            Self::PubRec(packet) => packet.encode(form, out),
+            Self::PubRel(packet) => packet.encode(form, out),
+            Self::PubComp(packet) => packet.encode(form, out),
+            Self::Subscribe(packet) => packet.encode(form.version, out),
+            Self::SubAck(packet) => packet.encode(form, out),
+            Self::Unsubscribe(packet) => packet.encode(form.version, out),
+            Self::UnsubAck(packet) => packet.encode(form, out),
+            Self::PingReq => write_empty(PacketKind::PingReq, out),
+            Self::PingResp => write_empty(PacketKind::PingResp, out),
+            Self::Disconnect(packet) => packet.encode(form, out),
+            Self::Auth(packet) => packet.encode(form, out),
+        }
+    }
+
+    /// Checks what only the direction tells: for servers, on each packet they decode.
+    ///
+    /// # Errors
+    /// [`Offence::NotFromClient`], [`Offence::SubscriptionIdFromClient`],
+    /// [`Offence::DisconnectNotFromClient`] or [`Offence::AuthNotFromClient`].
+    #[inline]
+    pub fn check_from_client(&self) -> Result<(), Offence> {
+        match self {
+            Self::Publish(publish) if !publish.subscription_ids.is_empty() => {
+                Err(Offence::SubscriptionIdFromClient)
+            }
+            Self::ConnAck(_) | Self::SubAck(_) | Self::UnsubAck(_) | Self::PingResp => {
+                Err(Offence::NotFromClient { kind: self.kind() })
+            }
+            Self::Disconnect(disconnect)
+                if !disconnect.reason.is_disconnect_of_client() || disconnect.server_reference.is_some() =>
+            {
+                Err(Offence::DisconnectNotFromClient)
+            }
+            Self::Auth(auth) if auth.reason == ReasonCode::Success => Err(Offence::AuthNotFromClient),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write_empty(kind: PacketKind, out: &mut BytesMut) -> Result<(), EncodeError> {
+    out.extend_from_slice(&[kind.first_byte(), 0]);
+    Ok(())
 }
