@@ -1,6 +1,18 @@
 //! The binary `quelea`: an MQTT broker.
-//! Reads the command line and hands over; does no work itself.
+//! Hands over to the command line; does no work itself.
 
+mod cli;
 mod config;
+mod connection;
+mod data_dir;
+mod http;
+mod listener;
+mod logging;
+mod node;
+mod stop;
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

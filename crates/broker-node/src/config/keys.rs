@@ -45,6 +45,7 @@ pub(super) fn unknown(full: &str, key: &str, sample: &Table, origin: String) -> 
         .max_by(|a, b| a.0.total_cmp(&b.0));
     let hint = match nearest {
         Some((_, known)) => format!("did you mean {:?}?", format!("{parent}{known}")),
+        None if sample.is_empty() => "no key goes deeper here".to_owned(),
         None => {
             let known: Vec<String> = sample.keys().map(|known| format!("{parent}{known}")).collect();
             format!("known keys here are {}", known.join(", "))

@@ -5,7 +5,7 @@ use super::ConfigError;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
 
@@ -199,20 +199,6 @@ impl ListenAddress {
             Self::Localhost(_) | Self::Path(_) => true,
             Self::Any(_) => false,
             Self::Ip(address) => address.ip().to_canonical().is_loopback(),
-        }
-    }
-
-    /// The addresses to bind, in order; the second of two may be missing on a machine without that family.
-    pub(crate) fn candidates(&self) -> Vec<SocketAddr> {
-        match self {
-            Self::Localhost(port) => {
-                vec![(Ipv4Addr::LOCALHOST, *port).into(), (Ipv6Addr::LOCALHOST, *port).into()]
-            }
-            Self::Any(port) => {
-                vec![(Ipv6Addr::UNSPECIFIED, *port).into(), (Ipv4Addr::UNSPECIFIED, *port).into()]
-            }
-            Self::Ip(address) => vec![*address],
-            Self::Path(_) => Vec::new(),
         }
     }
 }

@@ -6,7 +6,6 @@ use super::{
     check::check,
     keys::{lookup, refuse_unknown, unknown},
 };
-use serde::Deserialize;
 use std::{fs, path::Path};
 use toml::{Table, Value};
 
@@ -90,25 +89,25 @@ fn set_from_environment(
     value: &str,
 ) -> Result<(), ConfigError> {
     let keys: Vec<String> = path.split("__").map(str::to_ascii_lowercase).collect();
+    let origin = || format!(" (environment variable {name})");
     let mut known = sample;
     let mut full = String::new();
-    for (depth, key) in keys.iter().enumerate() {
+    let mut rest = keys.iter().peekable();
+    while let Some(key) = rest.next() {
         full = if full.is_empty() { key.clone() } else { format!("{full}.{key}") };
-        let origin = || format!(" (environment variable {name})");
-        let found = lookup(known, key).ok_or_else(|| unknown(&full, key, known, origin()))?;
-        let last = depth + 1 == keys.len();
-        match found {
-            Value::Table(inner) if !last => known = inner,
-            Value::Table(_) => {
+        match (lookup(known, key), rest.peek()) {
+            (None, _) => return Err(unknown(&full, key, known, origin())),
+            (Some(Value::Table(inner)), Some(_)) => known = inner,
+            (Some(Value::Table(_)), None) => {
                 return Err(ConfigError::value(
                     &full,
                     &format!("{value:?}"),
                     format!("one more key behind {name}__"),
                 ));
             }
-            leaf if last => return set(table, &keys, from_text(&full, leaf, value)?),
-            _ => {
-                return Err(unknown(&format!("{full}.{}", keys[depth + 1..].join(".")), "", known, origin()));
+            (Some(leaf), None) => return set(table, &keys, from_text(&full, leaf, value)?),
+            (Some(_), Some(more)) => {
+                return Err(unknown(&format!("{full}.{more}"), more, &Table::new(), origin()));
             }
         }
     }

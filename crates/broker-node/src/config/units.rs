@@ -38,7 +38,7 @@ pub(super) fn parse_size(text: &str) -> Option<u64> {
 pub(super) fn format_size(bytes: u64) -> String {
     SIZE_UNITS
         .iter()
-        .find(|(_, factor)| bytes >= *factor && bytes % factor == 0)
+        .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor))
         .map_or_else(|| format!("{bytes} B"), |(name, factor)| format!("{} {name}", bytes / factor))
 }
 

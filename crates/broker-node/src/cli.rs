@@ -1,0 +1,118 @@
+//! The command line: reads it, loads the configuration, and hands over to what does the work.
+//! Called by `main` alone. A bad configuration ends here, with its message on standard error and exit code 2.
+
+use crate::{
+    config::{self, ConfigError, Flags, Settings},
+    logging, node,
+};
+use clap::{Args, Parser, Subcommand};
+use std::{
+    env,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// Exit code for a configuration or a command line that cannot be used.
+const EXIT_CONFIG: u8 = 2;
+
+/// An MQTT broker for 3.1, 3.1.1 and 5.0.
+#[derive(Debug, Parser)]
+#[command(name = "quelea", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node
+    Run(RunArgs),
+    /// Check or show the configuration without running a node
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say whether the configuration can be used
+    Check(ConfigArgs),
+    /// Print the configuration in force as TOML, with all defaults
+    Show(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print a line for each packet
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The configuration file (TOML); each key can also be set as QUELEA__SECTION__KEY in the environment
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The name of this node (node.name)
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+    /// The directory for everything the node keeps (node.data_dir)
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Where the listener "mqtt" listens: localhost:PORT, :PORT (all addresses) or IP:PORT (listener.mqtt.address)
+    #[arg(long, value_name = "ADDR")]
+    mqtt: Option<String>,
+    /// Where HTTP is served, or "off" (http.address)
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
+}
+
+impl ConfigArgs {
+    fn load(self, packet_trace: bool) -> Result<Settings, ConfigError> {
+        let Self { config, node_name, data_dir, mqtt, http } = self;
+        let flags = Flags { node_name, data_dir, mqtt, http, packet_trace };
+        // A variable that is not text cannot be one of ours: their names and values are.
+        let environment =
+            env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        config::load(config.as_deref(), environment, &flags)
+    }
+}
+
+/// Does what the command line says and gives the exit code.
+pub(crate) fn run() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(args) => with_settings(args.config.load(args.verbose), |settings| {
+            logging::start(&settings.log)?;
+            node::run(settings)
+        }),
+        Command::Config { command: ConfigCommand::Check(args) } => {
+            with_settings(args.load(false), |_| Ok(writeln!(io::stdout(), "the configuration is valid")?))
+        }
+        Command::Config { command: ConfigCommand::Show(args) } => {
+            with_settings(args.load(false), |settings| {
+                Ok(write!(io::stdout(), "{}", config::to_toml(&settings)?)?)
+            })
+        }
+    };
+    done.unwrap_or_else(|error| fail(&format!("{error:#}"), ExitCode::FAILURE))
+}
+
+fn with_settings(
+    settings: Result<Settings, ConfigError>,
+    work: impl FnOnce(Settings) -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
+    match settings {
+        Ok(settings) => work(settings).map(|()| ExitCode::SUCCESS),
+        Err(error) => Ok(fail(&error.to_string(), ExitCode::from(EXIT_CONFIG))),
+    }
+}
+
+fn fail(message: &str, code: ExitCode) -> ExitCode {
+    // Nobody is left to tell if standard error is closed.
+    let _ = writeln!(io::stderr(), "quelea: {message}");
+    code
+}

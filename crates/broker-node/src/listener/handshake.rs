@@ -1,0 +1,102 @@
+//! What happens between accepting a socket and the first byte of MQTT: PROXY header, TLS, WebSocket, in this order.
+//! Runs on the worker thread, all of it under the one deadline that also covers CONNECT, whatever trickles in.
+
+use super::{
+    Accepted, Listener, Peer, Transport,
+    proxy::{self, ProxyError},
+    transport::linger,
+    websocket::{self, RequestError},
+    worker::{Incoming, RawStream},
+};
+use crate::config::{ListenerSettings, Protocol, ProxyProtocol};
+use std::{io, net::SocketAddr};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpStream, UnixStream},
+    time::timeout_at,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+/// Why a connection ended before MQTT.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandshakeError {
+    #[error("not done within the connect timeout")]
+    Deadline,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    #[error("tls: {0}")]
+    Tls(io::Error),
+    #[error(transparent)]
+    WebSocket(#[from] RequestError),
+}
+
+/// Does all handshakes that the listener asks for.
+pub(super) async fn handshake(incoming: Incoming) -> Result<Accepted, HandshakeError> {
+    let Incoming { stream, peer, listener, deadline, permit } = incoming;
+    let settings = listener.settings.clone();
+    let (transport, peer) = match (stream, peer) {
+        (RawStream::Unix(stream), peer) => (UnixStream::from_std(stream)?.into(), peer),
+        (RawStream::Tcp(stream), peer) => {
+            let stream = TcpStream::from_std(stream)?;
+            // Boxed: no connection need carry the room for this beyond the handshakes.
+            let steps = Box::pin(steps(stream, peer, &listener));
+            timeout_at(deadline, steps).await.map_err(|_| HandshakeError::Deadline)??
+        }
+    };
+    Ok(Accepted { transport, peer, listener: settings, deadline, permit })
+}
+
+async fn steps(
+    mut stream: TcpStream,
+    peer: Peer,
+    listener: &Listener,
+) -> Result<(Transport, Peer), HandshakeError> {
+    let settings = &*listener.settings;
+    let peer = match (settings.proxy_protocol, peer) {
+        (ProxyProtocol::Accept, Peer::Ip(address)) => real_peer(&mut stream, address, settings).await?,
+        _ => peer,
+    };
+    let transport = match (settings.protocol, &listener.tls) {
+        (Protocol::Tls, Some(tls)) => tls_accept(stream, tls.acceptor()).await?.into(),
+        (Protocol::Wss, Some(tls)) => {
+            let stream = tls_accept(stream, tls.acceptor()).await?;
+            websocket::accept(stream, settings).await?.into()
+        }
+        (Protocol::Ws, _) => websocket::accept(stream, settings).await?.into(),
+        // The check of the configuration sees to it that there is one; plain text is no answer either way.
+        (Protocol::Tls | Protocol::Wss, None) => {
+            return Err(HandshakeError::Tls(io::ErrorKind::Unsupported.into()));
+        }
+        (Protocol::Tcp | Protocol::Unix, _) => stream.into(),
+    };
+    Ok((transport, peer))
+}
+
+/// The client that a trusted load balancer speaks for. A LOCAL or UNKNOWN header stands for the load balancer itself.
+async fn real_peer(
+    stream: &mut TcpStream,
+    address: SocketAddr,
+    settings: &ListenerSettings,
+) -> Result<Peer, HandshakeError> {
+    if !settings.proxy_trusted.iter().any(|network| network.contains(address.ip())) {
+        return Err(ProxyError::Untrusted.into());
+    }
+    Ok(proxy::read(stream).await?.unwrap_or(Peer::Ip(address)))
+}
+
+async fn tls_accept(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+) -> Result<TlsStream<TcpStream>, HandshakeError> {
+    match acceptor.accept(stream).into_fallible().await {
+        Ok(stream) => Ok(stream),
+        Err((error, mut stream)) => {
+            // The alert is on its way; it must not be overtaken by a reset.
+            stream.shutdown().await?;
+            linger(&mut stream).await;
+            Err(HandshakeError::Tls(error))
+        }
+    }
+}

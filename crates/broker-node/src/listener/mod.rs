@@ -1,0 +1,169 @@
+//! The sockets of a node: binds them, accepts under the limits, runs the handshakes and hands each connection over.
+//! `node` starts it; what is handed over goes to the `Handler` it is given.
+//! Nothing here knows what MQTT is: after the handshakes a connection is a stream of bytes with a deadline.
+
+mod acceptor;
+mod handshake;
+mod permit;
+mod proxy;
+mod socket;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod transport;
+mod websocket;
+mod worker;
+
+pub(crate) use permit::{Permit, Slots};
+pub(crate) use socket::{BindError, bind_tcp};
+pub(crate) use tls::TlsError;
+pub(crate) use transport::Transport;
+
+use crate::{
+    config::{ListenerSettings, Settings},
+    stop::Stop,
+};
+use acceptor::Acceptor;
+use socket::{Socket, bind};
+use std::{fmt, io, net::SocketAddr, sync::Arc};
+use tls::Tls;
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tracing::info;
+use worker::Workers;
+
+/// A connection whose handshakes are done: from here on its bytes are MQTT.
+pub(crate) struct Accepted {
+    /// The bytes.
+    pub(crate) transport: Transport,
+    /// Who is at the other end.
+    pub(crate) peer: Peer,
+    /// Where it came in.
+    pub(crate) listener: Arc<ListenerSettings>,
+    /// When CONNECT must have arrived; `limits.connect_timeout` after it was accepted.
+    pub(crate) deadline: Instant,
+    /// Its place under the limits; given back when dropped.
+    pub(crate) permit: Permit,
+}
+
+/// What a connection is handed to. It is served on the worker thread that did its handshakes, and stays there.
+pub(crate) trait Handler: Clone + Send + Sync + 'static {
+    /// Serves one connection to its end, in a task of its own. May use `tokio::task::spawn_local`.
+    fn serve(&self, accepted: Accepted) -> impl Future<Output = ()> + 'static;
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// A client at this address; the one a trusted load balancer told, where there is one.
+    Ip(SocketAddr),
+    /// A client on this machine.
+    Unix,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+/// Why the listeners could not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// A socket cannot be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The certificates of a listener cannot be used.
+    #[error("listener {name:?}: {source}")]
+    Tls {
+        /// Which listener.
+        name: String,
+        /// What is wrong with which file.
+        source: TlsError,
+    },
+    /// The system refuses a thread or a descriptor.
+    #[error("cannot start the listeners: {0}")]
+    System(#[from] io::Error),
+}
+
+/// What all connections of one listener share.
+struct Listener {
+    settings: Arc<ListenerSettings>,
+    /// Certificates, where it speaks TLS.
+    tls: Option<Arc<Tls>>,
+    /// Its own limit of connections, where it has one.
+    slots: Option<Arc<Semaphore>>,
+}
+
+/// The running listeners.
+pub(crate) struct Listeners {
+    acceptors: JoinSet<()>,
+    workers: Workers,
+    slots: Slots,
+}
+
+impl Listeners {
+    /// Binds all sockets, starts the worker threads and accepts. Needs the main runtime.
+    ///
+    /// # Errors
+    /// Where a socket or a certificate cannot be used; nothing is left running then.
+    pub(crate) fn start<H: Handler>(
+        settings: &Settings,
+        slots: Slots,
+        handler: H,
+        stop: &Stop,
+    ) -> Result<Self, StartError> {
+        let mut bound = Vec::new();
+        for listener in settings.listener.values() {
+            bound.push((Listener::new(listener)?, bind(listener)?));
+        }
+        let workers = Workers::start(settings.node.worker_threads, handler)?;
+        let mut acceptors = JoinSet::new();
+        for (listener, sockets) in bound {
+            if let Some(tls) = &listener.tls {
+                acceptors.spawn(Arc::clone(tls).watch(listener.settings.name.clone(), stop.clone()));
+            }
+            for socket in sockets {
+                announce(&listener.settings, &socket);
+                let acceptor = Acceptor {
+                    listener: Arc::clone(&listener),
+                    socket,
+                    slots: slots.clone(),
+                    workers: workers.clone(),
+                    connect_timeout: settings.limits.connect_timeout,
+                };
+                acceptors.spawn(acceptor.run(stop.clone())?);
+            }
+        }
+        Ok(Self { acceptors, workers, slots })
+    }
+
+    /// Waits until no socket accepts any more, which `stop` brings about, and all connections have ended, and ends the
+    /// worker threads. Dropping the future instead ends the connections as they are.
+    pub(crate) async fn finish(mut self) {
+        while self.acceptors.join_next().await.is_some() {}
+        self.slots.all_free().await;
+        drop(self.workers);
+    }
+}
+
+impl Listener {
+    fn new(settings: &ListenerSettings) -> Result<Arc<Self>, StartError> {
+        let tls = settings.tls.as_ref().map(|files| Tls::load(files.clone(), settings.protocol));
+        let tls =
+            tls.transpose().map_err(|source| StartError::Tls { name: settings.name.clone(), source })?;
+        Ok(Arc::new(Self {
+            settings: Arc::new(settings.clone()),
+            tls: tls.map(Arc::new),
+            slots: settings.max_connections.map(|max| Arc::new(Semaphore::new(max as usize))),
+        }))
+    }
+}
+
+/// The line that says where a listener is; tests and scripts read the address from it.
+fn announce(settings: &ListenerSettings, socket: &Socket) {
+    let (name, protocol) = (settings.name.as_str(), settings.protocol.as_str());
+    info!(target: "quelea::listener", listener = name, protocol, address = %socket, "listening");
+}

@@ -1,0 +1,134 @@
+//! The composition root: what a node consists of, in the order in which it starts; it stops in reverse.
+//! Called by `cli` with checked settings. Does no work of its own.
+
+use crate::{
+    config::Settings,
+    connection::Connections,
+    data_dir::DataDir,
+    http::{self, Endpoints},
+    listener::{Listeners, Slots},
+    stop::{Stop, Stopper, stop_pair},
+};
+use std::{
+    io, process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+    time::timeout,
+};
+use tracing::{info, warn};
+
+/// How long clients have to go when the node stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Descriptors kept for everything that is not an MQTT connection: HTTP, files, the runtimes.
+const DESCRIPTORS_KEPT: u64 = 64 + http::CONNECTIONS_MAX as u64;
+/// An open-file limit below this is worth a word to the operator.
+const DESCRIPTORS_FEW: u64 = 10_000;
+/// Exit code after a second signal.
+const EXIT_IMPATIENT: i32 = 130;
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// Where it cannot start, saying what to do.
+pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
+    let _data = DataDir::open(&settings.node.data_dir)?;
+    let slots = Slots::new(connections_max(&settings));
+    // The main runtime accepts and does housekeeping; connections have their own threads.
+    let runtime =
+        Builder::new_multi_thread().worker_threads(1).thread_name("main-runtime").enable_all().build()?;
+    let served = runtime.block_on(serve(Arc::new(settings), slots));
+    // What has not ended in time is not waited for.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(settings: Arc<Settings>, slots: Slots) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let (stopper, stop) = stop_pair();
+    let ready = Arc::new(AtomicBool::new(false));
+    let connections = Connections::new(Arc::clone(&settings), stop.clone());
+    let http = start_http(&settings, &connections, &ready, &stop)?;
+    let listeners = Listeners::start(&settings, slots, connections, &stop)?;
+    ready.store(true, Ordering::Relaxed);
+    info!(target: "quelea", node = settings.node.name, "ready");
+    let signal = signals.next().await;
+    info!(target: "quelea", signal, "stopping");
+    ready.store(false, Ordering::Relaxed);
+    end(stopper, listeners, http, signals).await;
+    Ok(())
+}
+
+/// Stops in reverse order; returns when all connections have ended or their time is over.
+async fn end(stopper: Stopper, listeners: Listeners, mut http: JoinSet<()>, mut signals: Signals) {
+    stopper.stop();
+    tokio::select! {
+        ended = timeout(STOP_TIMEOUT, listeners.finish()) => match ended {
+            Ok(()) => info!(target: "quelea", "stopped"),
+            Err(_) => warn!(target: "quelea", "stopped, with connections that did not end in time"),
+        },
+        signal = signals.next() => {
+            warn!(target: "quelea", signal, "stopped at once");
+            process::exit(EXIT_IMPATIENT);
+        }
+    }
+    http.shutdown().await;
+}
+
+fn start_http(
+    settings: &Settings,
+    connections: &Connections,
+    ready: &Arc<AtomicBool>,
+    stop: &Stop,
+) -> anyhow::Result<JoinSet<()>> {
+    let Some(address) = settings.http.listen_address()? else { return Ok(JoinSet::new()) };
+    let (connections, ready) = (connections.clone(), Arc::clone(ready));
+    let endpoints = Endpoints {
+        metrics: Arc::new(move || connections.metrics()),
+        ready: Arc::new(move || ready.load(Ordering::Relaxed)),
+    };
+    Ok(http::start(&address, &endpoints, stop)?)
+}
+
+/// The signals that mean stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// `limits.connections_max`, lowered to what the open-file limit allows after raising that as far as it goes.
+fn connections_max(settings: &Settings) -> u32 {
+    let wanted = settings.limits.connections_max;
+    let descriptors = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(descriptors) => descriptors,
+        Err(error) => {
+            warn!(target: "quelea", %error, "the open-file limit cannot be raised");
+            rlimit::Resource::NOFILE.get_soft().unwrap_or(DESCRIPTORS_FEW)
+        }
+    };
+    if descriptors < DESCRIPTORS_FEW {
+        warn!(target: "quelea", limit = descriptors, "few open files are allowed: raise the limit (ulimit -n) for more clients");
+    }
+    let room = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(1);
+    wanted.min(u32::try_from(room).unwrap_or(u32::MAX))
+}
