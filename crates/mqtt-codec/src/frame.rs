@@ -24,14 +24,8 @@ impl Frame {
     /// Bytes of the whole packet.
     #[inline]
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub const fn packet_len(&self) -> usize {
         self.header_len + self.body_len
-    }
-
-    /// Never: a packet has at least two bytes.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        false
     }
 }
 
@@ -70,8 +64,8 @@ pub fn peek(input: &[u8], limits: &Limits) -> Result<Option<Frame>, Offence> {
 #[inline]
 pub fn take(input: &mut BytesMut, limits: &Limits) -> Result<Option<(u8, Bytes)>, Offence> {
     match peek(input, limits)? {
-        Some(frame) if input.len() >= frame.len() => {
-            let mut packet = input.split_to(frame.len()).freeze();
+        Some(frame) if input.len() >= frame.packet_len() => {
+            let mut packet = input.split_to(frame.packet_len()).freeze();
             packet.advance(frame.header_len);
             Ok(Some((frame.first_byte, packet)))
         }

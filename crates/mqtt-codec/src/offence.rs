@@ -137,6 +137,8 @@ offences! {
     // CONNACK.
     /// A reserved acknowledge flag is set [MQTT-3.2.2-1].
     ConnAckFlagReserved => MalformedPacket, "reserved acknowledge flag is set";
+    /// Session present beside a failure [MQTT-3.2.2-6].
+    SessionPresentWithFailure => ProtocolError, "session present is set beside a failure";
 
     // PUBLISH and will.
     /// QoS 3 [MQTT-3.3.1-4].

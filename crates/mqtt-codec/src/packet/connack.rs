@@ -105,7 +105,12 @@ impl ConnAck {
             let code = cursor.u8()?;
             ReasonCode::from_connack_return_code(code).ok_or(Offence::ReasonCodeInvalid { code })?
         };
-        let mut connack = Self { session_present: flags == 1, reason, ..Self::default() };
+        if flags == 1 && reason != ReasonCode::Success {
+            return Err(Offence::SessionPresentWithFailure);
+        }
+        // 3.1 has no such flag, and leaves the byte to servers.
+        let session_present = flags == 1 && version != Version::V3_1;
+        let mut connack = Self { session_present, reason, ..Self::default() };
         if version.is_v5() {
             connack.properties = ConnAckProperties::read(&mut cursor, body, limits)?;
         }

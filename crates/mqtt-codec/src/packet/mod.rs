@@ -155,17 +155,30 @@ impl Packet {
     ) -> Result<(), EncodeError> {
         let start = out.len();
         let max = maximum_packet_size.unwrap_or(Limits::PACKET_BYTES_CEILING) as usize;
-        for detail in [Detail::Full, Detail::NoUserProperties, Detail::Bare] {
-            let written = self.write(Form { version, detail }, out);
-            if written.is_ok() && out.len() - start <= max {
-                return Ok(());
+        let mut error = EncodeError::PacketTooLarge;
+        for &detail in self.details() {
+            match self.write(Form { version, detail }, out) {
+                Ok(()) if out.len() - start <= max => return Ok(()),
+                Ok(()) => {}
+                Err(other) => error = other,
             }
             out.truncate(start);
-            // An error without the room of a shorter form in sight stays.
-            written
-                .or_else(|error| if error == EncodeError::PacketTooLarge { Ok(()) } else { Err(error) })?;
+            if error != EncodeError::PacketTooLarge {
+                break;
+            }
         }
-        Err(EncodeError::PacketTooLarge)
+        Err(error)
+    }
+
+    /// The forms the packet may be written in, fullest first.
+    #[inline]
+    const fn details(&self) -> &'static [Detail] {
+        match self {
+            Self::Connect(_) | Self::Publish(_) | Self::Subscribe(_) | Self::Unsubscribe(_) => {
+                &[Detail::Full]
+            }
+            _ => &[Detail::Full, Detail::NoUserProperties, Detail::Bare],
+        }
     }
 
     fn write(&self, form: Form, out: &mut BytesMut) -> Result<(), EncodeError> {
