@@ -79,6 +79,33 @@ fn a_large_payload_is_not_copied() {
 }
 
 #[test]
+fn properties_to_pass_on_keep_their_order_around_others() {
+    // Content type, expiry, user property, alias, payload format: all but expiry and alias pass on.
+    let wire = b"\x30\x1a\0\x01t\x15\x03\0\x01c\x02\0\0\0\x07\x26\0\x01n\0\x01v\x23\0\x01\x01\0p";
+    let mut input = BytesMut::from(&wire[..]);
+    let (first_byte, body) = frame::take(&mut input, &Limits::DEFAULT).unwrap().unwrap();
+    let Ok(Packet::Publish(publish)) = decode(Version::V5, first_byte, body, &Limits::DEFAULT) else {
+        panic!()
+    };
+    assert_eq!(&publish.application[..], b"\x03\0\x01c\x26\0\x01n\0\x01v\x01\0");
+    assert_eq!((publish.message_expiry_s, &publish.payload[..]), (Some(7), &b"p"[..]));
+}
+
+#[test]
+fn decoding_copies_neither_topic_nor_payload_nor_contiguous_properties() {
+    let wire = Bytes::from_static(b"\0\x05topic\x0b\x02\0\0\0\x07\x03\0\x03txtpayload");
+    let inside = |part: &[u8]| wire.as_ptr_range().contains(&part.as_ptr());
+    let Ok(Packet::Publish(publish)) = decode(Version::V5, 0x30, wire.clone(), &Limits::DEFAULT) else {
+        panic!()
+    };
+    assert_eq!(&publish.application[..], b"\x03\0\x03txt");
+    for part in [publish.topic.as_bytes(), &publish.application, &publish.payload] {
+        assert!(inside(part));
+    }
+    assert!(!inside(publish.topic.detached().as_bytes()));
+}
+
+#[test]
 fn acknowledgements_take_their_shortest_form() {
     for (first_byte, name) in [(0x40, "PUBACK"), (0x50, "PUBREC"), (0x62, "PUBREL"), (0x70, "PUBCOMP")] {
         for version in Version::ALL {
