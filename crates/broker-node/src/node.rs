@@ -6,7 +6,7 @@ use crate::{
     connection::Connections,
     data_dir::DataDir,
     http::{self, Endpoints},
-    listener::{Listeners, Slots},
+    listener::{Bound, Listeners, Slots},
     stop::{Stop, Stopper, stop_pair},
 };
 use std::{
@@ -54,9 +54,10 @@ async fn serve(settings: Arc<Settings>, slots: Slots) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let (stopper, stop) = stop_pair();
     let ready = Arc::new(AtomicBool::new(false));
+    let bound = Bound::new(&settings)?;
     let connections = Connections::new(Arc::clone(&settings), stop.clone());
     let http = start_http(&settings, &connections, &ready, &stop)?;
-    let listeners = Listeners::start(&settings, slots, connections, &stop)?;
+    let listeners = Listeners::start(bound, &settings, slots, connections, &stop)?;
     ready.store(true, Ordering::Relaxed);
     info!(target: "quelea", node = settings.node.name, "ready");
     let signal = signals.next().await;

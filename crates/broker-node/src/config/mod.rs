@@ -13,6 +13,8 @@ mod tests;
 mod units;
 
 pub(crate) use error::ConfigError;
+#[cfg(test)]
+pub(crate) use listener::SniFiles;
 pub(crate) use listener::{ListenAddress, ListenerSettings, Protocol, ProxyProtocol, TlsFiles};
 pub(crate) use load::{Flags, load, to_toml};
 pub(crate) use sections::{HttpSettings, LogFormat, LogSettings, QueuePolicy, Settings, SharedStrategy};

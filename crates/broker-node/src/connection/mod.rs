@@ -33,7 +33,7 @@ impl Handler for Connections {
     fn serve(&self, accepted: Accepted) -> impl Future<Output = ()> + 'static {
         let mut this = self.clone();
         async move {
-            let Accepted { transport, peer, listener, deadline, permit } = accepted;
+            let Accepted { transport, peer, listener, deadline } = accepted;
             let kind = transport.kind().as_str();
             debug!(listener = listener.name, %peer, kind, trace = this.settings.packet_trace, "connected");
             tokio::select! {
@@ -41,7 +41,6 @@ impl Handler for Connections {
                 () = this.stop.requested() => {}
             }
             transport.close().await;
-            drop(permit);
         }
     }
 }

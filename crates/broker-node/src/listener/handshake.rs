@@ -4,7 +4,7 @@
 use super::{
     Accepted, Listener, Peer, Transport,
     proxy::{self, ProxyError},
-    transport::linger,
+    transport::{Stream, linger},
     websocket::{self, RequestError},
     worker::{Incoming, RawStream},
 };
@@ -36,7 +36,7 @@ pub(super) enum HandshakeError {
 pub(super) async fn handshake(incoming: Incoming) -> Result<Accepted, HandshakeError> {
     let Incoming { stream, peer, listener, deadline, permit } = incoming;
     let settings = listener.settings.clone();
-    let (transport, peer) = match (stream, peer) {
+    let (stream, peer) = match (stream, peer) {
         (RawStream::Unix(stream), peer) => (UnixStream::from_std(stream)?.into(), peer),
         (RawStream::Tcp(stream), peer) => {
             let stream = TcpStream::from_std(stream)?;
@@ -45,20 +45,20 @@ pub(super) async fn handshake(incoming: Incoming) -> Result<Accepted, HandshakeE
             timeout_at(deadline, steps).await.map_err(|_| HandshakeError::Deadline)??
         }
     };
-    Ok(Accepted { transport, peer, listener: settings, deadline, permit })
+    Ok(Accepted { transport: Transport::new(stream, permit), peer, listener: settings, deadline })
 }
 
 async fn steps(
     mut stream: TcpStream,
     peer: Peer,
     listener: &Listener,
-) -> Result<(Transport, Peer), HandshakeError> {
+) -> Result<(Stream, Peer), HandshakeError> {
     let settings = &*listener.settings;
     let peer = match (settings.proxy_protocol, peer) {
         (ProxyProtocol::Accept, Peer::Ip(address)) => real_peer(&mut stream, address, settings).await?,
         _ => peer,
     };
-    let transport = match (settings.protocol, &listener.tls) {
+    let stream = match (settings.protocol, &listener.tls) {
         (Protocol::Tls, Some(tls)) => tls_accept(stream, tls.acceptor()).await?.into(),
         (Protocol::Wss, Some(tls)) => {
             let stream = tls_accept(stream, tls.acceptor()).await?;
@@ -71,7 +71,7 @@ async fn steps(
         }
         (Protocol::Tcp | Protocol::Unix, _) => stream.into(),
     };
-    Ok((transport, peer))
+    Ok((stream, peer))
 }
 
 /// The client that a trusted load balancer speaks for. A LOCAL or UNKNOWN header stands for the load balancer itself.

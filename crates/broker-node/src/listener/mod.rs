@@ -14,7 +14,7 @@ mod transport;
 mod websocket;
 mod worker;
 
-pub(crate) use permit::{Permit, Slots};
+pub(crate) use permit::Slots;
 pub(crate) use socket::{BindError, bind_tcp};
 pub(crate) use tls::TlsError;
 pub(crate) use transport::Transport;
@@ -33,7 +33,7 @@ use worker::Workers;
 
 /// A connection whose handshakes are done: from here on its bytes are MQTT.
 pub(crate) struct Accepted {
-    /// The bytes.
+    /// The bytes. Its place under the limits goes with it.
     pub(crate) transport: Transport,
     /// Who is at the other end.
     pub(crate) peer: Peer,
@@ -41,8 +41,6 @@ pub(crate) struct Accepted {
     pub(crate) listener: Arc<ListenerSettings>,
     /// When CONNECT must have arrived; `limits.connect_timeout` after it was accepted.
     pub(crate) deadline: Instant,
-    /// Its place under the limits; given back when dropped.
-    pub(crate) permit: Permit,
 }
 
 /// What a connection is handed to. It is served on the worker thread that did its handshakes, and stays there.
@@ -69,9 +67,9 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Why the listeners could not start.
+/// Why the listeners cannot be bound.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
+pub(crate) enum ListenError {
     /// A socket cannot be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -83,9 +81,6 @@ pub(crate) enum StartError {
         /// What is wrong with which file.
         source: TlsError,
     },
-    /// The system refuses a thread or a descriptor.
-    #[error("cannot start the listeners: {0}")]
-    System(#[from] io::Error),
 }
 
 /// What all connections of one listener share.
@@ -97,6 +92,23 @@ struct Listener {
     slots: Option<Arc<Semaphore>>,
 }
 
+/// The sockets of all listeners, bound but not accepting yet.
+pub(crate) struct Bound(Vec<(Arc<Listener>, Vec<Socket>)>);
+
+impl Bound {
+    /// Binds the sockets of all listeners, and loads their certificates.
+    ///
+    /// # Errors
+    /// Where a socket or a certificate cannot be used.
+    pub(crate) fn new(settings: &Settings) -> Result<Self, ListenError> {
+        let listeners = settings.listener.values();
+        listeners
+            .map(|listener| Ok((Listener::new(listener)?, bind(listener)?)))
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
 /// The running listeners.
 pub(crate) struct Listeners {
     acceptors: JoinSet<()>,
@@ -105,23 +117,20 @@ pub(crate) struct Listeners {
 }
 
 impl Listeners {
-    /// Binds all sockets, starts the worker threads and accepts. Needs the main runtime.
+    /// Starts the worker threads and accepts on all sockets. Needs the main runtime.
     ///
     /// # Errors
-    /// Where a socket or a certificate cannot be used; nothing is left running then.
+    /// Where the system refuses a thread or a descriptor; nothing is left running then.
     pub(crate) fn start<H: Handler>(
+        bound: Bound,
         settings: &Settings,
         slots: Slots,
         handler: H,
         stop: &Stop,
-    ) -> Result<Self, StartError> {
-        let mut bound = Vec::new();
-        for listener in settings.listener.values() {
-            bound.push((Listener::new(listener)?, bind(listener)?));
-        }
+    ) -> io::Result<Self> {
         let workers = Workers::start(settings.node.worker_threads, handler)?;
         let mut acceptors = JoinSet::new();
-        for (listener, sockets) in bound {
+        for (listener, sockets) in bound.0 {
             if let Some(tls) = &listener.tls {
                 acceptors.spawn(Arc::clone(tls).watch(listener.settings.name.clone(), stop.clone()));
             }
@@ -150,10 +159,10 @@ impl Listeners {
 }
 
 impl Listener {
-    fn new(settings: &ListenerSettings) -> Result<Arc<Self>, StartError> {
+    fn new(settings: &ListenerSettings) -> Result<Arc<Self>, ListenError> {
         let tls = settings.tls.as_ref().map(|files| Tls::load(files.clone(), settings.protocol));
         let tls =
-            tls.transpose().map_err(|source| StartError::Tls { name: settings.name.clone(), source })?;
+            tls.transpose().map_err(|source| ListenError::Tls { name: settings.name.clone(), source })?;
         Ok(Arc::new(Self {
             settings: Arc::new(settings.clone()),
             tls: tls.map(Arc::new),

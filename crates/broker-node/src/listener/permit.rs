@@ -35,7 +35,7 @@ impl Slots {
 
 /// The place of one connection. Dropping it frees the place.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub(super) struct Permit {
     _node: OwnedSemaphorePermit,
     _listener: Option<OwnedSemaphorePermit>,
     _worker: Option<Load>,

@@ -2,17 +2,20 @@
 //! Made by `handshake`, used by the connection that the handler serves, in one task.
 //! Knows no MQTT, and holds no buffer of its own for an idle plain connection.
 
-use super::websocket::WebSocket;
+use super::{permit::Permit, websocket::WebSocket};
 use crate::config::Protocol;
 use std::{
+    convert::identity,
+    future::poll_fn,
     io::{self, IoSlice},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf, Ready},
     net::{TcpStream, UnixStream},
+    task::{consume_budget, unconstrained},
     time::timeout,
 };
 use tokio_rustls::server::TlsStream;
@@ -32,6 +35,8 @@ pub(crate) struct Transport {
     io: Io,
     /// Whether the last read found nothing; until then `io` may hold bytes that the socket no longer tells of.
     drained: bool,
+    /// The place that the socket takes under the limits; given back with the socket.
+    _permit: Permit,
 }
 
 #[derive(Debug)]
@@ -43,18 +48,22 @@ enum Io {
     Wss(Box<WebSocket<TlsStream<TcpStream>>>),
 }
 
+/// Anything that a transport can be made of.
+#[derive(Debug)]
+pub(super) struct Stream(Io);
+
 macro_rules! from {
     ($variant:ident, $stream:ty, $make:expr) => {
-        impl From<$stream> for Transport {
+        impl From<$stream> for Stream {
             fn from(stream: $stream) -> Self {
-                Self { io: Io::$variant($make(stream)), drained: false }
+                Self(Io::$variant($make(stream)))
             }
         }
     };
 }
 
-from!(Tcp, TcpStream, std::convert::identity);
-from!(Unix, UnixStream, std::convert::identity);
+from!(Tcp, TcpStream, identity);
+from!(Unix, UnixStream, identity);
 from!(Tls, TlsStream<TcpStream>, Box::new);
 from!(Ws, WebSocket<TcpStream>, Box::new);
 from!(Wss, WebSocket<TlsStream<TcpStream>>, Box::new);
@@ -73,6 +82,11 @@ macro_rules! each {
 }
 
 impl Transport {
+    /// The connection over `stream`, which has this place.
+    pub(super) fn new(stream: Stream, permit: Permit) -> Self {
+        Self { io: stream.0, drained: false, _permit: permit }
+    }
+
     /// What carries the bytes.
     pub(crate) fn kind(&self) -> Protocol {
         match self.io {
@@ -90,6 +104,8 @@ impl Transport {
     /// # Errors
     /// Where the runtime is going away.
     pub(crate) async fn ready(&self, interest: Interest) -> io::Result<Ready> {
+        // The `try_` functions never make a task yield; this does, after as many turns as any other.
+        consume_budget().await;
         if interest.is_readable() && !self.drained && !matches!(self.io, Io::Tcp(_) | Io::Unix(_)) {
             return Ok(Ready::READABLE);
         }
@@ -128,7 +144,7 @@ impl Transport {
             Io::Unix(stream) => stream.try_read(buf),
             _ => {
                 let mut buf = ReadBuf::new(buf);
-                now(Pin::new(self).poll_read(&mut nobody(), &mut buf))?;
+                now(|cx| Pin::new(&mut *self).poll_read(cx, &mut buf))?;
                 Ok(buf.filled().len())
             }
         }
@@ -142,7 +158,7 @@ impl Transport {
         match &self.io {
             Io::Tcp(stream) => stream.try_write(buf),
             Io::Unix(stream) => stream.try_write(buf),
-            _ => now(Pin::new(self).poll_write(&mut nobody(), buf)),
+            _ => now(|cx| Pin::new(&mut *self).poll_write(cx, buf)),
         }
     }
 
@@ -154,7 +170,7 @@ impl Transport {
         match &self.io {
             Io::Tcp(stream) => stream.try_write_vectored(bufs),
             Io::Unix(stream) => stream.try_write_vectored(bufs),
-            _ => now(Pin::new(self).poll_write_vectored(&mut nobody(), bufs)),
+            _ => now(|cx| Pin::new(&mut *self).poll_write_vectored(cx, bufs)),
         }
     }
 
@@ -165,7 +181,7 @@ impl Transport {
     pub(crate) fn try_flush(&mut self) -> io::Result<()> {
         match &self.io {
             Io::Tcp(_) | Io::Unix(_) => Ok(()),
-            _ => now(Pin::new(self).poll_flush(&mut nobody())),
+            _ => now(|cx| Pin::new(&mut *self).poll_flush(cx)),
         }
     }
 
@@ -203,13 +219,10 @@ pub(super) async fn linger<S: AsyncRead + Unpin>(stream: &mut S) {
     let _ = timeout(LINGER, read).await;
 }
 
-/// For calls whose `Pending` is answered by waiting for readiness and not by a wake-up.
-fn nobody() -> Context<'static> {
-    Context::from_waker(Waker::noop())
-}
-
-fn now<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
-    match poll {
+/// Does `call` once, without a wake-up: its `Pending` is answered by waiting for readiness. For that it must mean that
+/// the socket is not ready, and not that the task has had its share of time.
+fn now<T>(call: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>) -> io::Result<T> {
+    match pin!(unconstrained(poll_fn(call))).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(result) => result,
         Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
     }

@@ -81,10 +81,16 @@ impl Workers {
         }
     }
 
+    /// The connections of each thread.
+    #[cfg(test)]
+    pub(super) fn loads(&self) -> Vec<usize> {
+        self.workers.iter().map(Worker::load).collect()
+    }
+
     fn least_loaded(&self) -> Option<&Worker> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.workers.len().max(1);
         let (before, from) = self.workers.split_at_checked(turn)?;
-        from.iter().chain(before).min_by_key(|worker| worker.connections.load(Ordering::Relaxed))
+        from.iter().chain(before).min_by_key(|worker| worker.load())
     }
 }
 
@@ -96,6 +102,11 @@ impl Worker {
             LocalSet::new().block_on(&runtime, run(receiver, handler));
         })?;
         Ok(Self { connections: Arc::default(), incoming: sender })
+    }
+
+    /// Its connections, those in their handshakes included.
+    fn load(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 }
 

@@ -1,0 +1,173 @@
+//! The listeners from a client's side: real sockets on loopback, with a handler that echoes.
+
+mod limits;
+mod proxied;
+mod sockets;
+mod tls;
+mod websocket;
+
+use super::*;
+use crate::{
+    config::Protocol,
+    stop::{Stopper, stop_pair},
+};
+use std::time::Duration;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// Longer than anything that is expected to happen takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Greets with peer and kind, then echoes, as a connection would: readiness first, then reads until nothing is left.
+#[derive(Clone)]
+struct Echo;
+
+impl Handler for Echo {
+    fn serve(&self, accepted: Accepted) -> impl Future<Output = ()> + 'static {
+        greet_and_echo(accepted)
+    }
+}
+
+async fn greet_and_echo(mut accepted: Accepted) {
+    let greeting = format!("{} {}\n", accepted.peer, accepted.transport.kind().as_str());
+    if write(&mut accepted.transport, greeting.as_bytes()).await.is_ok() {
+        let _ = echo(&mut accepted.transport).await;
+    }
+    accepted.transport.close().await;
+}
+
+async fn echo(transport: &mut Transport) -> io::Result<()> {
+    let mut buf = [0; 100];
+    loop {
+        transport.ready(Interest::READABLE).await?;
+        loop {
+            match transport.try_read(&mut buf) {
+                Ok(0) => return Ok(()),
+                Ok(count) => write(transport, &buf[..count]).await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+async fn write(transport: &mut Transport, mut bytes: &[u8]) -> io::Result<()> {
+    loop {
+        let step = if bytes.is_empty() {
+            transport.try_flush().map(|()| None)
+        } else {
+            let (a, b) = bytes.split_at(bytes.len() / 2);
+            transport.try_write_vectored(&[io::IoSlice::new(a), io::IoSlice::new(b)]).map(Some)
+        };
+        match step {
+            Ok(None) => return Ok(()),
+            Ok(Some(count)) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => transport.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A node of listeners alone.
+struct TestNode {
+    addresses: Vec<String>,
+    stopper: Stopper,
+    listeners: Listeners,
+}
+
+impl TestNode {
+    /// One listener, called `test`, with a connect timeout of a second.
+    fn start(listener: ListenerSettings) -> Self {
+        Self::start_with(listener, 100, Duration::from_secs(1))
+    }
+
+    fn start_with(mut listener: ListenerSettings, connections_max: u32, connect_timeout: Duration) -> Self {
+        listener.name = "test".into();
+        let mut settings = Settings::default();
+        settings.node.worker_threads = 2;
+        settings.limits.connect_timeout = connect_timeout;
+        settings.listener.insert("test".into(), listener);
+        let bound = Bound::new(&settings).unwrap();
+        let addresses = bound.0.iter().flat_map(|(_, sockets)| sockets).map(ToString::to_string).collect();
+        let (stopper, stop) = stop_pair();
+        let listeners = Listeners::start(bound, &settings, Slots::new(connections_max), Echo, &stop).unwrap();
+        Self { addresses, stopper, listeners }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(&self.addresses[0]).await.unwrap()
+    }
+
+    /// How many more connections there may be.
+    fn free(&self) -> usize {
+        self.listeners.slots.free().available_permits()
+    }
+
+    async fn stop(self) {
+        self.stopper.stop();
+        timeout(PATIENCE, self.listeners.finish()).await.unwrap();
+    }
+}
+
+fn on(address: &str, protocol: Protocol) -> ListenerSettings {
+    ListenerSettings { address: address.into(), protocol, ..ListenerSettings::default() }
+}
+
+/// The greeting's line.
+async fn greeting<S: AsyncRead + Unpin>(stream: &mut S) -> String {
+    let mut line = Vec::new();
+    let read = async {
+        while !line.ends_with(b"\n") {
+            line.push(stream.read_u8().await.unwrap());
+        }
+    };
+    timeout(PATIENCE, read).await.unwrap();
+    String::from_utf8(line).unwrap()
+}
+
+/// Sends `bytes` and expects them back.
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) {
+    let mut back = vec![0; bytes.len()];
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let both = async {
+        tokio::join!(
+            async {
+                writer.write_all(bytes).await.unwrap();
+                writer.flush().await.unwrap();
+            },
+            async { reader.read_exact(&mut back).await.unwrap() },
+        )
+    };
+    timeout(PATIENCE, both).await.unwrap();
+    assert!(back == bytes);
+}
+
+/// Everything until the other side closes or resets.
+async fn rest<S: AsyncRead + Unpin>(stream: &mut S) -> Vec<u8> {
+    let mut all = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut all)).await.unwrap();
+    all
+}
+
+/// Sends a byte each 50 ms until the other side closes; gives how long that took.
+async fn trickle<S: AsyncRead + AsyncWrite + Unpin>(stream: S, bytes: &[u8]) -> Duration {
+    let start = Instant::now();
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let send = async {
+        for byte in bytes {
+            if writer.write_u8(*byte).await.is_err() || writer.flush().await.is_err() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = send => {}
+        _ = rest(&mut reader) => {}
+    }
+    start.elapsed()
+}
