@@ -181,6 +181,25 @@ impl RawClient {
         self.expect(expected).ack(self.version)
     }
 
+    /// A SUBACK, or `None` when the broker ends the connection for it (with a code of a bad packet, if with any).
+    #[track_caller]
+    pub fn expect_suback_or_end(&mut self) -> Option<Ack> {
+        loop {
+            match self.read(BOUND) {
+                Read::Packet(packet) if packet.kind() == kind::SUBACK => {
+                    return Some(packet.ack(self.version));
+                }
+                Read::Packet(packet) if packet.kind() == kind::PUBLISH => {}
+                Read::Packet(packet) => {
+                    let code = packet.reasoned().reason;
+                    assert!([0x81, 0x82, 0x8F].contains(&code), "DISCONNECT {code:#04x}");
+                }
+                Read::Closed => return None,
+                Read::Nothing => panic!("neither SUBACK nor the end of the connection"),
+            }
+        }
+    }
+
     /// Fails when a packet or the end of the stream comes within [`QUIET`].
     #[track_caller]
     pub fn expect_nothing(&mut self) {
