@@ -58,6 +58,18 @@ fn mqtt5_3_1_2_8_the_will_of_a_connection_that_is_taken_over_is_published() {
 }
 
 #[test]
+fn mqtt5_3_1_2_8_a_will_without_delay_is_published_at_a_takeover_of_its_session() {
+    let world = World::new();
+    let (id, topic) = (unique("c"), topic());
+    let mut subscriber = world.subscriber(&topic, 0);
+    let mut first = world.connect(&persistent(&id).will(Will::new(&topic, "will")));
+    let (_second, connack) = world.connect_ack(&persistent(&id));
+    assert!(connack.session_present);
+    first.expect_closed();
+    assert_eq!(subscriber.expect_publish().text(), "will");
+}
+
+#[test]
 fn mqtt5_3_1_2_10_a_will_is_published_once() {
     let world = World::new();
     let (id, topic) = (unique("c"), topic());
