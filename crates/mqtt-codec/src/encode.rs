@@ -131,8 +131,7 @@ pub(crate) fn varint(value: usize) -> Result<([u8; 4], usize), EncodeError> {
     let mut rest = value;
     let mut len = 0;
     for byte in &mut bytes {
-        // Seven bits always fit.
-        #[allow(clippy::cast_possible_truncation)]
+        #[allow(clippy::cast_possible_truncation, reason = "seven bits always fit")]
         let low = (rest & 0x7F) as u8;
         rest >>= 7;
         len += 1;

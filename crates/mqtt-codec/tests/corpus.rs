@@ -4,7 +4,13 @@
 //! The files are the packets below and the bad ones of `tests/hostile`. After adding one, write it:
 //! `QUELEA_WRITE_CORPUS=1 cargo test -p mqtt-codec --test corpus`.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "test code: a panic is how a test fails"
+)]
 
 mod fuzzing;
 mod hostile;

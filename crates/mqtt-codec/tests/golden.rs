@@ -1,6 +1,11 @@
 //! Bytes written by hand from the standard, against what the codec makes of them.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: a panic is how a test fails"
+)]
 
 use bytes::{Bytes, BytesMut};
 use mqtt_codec::*;

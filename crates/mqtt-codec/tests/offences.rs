@@ -1,7 +1,13 @@
 //! Every offence that bytes alone can commit, its reason code, and the tables of the standard:
 //! which packet carries which property and which reason code.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "test code: a panic is how a test fails"
+)]
 
 mod hostile;
 

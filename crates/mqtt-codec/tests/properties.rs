@@ -1,7 +1,13 @@
 //! What holds for every packet and every input: encoding is undone by decoding, a stream may be
 //! split anywhere, no limit of the peer is exceeded, and no bytes make the codec panic.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "test code: a panic is how a test fails"
+)]
 
 use core::num::{NonZeroU16, NonZeroU32};
 
