@@ -11,7 +11,7 @@ use crate::report::Outcome;
 pub(crate) const PACKAGE: &str = "e2e-tests";
 
 /// Cases that run at once: most of them wait for something most of the time.
-const THREADS: &str = "4";
+const THREADS: &str = "8";
 
 /// Fails at once when there is no broker to test.
 pub(crate) fn run(gate: &Gate) -> Result<Outcome> {
