@@ -19,7 +19,7 @@ fn silent_life(client: &mut RawClient) -> Duration {
 #[test]
 fn mqtt5_3_1_2_20_a_client_that_pings_stays() {
     let world = World::new();
-    let mut client = world.connect(&Connect::v5(unique("c")).keep_alive(1));
+    let mut client = world.connect(&Connect::v5(unique("c")).keep_alive(2));
     for _ in 0..8 {
         pause(Duration::from_millis(500));
         client.ping();
@@ -29,7 +29,7 @@ fn mqtt5_3_1_2_20_a_client_that_pings_stays() {
 #[test]
 fn mqtt5_3_1_2_20_any_packet_of_the_client_counts() {
     let world = World::new();
-    let mut client = world.connect(&Connect::v5(unique("c")).keep_alive(1));
+    let mut client = world.connect(&Connect::v5(unique("c")).keep_alive(2));
     for _ in 0..8 {
         pause(Duration::from_millis(500));
         client.send(&Publish::v5("t", "alive").bytes());
