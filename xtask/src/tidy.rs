@@ -6,6 +6,7 @@ mod files;
 mod licences;
 mod manifests;
 mod masked;
+mod pages;
 mod paths;
 mod sources;
 mod spdx;
@@ -49,6 +50,8 @@ const RULES: &[Rule] = &[
     Rule { name: "no code in comments", find: sources::commented_out },
     Rule { name: "exceptions say why", find: sources::reasons },
     Rule { name: "every queue has a bound", find: sources::queues },
+    Rule { name: "links of pages lead somewhere", find: pages::links },
+    Rule { name: "the map of the code is short", find: pages::map_length },
     Rule { name: "no path of one machine", find: paths::machine_paths },
 ];
 
