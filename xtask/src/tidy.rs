@@ -66,7 +66,8 @@ pub(crate) fn main(arguments: &[String]) -> Result<bool> {
 
 /// Goes through all rules of the repository at `root`; prints each rule and what breaks it.
 pub(crate) fn check(root: &Path) -> Result<Outcome> {
-    let tree = Tree { metadata: metadata(root)?, files: files::tracked(root)?, deny: deny_list(root)? };
+    let deny = deny_list(root)?;
+    let tree = Tree { metadata: metadata(root, &deny)?, files: files::tracked(root)?, deny };
     let mut outcome = Outcome::default();
     for rule in RULES {
         let found = (rule.find)(&tree).with_context(|| rule.name)?;
@@ -82,14 +83,21 @@ pub(crate) fn check(root: &Path) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The platforms whose dependencies are looked at: those of `deny.toml`.
-const PLATFORMS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
-
-fn metadata(root: &Path) -> Result<Value> {
+/// Everything that is built for the platforms that `deny.toml` names.
+fn metadata(root: &Path, deny: &toml::Table) -> Result<Value> {
+    let platforms = deny.get("graph").and_then(|graph| graph.get("targets")).and_then(toml::Value::as_array);
+    let platforms = platforms.context("deny.toml has no list graph.targets")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(root).args(["metadata", "--format-version", "1", "--locked", "--quiet"]);
-    for platform in PLATFORMS {
+    command.current_dir(root).args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--locked",
+        "--quiet",
+        "--all-features",
+    ]);
+    for platform in platforms.iter().filter_map(toml::Value::as_str) {
         command.args(["--filter-platform", platform]);
     }
     let output = command.output().context("cannot start cargo metadata")?;
