@@ -2,6 +2,7 @@
 //! Called by `main` alone. A bad configuration ends here, with its message on standard error and exit code 2.
 
 use crate::{
+    bench,
     config::{self, ConfigError, Flags, Settings},
     logging, node,
 };
@@ -28,6 +29,8 @@ struct Cli {
 enum Command {
     /// Run a node
     Run(RunArgs),
+    /// Generate MQTT load and measure what a broker makes of it
+    Bench(Box<bench::BenchArgs>),
     /// Check or show the configuration without running a node
     Config {
         #[command(subcommand)]
@@ -89,6 +92,7 @@ pub(crate) fn run() -> ExitCode {
             logging::start(&settings.log)?;
             node::run(settings)
         }),
+        Command::Bench(args) => bench::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Config { command: ConfigCommand::Check(args) } => {
             with_settings(args.load(false), |_| Ok(writeln!(io::stdout(), "the configuration is valid")?))
         }

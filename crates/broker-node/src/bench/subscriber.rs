@@ -1,0 +1,105 @@
+//! What a subscriber knows: what has arrived, and which QoS 2 messages are not yet released.
+//! Driven by `connection`. It does no I/O: acknowledgements go into the output buffer it is given.
+
+use bytes::BytesMut;
+use mqtt_codec::{EncodeError, Packet, PacketId, PubAck, PubComp, PubRec, Publish, QoS, ReasonCode, Version};
+
+use super::plan::Hears;
+use super::sequence::{Arrival, Tracking};
+use super::stamp::Stamp;
+use super::stats::Stats;
+
+/// One bit for each packet id.
+const ID_WORDS: usize = 65_536 / 64;
+
+/// A subscriber.
+pub(super) struct Subscriber {
+    version: Version,
+    tracking: Tracking,
+    /// QoS 2 messages that were received and not yet released, by packet id; made at the first.
+    unreleased: Vec<u64>,
+    delivered: u64,
+}
+
+impl Subscriber {
+    pub(super) fn new(hears: Hears, version: Version) -> Self {
+        let tracking = match hears {
+            Hears::All(publishers) => Tracking::all(publishers),
+            Hears::Part(publishers) => Tracking::shared(publishers),
+            Hears::Anything => Tracking::open(),
+        };
+        Self { version, tracking, unreleased: Vec::new(), delivered: 0 }
+    }
+
+    /// Takes a message; returns whether it is a delivery and not one that QoS 2 sends again.
+    ///
+    /// # Errors
+    /// None in practice: an acknowledgement always fits.
+    pub(super) fn receive(
+        &mut self,
+        publish: &Publish,
+        now_ns: u64,
+        out: &mut BytesMut,
+        stats: &mut Stats,
+    ) -> Result<bool, EncodeError> {
+        match (publish.qos, publish.packet_id) {
+            (QoS::AtLeastOnce, Some(id)) => {
+                Packet::PubAck(PubAck::new(id, ReasonCode::Success)).encode(self.version, out)?;
+            }
+            (QoS::ExactlyOnce, Some(id)) => {
+                Packet::PubRec(PubRec::new(id, ReasonCode::Success)).encode(self.version, out)?;
+                if !self.note_unreleased(id) {
+                    return Ok(false);
+                }
+            }
+            _ => {}
+        }
+        self.delivered += 1;
+        stats.delivered += 1;
+        stats.payload_bytes_received += publish.payload.len() as u64;
+        let Some(stamp) = Stamp::read(&publish.payload) else { return Ok(true) };
+        match self.tracking.observe(stamp.publisher, stamp.sequence) {
+            Arrival::InOrder => {}
+            Arrival::Late => stats.late += 1,
+            Arrival::Repeated => stats.repeated += 1,
+        }
+        // A retained message may be of any age.
+        if !publish.retain {
+            stats.delivery.record(stamp.sent_ns, now_ns);
+        }
+        Ok(true)
+    }
+
+    /// Ends a QoS 2 exchange.
+    ///
+    /// # Errors
+    /// None in practice: a PUBCOMP always fits.
+    pub(super) fn release(&mut self, id: PacketId, out: &mut BytesMut) -> Result<(), EncodeError> {
+        if let Some(word) = self.unreleased.get_mut(usize::from(id.get()) / 64) {
+            *word &= !(1 << (id.get() % 64));
+        }
+        Packet::PubComp(PubComp::new(id, ReasonCode::Success)).encode(self.version, out)
+    }
+
+    /// Gives its part of the result over.
+    pub(super) fn report(self, stats: &mut Stats) {
+        stats.by_subscriber.push(self.delivered);
+        match self.tracking {
+            Tracking::All(all) => stats.missing += all.iter().map(|one| one.missing()).sum::<u64>(),
+            Tracking::Open(all) => stats.missing += all.values().map(|one| one.missing()).sum::<u64>(),
+            Tracking::Shared(received) => stats.add_member(&received),
+        }
+    }
+
+    /// Whether the packet id was not noted before.
+    fn note_unreleased(&mut self, id: PacketId) -> bool {
+        if self.unreleased.is_empty() {
+            self.unreleased.resize(ID_WORDS, 0);
+        }
+        let bit = 1_u64 << (id.get() % 64);
+        let Some(word) = self.unreleased.get_mut(usize::from(id.get()) / 64) else { return true };
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+}
