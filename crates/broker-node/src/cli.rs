@@ -4,11 +4,13 @@
 use crate::{
     bench,
     config::{self, ConfigError, Flags, Settings},
+    listener::{self, ListenError},
     logging, node,
 };
 use clap::{Args, Parser, Subcommand};
 use std::{
     env,
+    ffi::OsString,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
@@ -78,9 +80,9 @@ impl ConfigArgs {
     fn load(self, packet_trace: bool) -> Result<Settings, ConfigError> {
         let Self { config, node_name, data_dir, mqtt, http } = self;
         let flags = Flags { node_name, data_dir, mqtt, http, packet_trace };
-        // A variable that is not text cannot be one of ours: their names and values are.
-        let environment =
-            env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        // What is not text is made to look like it, so that the error can show it.
+        let text = |part: OsString| part.to_string_lossy().into_owned();
+        let environment = env::vars_os().map(|(name, value)| (text(name), text(value)));
         config::load(config.as_deref(), environment, &flags)
     }
 }
@@ -94,7 +96,10 @@ pub(crate) fn run() -> ExitCode {
         }),
         Command::Bench(args) => bench::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Config { command: ConfigCommand::Check(args) } => {
-            with_settings(args.load(false), |_| Ok(writeln!(io::stdout(), "the configuration is valid")?))
+            with_settings(args.load(false), |settings| {
+                listener::check_files(&settings)?;
+                Ok(writeln!(io::stdout(), "the configuration is valid")?)
+            })
         }
         Command::Config { command: ConfigCommand::Show(args) } => {
             with_settings(args.load(false), |settings| {
@@ -102,7 +107,15 @@ pub(crate) fn run() -> ExitCode {
             })
         }
     };
-    done.unwrap_or_else(|error| fail(&format!("{error:#}"), ExitCode::FAILURE))
+    done.unwrap_or_else(|error| fail(&format!("{error:#}"), exit_code(&error)))
+}
+
+/// Files that the configuration names are part of it.
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref() {
+        Some(ListenError::Tls { .. }) => ExitCode::from(EXIT_CONFIG),
+        _ => ExitCode::FAILURE,
+    }
 }
 
 fn with_settings(

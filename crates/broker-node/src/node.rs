@@ -6,7 +6,7 @@ use crate::{
     connection::Connections,
     data_dir::DataDir,
     http::{self, Endpoints},
-    listener::{Bound, Listeners, Slots},
+    listener::{Bound, Listeners, Slots, threads},
     stop::{Stop, Stopper, stop_pair},
 };
 use std::{
@@ -27,8 +27,12 @@ use tracing::{info, warn};
 
 /// How long clients have to go when the node stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Descriptors kept for everything that is not an MQTT connection: HTTP, files, the runtimes.
-const DESCRIPTORS_KEPT: u64 = 64 + http::CONNECTIONS_MAX as u64;
+/// Descriptors kept for what is neither an MQTT connection nor counted with something else: files, the main runtime.
+const DESCRIPTORS_KEPT: usize = 64 + http::CONNECTIONS_MAX;
+/// Descriptors that the runtime of a worker thread uses.
+const DESCRIPTORS_PER_WORKER: usize = 4;
+/// Descriptors of a listener: its sockets, and on each a connection that waits for a place.
+const DESCRIPTORS_PER_LISTENER: usize = 4;
 /// An open-file limit below this is worth a word to the operator.
 const DESCRIPTORS_FEW: u64 = 10_000;
 /// Exit code after a second signal.
@@ -98,21 +102,29 @@ fn start_http(
     Ok(http::start(&address, &endpoints, stop)?)
 }
 
-/// The signals that mean stop.
+/// The signals that a node knows.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Means that certificates are read again, which the listeners hear themselves; without TLS it means nothing.
+    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let [terminate, interrupt, hangup] =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        Ok(Self { terminate: terminate?, interrupt: interrupt?, hangup: hangup? })
     }
 
+    /// The next one that means stop.
     async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => info!(target: "quelea", signal = "SIGHUP", "reloading certificates"),
+            }
         }
     }
 }
@@ -130,6 +142,10 @@ fn connections_max(settings: &Settings) -> u32 {
     if descriptors < DESCRIPTORS_FEW {
         warn!(target: "quelea", limit = descriptors, "few open files are allowed: raise the limit (ulimit -n) for more clients");
     }
-    let room = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(1);
+    let kept = DESCRIPTORS_KEPT
+        + DESCRIPTORS_PER_WORKER * threads(settings.node.worker_threads)
+        + DESCRIPTORS_PER_LISTENER * settings.listener.len();
+    // Where the limit is so low that they would be most of it, clients still get half.
+    let room = descriptors.saturating_sub(kept as u64).max(descriptors / 2).max(1);
     wanted.min(u32::try_from(room).unwrap_or(u32::MAX))
 }

@@ -102,14 +102,19 @@ impl Server {
     }
 
     async fn accept(self, socket: TcpListener) {
+        let mut failing = false;
         loop {
             let Ok(permit) = Arc::clone(&self.slots).acquire_owned().await else { return };
             match socket.accept().await {
                 Ok((stream, _)) => {
+                    failing = false;
                     tokio::spawn(serve(stream, self.endpoints.clone(), self.stop.clone(), permit));
                 }
                 Err(error) => {
-                    warn!(target: "quelea::http", %error, "cannot accept, accepting pauses");
+                    if !failing {
+                        warn!(target: "quelea::http", %error, "cannot accept, accepting pauses");
+                    }
+                    failing = true;
                     sleep(ACCEPT_PAUSE).await;
                 }
             }

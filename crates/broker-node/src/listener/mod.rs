@@ -18,6 +18,7 @@ pub(crate) use permit::Slots;
 pub(crate) use socket::{BindError, bind_tcp};
 pub(crate) use tls::TlsError;
 pub(crate) use transport::Transport;
+pub(crate) use worker::threads;
 
 use crate::{
     config::{ListenerSettings, Settings},
@@ -74,7 +75,7 @@ pub(crate) enum ListenError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The certificates of a listener cannot be used.
-    #[error("listener {name:?}: {source}")]
+    #[error("configuration key \"listener.{name}.tls\": {source}")]
     Tls {
         /// Which listener.
         name: String,
@@ -109,6 +110,14 @@ impl Bound {
     }
 }
 
+/// Loads what the listeners need besides their settings, as `Bound::new` does, but binds nothing.
+///
+/// # Errors
+/// Where a certificate cannot be used.
+pub(crate) fn check_files(settings: &Settings) -> Result<(), ListenError> {
+    settings.listener.values().try_for_each(|listener| Listener::new(listener).map(drop))
+}
+
 /// The running listeners.
 pub(crate) struct Listeners {
     acceptors: JoinSet<()>,
@@ -128,7 +137,7 @@ impl Listeners {
         handler: H,
         stop: &Stop,
     ) -> io::Result<Self> {
-        let workers = Workers::start(settings.node.worker_threads, handler)?;
+        let workers = Workers::start(settings.node.worker_threads, handler, stop)?;
         let mut acceptors = JoinSet::new();
         for (listener, sockets) in bound.0 {
             if let Some(tls) = &listener.tls {

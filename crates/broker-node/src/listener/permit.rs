@@ -36,9 +36,10 @@ impl Slots {
 /// The place of one connection. Dropping it frees the place.
 #[derive(Debug)]
 pub(super) struct Permit {
-    _node: OwnedSemaphorePermit,
-    _listener: Option<OwnedSemaphorePermit>,
+    // In this order they are given back, so that none is left when the node counts them.
     _worker: Option<Load>,
+    _listener: Option<OwnedSemaphorePermit>,
+    _node: OwnedSemaphorePermit,
 }
 
 impl Permit {

@@ -206,7 +206,7 @@ impl Transport {
 /// Reads and forgets what a peer still sends after our last word, up to a bound of time and bytes.
 pub(super) async fn linger<S: AsyncRead + Unpin>(stream: &mut S) {
     let read = async {
-        let mut scratch = vec![0; 4096];
+        let mut scratch = [0; 512];
         let mut left = LINGER_BYTES_MAX;
         while let Ok(count @ 1..) = stream.read(&mut scratch).await {
             left = left.saturating_sub(count);

@@ -7,6 +7,7 @@ use super::{
     handshake::handshake,
     permit::{Load, Permit},
 };
+use crate::stop::Stop;
 use std::{
     io,
     net::TcpStream,
@@ -62,13 +63,9 @@ struct Worker {
 
 impl Workers {
     /// Starts `count` threads; one for each core where `count` is 0.
-    pub(super) fn start<H: Handler>(count: u16, handler: H) -> io::Result<Self> {
-        let count = match count {
-            0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            count => count.into(),
-        };
+    pub(super) fn start<H: Handler>(count: u16, handler: H, stop: &Stop) -> io::Result<Self> {
         let workers: io::Result<Vec<Worker>> =
-            (0..count).map(|number| Worker::start(number, handler.clone())).collect();
+            (0..threads(count)).map(|number| Worker::start(number, handler.clone(), stop.clone())).collect();
         Ok(Self { workers: workers?.into(), turn: Arc::default() })
     }
 
@@ -95,11 +92,11 @@ impl Workers {
 }
 
 impl Worker {
-    fn start<H: Handler>(number: usize, handler: H) -> io::Result<Self> {
+    fn start<H: Handler>(number: usize, handler: H, stop: Stop) -> io::Result<Self> {
         let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            LocalSet::new().block_on(&runtime, run(receiver, handler));
+            LocalSet::new().block_on(&runtime, run(receiver, handler, stop));
         })?;
         Ok(Self { connections: Arc::default(), incoming: sender })
     }
@@ -110,19 +107,32 @@ impl Worker {
     }
 }
 
-async fn run<H: Handler>(mut receiver: mpsc::Receiver<Incoming>, handler: H) {
+async fn run<H: Handler>(mut receiver: mpsc::Receiver<Incoming>, handler: H, stop: Stop) {
     while let Some(incoming) = receiver.recv().await {
-        let handler = handler.clone();
-        spawn_local(async move {
-            let (peer, listener) = (incoming.peer, Arc::clone(&incoming.listener));
-            match handshake(incoming).await {
-                // A task of its own: this one ends, and with it the memory of the handshakes.
-                Ok(accepted) => drop(spawn_local(handler.serve(accepted))),
-                Err(error) => {
-                    let name = listener.settings.name.as_str();
-                    debug!(target: "quelea::listener", listener = name, %peer, %error, "handshake failed");
-                }
-            }
-        });
+        spawn_local(serve(incoming, handler.clone(), stop.clone()));
+    }
+}
+
+async fn serve<H: Handler>(incoming: Incoming, handler: H, mut stop: Stop) {
+    let (peer, listener) = (incoming.peer, Arc::clone(&incoming.listener));
+    let done = tokio::select! {
+        done = handshake(incoming) => done,
+        () = stop.requested() => return,
+    };
+    match done {
+        // A task of its own: this one ends, and with it the memory of the handshakes.
+        Ok(accepted) => drop(spawn_local(handler.serve(accepted))),
+        Err(error) => {
+            let name = listener.settings.name.as_str();
+            debug!(target: "quelea::listener", listener = name, %peer, %error, "handshake failed");
+        }
+    }
+}
+
+/// How many threads `node.worker_threads` means; 0 is one for each core.
+pub(crate) fn threads(setting: u16) -> usize {
+    match setting {
+        0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        count => count.into(),
     }
 }
