@@ -12,7 +12,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, test_kill_process_group, waitid,
+};
 
 /// How often a wait looks at the clock and for an interrupt.
 const POLL: Duration = Duration::from_millis(200);
@@ -102,26 +104,27 @@ impl Runner {
         let child = command.spawn().with_context(|| format!("cannot start `{name}`"))?;
         // The command holds our writing ends of the pipe: while it lives the output never ends.
         drop(command);
-        let mut group = Group::new(child);
+        let mut group = Group::new(child)?;
         let (sender, receiver) = sync_channel(LINES_AHEAD);
         let lines = std::thread::spawn(move || forward_lines(reader, &sender));
-        let status = self.watch(&mut group, &receiver, &mut look).with_context(|| format!("`{name}`"));
+        let watched = self.watch(&group, &receiver, &mut look);
         drop(receiver);
-        group.end();
+        let status = group.end();
         if lines.join().is_err() {
             bail!("the thread that reads the output of `{name}` panicked");
         }
-        status
+        watched.and(status).with_context(|| format!("`{name}`"))
     }
 
+    /// Until the program has ended and its output too, or nobody is expected to close it any more.
     fn watch(
         &self,
-        group: &mut Group,
+        group: &Group,
         lines: &Receiver<String>,
         look: &mut impl FnMut(&str) -> Show,
-    ) -> Result<ExitStatus> {
+    ) -> Result<()> {
         let mut last_line_at = Instant::now();
-        let mut ended: Option<(ExitStatus, Instant)> = None;
+        let mut ended_at: Option<Instant> = None;
         loop {
             match lines.recv_timeout(POLL) {
                 Ok(line) => {
@@ -130,17 +133,15 @@ impl Runner {
                         last_line_at = Instant::now();
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return group.wait(self.deadline),
-                Err(RecvTimeoutError::Timeout) => {
-                    if let Some((status, at)) = ended {
-                        // Something it started still holds its output: the caller ends the group.
-                        if at.elapsed() > GRACE {
-                            return Ok(status);
-                        }
-                    } else {
-                        ended = group.try_wait()?.map(|status| (status, Instant::now()));
+                Err(RecvTimeoutError::Disconnected) if group.has_ended()? => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => std::thread::park_timeout(POLL),
+                Err(RecvTimeoutError::Timeout) if group.has_ended()? => {
+                    // Something it started still holds its output: it is ended with the group.
+                    if ended_at.get_or_insert_with(Instant::now).elapsed() > GRACE {
+                        return Ok(());
                     }
                 }
+                Err(RecvTimeoutError::Timeout) => {}
             }
             if last_line_at.elapsed() > SILENCE_MAX {
                 print_line("  ... still running")?;
@@ -179,54 +180,55 @@ impl Runner {
 /// A child and everything it starts: its process group. Dropping it ends the group.
 struct Group {
     child: Child,
-    pid: Option<Pid>,
+    pid: Pid,
+    status: Option<ExitStatus>,
 }
 
 impl Group {
-    fn new(child: Child) -> Self {
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        Self { child, pid }
+    fn new(child: Child) -> Result<Self> {
+        let pid =
+            i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a process id that is none")?;
+        Ok(Self { child, pid, status: None })
     }
 
-    fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
-        self.child.try_wait().context("cannot wait for it")
+    /// Whether the child has ended. It is not waited for yet: until then its id, which is the group's, is not given away.
+    fn has_ended(&self) -> Result<bool> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(self.pid), options).context("cannot wait for it")?.is_some())
     }
 
-    fn wait(&mut self, deadline: Instant) -> Result<ExitStatus> {
-        loop {
-            if let Some(status) = self.try_wait()? {
-                return Ok(status);
-            }
-            if Instant::now() > deadline {
-                bail!("ended: the time of the whole run is up");
-            }
-            std::thread::park_timeout(POLL);
+    /// Asks all of the group to end, makes those end that do not, and waits for the child.
+    fn end(&mut self) -> Result<ExitStatus> {
+        if let Some(status) = self.status {
+            return Ok(status);
         }
-    }
-
-    /// Asks what is left of the group to end, and ends it when it does not. The id stays ours until the child is
-    /// waited for, and while members live the kernel gives it to nobody else.
-    fn end(&mut self) {
-        let Some(pid) = self.pid.take() else { return };
-        if kill_process_group(pid, Signal::TERM).is_err() {
-            return;
-        }
+        let _nobody_left = kill_process_group(self.pid, Signal::TERM);
         let asked_at = Instant::now();
+        let mut status = None;
         while asked_at.elapsed() < GRACE {
-            let _reaped = self.child.try_wait();
-            if rustix::process::test_kill_process_group(pid).is_err() {
-                return;
+            status = self.child.try_wait().context("cannot wait for it")?;
+            if status.is_some() && test_kill_process_group(self.pid).is_err() {
+                break;
             }
-            std::thread::park_timeout(POLL / 4);
+            std::thread::park_timeout(POLL / 20);
         }
-        let _gone_already = kill_process_group(pid, Signal::KILL);
-        let _reaped = self.child.wait();
+        if test_kill_process_group(self.pid).is_ok() {
+            let _ended_meanwhile = kill_process_group(self.pid, Signal::KILL);
+        }
+        let status = match status {
+            Some(status) => status,
+            None => self.child.wait().context("cannot wait for it")?,
+        };
+        self.status = Some(status);
+        Ok(status)
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.end();
+        if let Err(error) = self.end() {
+            eprintln!("xtask: a process may be left over: {error:#}");
+        }
     }
 }
 
