@@ -131,6 +131,7 @@ async fn a_request_out_of_order_is_refused() {
         (open(), "GET / HTTP/1.1\r\nHost: h\r\n\r\n".into(), 404),
         (open(), GOOD.replace("Host: h", &format!("X: {}", "x".repeat(100_000))), 431),
         (open(), GOOD.replace("Host: h", &"A: b\r\n".repeat(100).trim_end().replace("\r\n\r\n", "")), 431),
+        (open(), "SSH-2.0-OpenSSH_9.2\r\n".into(), 400),
         (open(), "\x10\x0c\0\x04MQTT\x05\x02\0\0\0\0".into(), 400),
         (guarded.clone(), GOOD.to_owned(), 403),
         (guarded.clone(), origin("https://evil.example"), 403),

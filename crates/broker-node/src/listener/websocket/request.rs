@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const REQUEST_MAX: usize = 4096;
 /// Headers of a request.
 const HEADERS_MAX: usize = 64;
+/// How a request begins.
+const METHOD: &[u8] = b"GET ";
 /// What is read at once.
 const READ_STEP: usize = 1024;
 /// Subprotocols, the better one first: [MQTT-6.0.0-3], and what was used before it was written down.
@@ -34,7 +36,7 @@ pub(in crate::listener) enum RequestError {
 /// What is wrong with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::listener) enum Refusal {
-    NotHttp,
+    NotGet,
     NotWebSocket,
     TooLarge,
     Path,
@@ -46,7 +48,7 @@ pub(in crate::listener) enum Refusal {
 impl Refusal {
     fn code(self) -> u16 {
         match self {
-            Self::NotHttp | Self::NotWebSocket | Self::Subprotocol => 400,
+            Self::NotGet | Self::NotWebSocket | Self::Subprotocol => 400,
             Self::Origin => 403,
             Self::Path => 404,
             Self::Version => 426,
@@ -66,7 +68,7 @@ impl Refusal {
 
     fn why(self) -> &'static str {
         match self {
-            Self::NotHttp => "not an HTTP request",
+            Self::NotGet => "not an HTTP GET request",
             Self::NotWebSocket => "not a WebSocket handshake",
             Self::TooLarge => "request too large",
             Self::Path => "no such path",
@@ -128,8 +130,9 @@ async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Result<(V
         if (&mut *stream).take(room).read_buf(&mut head).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if !head.first().is_some_and(u8::is_ascii_uppercase) {
-            return Ok(Err(Refusal::NotHttp));
+        // Whatever else comes to this port is told at once, and not at the deadline.
+        if head.iter().zip(METHOD).any(|(found, expected)| found != expected) {
+            return Ok(Err(Refusal::NotGet));
         }
         let unsearched = head.get(searched..).unwrap_or_default();
         if let Some(end) = unsearched.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
@@ -146,7 +149,7 @@ fn check(head: &[u8], settings: &ListenerSettings) -> Result<String, Refusal> {
     match request.parse(head) {
         Ok(Status::Complete(_)) => {}
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooLarge),
-        _ => return Err(Refusal::NotHttp),
+        _ => return Err(Refusal::NotGet),
     }
     let path = request.path.and_then(|path| path.split('?').next());
     if path != Some(settings.ws_path.0.as_str()) {
@@ -154,7 +157,7 @@ fn check(head: &[u8], settings: &ListenerSettings) -> Result<String, Refusal> {
     }
     let headers: &[Header<'_>] = request.headers;
     let upgrades = has_token(headers, "upgrade", "websocket") && has_token(headers, "connection", "upgrade");
-    if request.method != Some("GET") || request.version != Some(1) || !upgrades {
+    if request.version != Some(1) || !upgrades {
         return Err(Refusal::NotWebSocket);
     }
     if !has_token(headers, "sec-websocket-version", "13") {
