@@ -101,14 +101,14 @@ fn mqtt3_3_2_2_4_a_refusal_has_session_present_0() {
     let (_broker, addr) = broker();
     let id = unique("c");
     RawClient::connect(&addr, &persistent(&id)).disconnect();
-    refused(&addr, &persistent(&id).bytes_named(b"MQTT", 9, 0), 1);
+    refused(&addr, &persistent(&id).bytes_named(b"MQTT", 3, 0), 1);
     forget(&addr, &id);
 }
 
 #[test]
 fn mqtt3_3_2_2_5_a_refusal_closes() {
     let (_broker, addr) = broker();
-    refused(&addr, &Connect::v3(unique("c")).bytes_named(b"MQTT", 77, 2), 1);
+    refused(&addr, &Connect::v3(unique("c")).bytes_named(b"MQTT", 2, 2), 1);
     refused(&addr, &persistent("").bytes(), 2);
 }
 

@@ -1,0 +1,27 @@
+//! Hostile input: the rows B1 to B52 of the catalogue of bad input, and what strangers may cost.
+//! Run by `cargo xtask test` against the built broker, a process of its own for each test; speaks raw bytes only.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "test code: a panic with a message is how a test fails"
+)]
+
+mod acks;
+mod ca;
+mod connect;
+mod crowd;
+mod floods;
+mod frames;
+mod guard;
+mod life;
+mod properties;
+mod proxy;
+mod publish;
+mod quotas;
+mod strangers;
+mod strings;
+mod subscribe;
+mod tls;
+mod websocket;
