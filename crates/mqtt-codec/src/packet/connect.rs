@@ -323,11 +323,12 @@ impl Will {
             }
             will.application = reader.kept(body);
         }
-        let name = topic::check(cursor.binary()?, limits)?;
+        let name = cursor.binary()?;
+        topic::check(name, limits)?;
         if name.is_empty() {
             return Err(Offence::TopicEmpty);
         }
-        will.topic = Text::slice_of(body, name);
+        will.topic = topic::slice_of(body, name);
         will.payload = body.slice_ref(cursor.binary()?);
         Ok(will)
     }

@@ -56,7 +56,8 @@ impl Publish {
     ) -> Result<Self, Offence> {
         let PublishFlags { dup, qos, retain } = PublishFlags::read(first_byte)?;
         let mut cursor = Cursor::new(&body);
-        let topic = topic::check(cursor.binary()?, limits)?;
+        let topic = cursor.binary()?;
+        topic::check(topic, limits)?;
         let packet_id = if qos == QoS::AtMostOnce { None } else { Some(cursor.packet_id()?) };
         let properties = if version.is_v5() {
             PublishProperties::decode(&mut cursor, &body, limits)?
@@ -66,7 +67,7 @@ impl Publish {
         if topic.is_empty() && properties.topic_alias.is_none() {
             return Err(Offence::TopicEmpty);
         }
-        let topic = Text::slice_of(&body, topic);
+        let topic = topic::slice_of(&body, topic);
         let PublishProperties { topic_alias, message_expiry_s, subscription_ids, application } = properties;
         // The payload takes over the reference that the body was.
         let header_len = body.len() - cursor.remaining();
