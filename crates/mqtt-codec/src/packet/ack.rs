@@ -39,7 +39,7 @@ macro_rules! acks {
 
             #[inline]
             pub(crate) fn decode(version: Version, body: &Bytes, limits: &Limits) -> Result<Self, Offence> {
-                let Ack { packet_id, reason, diagnostics } = Ack::decode(PacketKind::$name, version, body, limits)?;
+                let Incoming { packet_id, reason, diagnostics } = Incoming::decode(PacketKind::$name, version, body, limits)?;
                 let Diagnostics { reason_string, user_properties } = diagnostics;
                 Ok(Self { packet_id, reason, reason_string, user_properties })
             }
@@ -49,9 +49,14 @@ macro_rules! acks {
                 if !self.reason.is_allowed_in(PacketKind::$name) {
                     return Err(EncodeError::ReasonCodeInvalid);
                 }
-                let reason_string = self.reason_string.as_ref();
-                let body = (self.packet_id, self.reason, reason_string, &self.user_properties);
-                write(PacketKind::$name, form, body, out)
+                let ack = Outgoing {
+                    kind: PacketKind::$name,
+                    packet_id: self.packet_id,
+                    reason: self.reason,
+                    reason_string: self.reason_string.as_ref(),
+                    user_properties: &self.user_properties,
+                };
+                ack.write(form, out)
             }
         }
     )+};
@@ -68,14 +73,14 @@ acks! {
     PubComp;
 }
 
-/// What the four packets share.
-struct Ack {
+/// One of the four packets as it came in.
+struct Incoming {
     packet_id: PacketId,
     reason: ReasonCode,
     diagnostics: Diagnostics,
 }
 
-impl Ack {
+impl Incoming {
     #[inline]
     fn decode(kind: PacketKind, version: Version, body: &Bytes, limits: &Limits) -> Result<Self, Offence> {
         let mut cursor = Cursor::new(body);
@@ -94,32 +99,34 @@ impl Ack {
     }
 }
 
-#[inline]
-fn write(
+/// One of the four packets on its way out.
+struct Outgoing<'a> {
     kind: PacketKind,
-    form: Form,
-    (packet_id, reason, reason_string, user_properties): (
-        PacketId,
-        ReasonCode,
-        Option<&Text>,
-        &UserProperties,
-    ),
-    out: &mut BytesMut,
-) -> Result<(), EncodeError> {
-    let [high, low] = packet_id.get().to_be_bytes();
-    let reason_string = form.detail.reason_string(reason_string);
-    let user_properties = form.detail.user_properties(user_properties);
-    let bare = reason_string.is_none() && user_properties.is_empty();
-    if !form.version.is_v5() || (bare && reason == ReasonCode::Success) {
-        out.put_slice(&[kind.first_byte(), 2, high, low]);
-        return Ok(());
+    packet_id: PacketId,
+    reason: ReasonCode,
+    reason_string: Option<&'a Text>,
+    user_properties: &'a UserProperties,
+}
+
+impl Outgoing<'_> {
+    #[inline]
+    fn write(&self, form: Form, out: &mut BytesMut) -> Result<(), EncodeError> {
+        let first_byte = self.kind.first_byte();
+        let [high, low] = self.packet_id.get().to_be_bytes();
+        let reason_string = form.detail.reason_string(self.reason_string);
+        let user_properties = form.detail.user_properties(self.user_properties);
+        let bare = reason_string.is_none() && user_properties.is_empty();
+        if !form.version.is_v5() || (bare && self.reason == ReasonCode::Success) {
+            out.put_slice(&[first_byte, 2, high, low]);
+            return Ok(());
+        }
+        if bare {
+            out.put_slice(&[first_byte, 3, high, low, self.reason.value()]);
+            return Ok(());
+        }
+        encode::packet(out, first_byte, |out| {
+            out.put_slice(&[high, low, self.reason.value()]);
+            write_block(out, &[reason_string], user_properties)
+        })
     }
-    if bare {
-        out.put_slice(&[kind.first_byte(), 3, high, low, reason.value()]);
-        return Ok(());
-    }
-    encode::packet(out, kind.first_byte(), |out| {
-        out.put_slice(&[high, low, reason.value()]);
-        write_block(out, &[reason_string], user_properties)
-    })
 }

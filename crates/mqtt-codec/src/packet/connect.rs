@@ -173,7 +173,7 @@ impl Connect {
             return Err(Offence::ClientIdTooLong);
         }
         if flags & WILL != 0 {
-            connect.will = Some(Will::decode(version, flags, &mut cursor, (body, limits))?);
+            connect.will = Some(Will::decode(version, flags, &mut cursor, body, limits)?);
         }
         // 3.1 lets a client set these flags and leave the fields out at the end of the packet.
         let may_miss = version == Version::V3_1;
@@ -304,7 +304,8 @@ impl Will {
         version: Version,
         flags: u8,
         cursor: &mut Cursor<'_>,
-        (body, limits): (&Bytes, &Limits),
+        body: &Bytes,
+        limits: &Limits,
     ) -> Result<Self, Offence> {
         let mut will = Self {
             qos: QoS::from_bits((flags >> WILL_QOS_SHIFT) & 0b11).ok_or(Offence::WillQoSInvalid)?,

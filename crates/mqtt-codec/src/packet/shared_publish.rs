@@ -124,18 +124,19 @@ impl SharedPublish {
     #[inline]
     #[must_use]
     pub fn encoded_len(&self, version: Version, header: &PublishHeader<'_>) -> usize {
-        self.lengths(version, header).packet()
+        self.lengths(version, &header.settled()).packet()
     }
 
     /// Writes the packet for a receiver, and gives back what is to be sent right behind it: a
     /// payload too large to be copied.
     ///
-    /// The header is the server's own, so it is not checked but in debug builds: a packet
-    /// identifier exactly above QoS 0, subscription identifiers in their range. A packet larger
-    /// than the protocol can frame is not written at all; [`SharedPublish::encoded_len`] tells.
+    /// The header is the server's own, so what contradicts itself in it is a bug: it stops a debug
+    /// build, and else is written at QoS 0. A packet larger than the protocol can frame is not
+    /// written at all; [`SharedPublish::encoded_len`] tells.
     #[inline]
     pub fn encode(&self, version: Version, header: &PublishHeader<'_>, out: &mut BytesMut) -> Option<Bytes> {
         debug_assert_eq!(header.packet_id.is_some(), header.qos > QoS::AtMostOnce, "packet id and QoS");
+        let header = &header.settled();
         let lengths = self.lengths(version, header);
         let head = lengths.head(header)?;
         out.reserve(lengths.packet() - self.large_payload.len());
@@ -257,6 +258,15 @@ const MESSAGE_EXPIRY_INTERVAL: u8 = 0x02;
 const SUBSCRIPTION_IDENTIFIER: u8 = 0x0B;
 
 impl PublishHeader<'_> {
+    /// The header with a packet identifier exactly above QoS 0 [MQTT-2.2.1-2].
+    #[inline]
+    const fn settled(self) -> Self {
+        match (self.packet_id, self.qos) {
+            (Some(_), QoS::AtLeastOnce | QoS::ExactlyOnce) | (None, QoS::AtMostOnce) => self,
+            _ => Self { packet_id: None, qos: QoS::AtMostOnce, ..self },
+        }
+    }
+
     /// Bytes of alias, expiry and subscription identifiers.
     #[inline]
     fn own_properties_len(&self) -> usize {
