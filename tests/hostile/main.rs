@@ -16,6 +16,7 @@ mod floods;
 mod frames;
 mod guard;
 mod life;
+mod mixture;
 mod properties;
 mod proxy;
 mod publish;

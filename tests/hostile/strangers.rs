@@ -5,6 +5,7 @@ use e2e_tests::client::Read;
 use e2e_tests::{RawClient, Version};
 
 use crate::guard::Guard;
+use crate::mixture::Dice;
 
 /// What strangers begin with.
 const GREETINGS: [&[u8]; 9] = [
@@ -27,22 +28,17 @@ fn b52_other_protocols_are_closed_at_once() {
     }
 }
 
-/// A pseudo-random sequence, the same in every run.
-fn noise(seed: u64) -> impl Iterator<Item = u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    std::iter::repeat_with(move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    })
+/// Pseudo-random bytes, the same in every run.
+fn noise(seed: u64, count: usize) -> Vec<u8> {
+    let mut dice = Dice::new(seed);
+    (0..count).map(|_| dice.roll(256) as u8).collect()
 }
 
 #[test]
 fn b52_random_bytes_are_no_connect() {
     let guard = Guard::new();
     for seed in 0..200 {
-        let bytes: Vec<u8> = noise(seed).take(1 + seed as usize * 3).collect();
+        let bytes = noise(seed, 1 + seed as usize * 3);
         let mut client = RawClient::open(guard.addr());
         client.send(&bytes);
         // What looks like the beginning of a CONNECT may wait for its rest until the connect timeout.
@@ -58,8 +54,7 @@ fn b52_random_bytes_after_connect_end_one_connection() {
     for seed in 0..200 {
         for version in [Version::V5, Version::V3_1_1] {
             let mut client = guard.client(version);
-            let bytes: Vec<u8> = noise(seed).take(300).collect();
-            client.send(&bytes);
+            client.send(&noise(seed, 300));
             client.send(&[0xFF; 8]);
         }
     }
