@@ -6,7 +6,7 @@ use crate::{
     connection::Connections,
     data_dir::DataDir,
     http::{self, Endpoints},
-    listener::{Bound, Listeners, Slots, threads},
+    listener::{Bound, Listeners, Slots},
     stop::{Stop, Stopper, stop_pair},
 };
 use std::{
@@ -143,7 +143,7 @@ fn connections_max(settings: &Settings) -> u32 {
         warn!(target: "quelea", limit = descriptors, "few open files are allowed: raise the limit (ulimit -n) for more clients");
     }
     let kept = DESCRIPTORS_KEPT
-        + DESCRIPTORS_PER_WORKER * threads(settings.node.worker_threads)
+        + DESCRIPTORS_PER_WORKER * settings.worker_threads()
         + DESCRIPTORS_PER_LISTENER * settings.listener.len();
     // Where the limit is so low that they would be most of it, clients still get half.
     let room = descriptors.saturating_sub(kept as u64).max(descriptors / 2).max(1);

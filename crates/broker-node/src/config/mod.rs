@@ -3,6 +3,7 @@
 //! Nothing here is read again or changed while the node runs, and nothing here opens a socket.
 
 mod check;
+mod derived;
 mod error;
 mod keys;
 mod listener;

@@ -7,7 +7,7 @@ use crate::{
     stop::Stop,
 };
 use std::sync::Arc;
-use tokio::time::timeout_at;
+use tokio::{io::AsyncReadExt, time::timeout_at};
 use tracing::debug;
 
 /// Serves connections.
@@ -30,14 +30,21 @@ impl Connections {
 }
 
 impl Handler for Connections {
-    fn serve(&self, accepted: Accepted) -> impl Future<Output = ()> + 'static {
-        let mut this = self.clone();
+    type Worker = Self;
+
+    fn worker(&self, number: usize) -> Self {
+        debug!(number, "worker thread started");
+        self.clone()
+    }
+
+    fn serve(worker: &Self, accepted: Accepted) -> impl Future<Output = ()> + 'static {
+        let mut this = worker.clone();
         async move {
-            let Accepted { transport, peer, listener, deadline } = accepted;
+            let Accepted { mut transport, peer, listener, deadline } = accepted;
             let kind = transport.kind().as_str();
             debug!(listener = listener.name, %peer, kind, trace = this.settings.packet_trace, "connected");
             tokio::select! {
-                _ = timeout_at(deadline, transport.readable()) => {}
+                _ = timeout_at(deadline, transport.read_u8()) => {}
                 () = this.stop.requested() => {}
             }
             transport.close().await;

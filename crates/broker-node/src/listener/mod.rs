@@ -18,7 +18,6 @@ pub(crate) use permit::Slots;
 pub(crate) use socket::{BindError, bind_tcp};
 pub(crate) use tls::TlsError;
 pub(crate) use transport::Transport;
-pub(crate) use worker::threads;
 
 use crate::{
     config::{ListenerSettings, Settings},
@@ -46,8 +45,14 @@ pub(crate) struct Accepted {
 
 /// What a connection is handed to. It is served on the worker thread that did its handshakes, and stays there.
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
+    /// What the connections of one worker thread share.
+    type Worker: 'static;
+
+    /// Makes that, on the thread itself; threads are numbered from 0.
+    fn worker(&self, number: usize) -> Self::Worker;
+
     /// Serves one connection to its end, in a task of its own. May use `tokio::task::spawn_local`.
-    fn serve(&self, accepted: Accepted) -> impl Future<Output = ()> + 'static;
+    fn serve(worker: &Self::Worker, accepted: Accepted) -> impl Future<Output = ()> + 'static;
 }
 
 /// Who is at the other end of a connection.
@@ -137,7 +142,7 @@ impl Listeners {
         handler: H,
         stop: &Stop,
     ) -> io::Result<Self> {
-        let workers = Workers::start(settings.node.worker_threads, handler, stop)?;
+        let workers = Workers::start(settings.worker_threads(), &handler, stop)?;
         let mut acceptors = JoinSet::new();
         for (listener, sockets) in bound.0 {
             if let Some(tls) = &listener.tls {

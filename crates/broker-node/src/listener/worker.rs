@@ -11,8 +11,8 @@ use crate::stop::Stop;
 use std::{
     io,
     net::TcpStream,
-    num::NonZeroUsize,
     os::unix::net::UnixStream,
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -62,10 +62,10 @@ struct Worker {
 }
 
 impl Workers {
-    /// Starts `count` threads; one for each core where `count` is 0.
-    pub(super) fn start<H: Handler>(count: u16, handler: H, stop: &Stop) -> io::Result<Self> {
+    /// Starts `count` threads.
+    pub(super) fn start<H: Handler>(count: usize, handler: &H, stop: &Stop) -> io::Result<Self> {
         let workers: io::Result<Vec<Worker>> =
-            (0..threads(count)).map(|number| Worker::start(number, handler.clone(), stop.clone())).collect();
+            (0..count).map(|number| Worker::start(number, handler.clone(), stop.clone())).collect();
         Ok(Self { workers: workers?.into(), turn: Arc::default() })
     }
 
@@ -96,7 +96,7 @@ impl Worker {
         let (sender, receiver) = mpsc::channel(HANDOVER_MAX);
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-            LocalSet::new().block_on(&runtime, run(receiver, handler, stop));
+            LocalSet::new().block_on(&runtime, run::<H>(receiver, handler.worker(number), stop));
         })?;
         Ok(Self { connections: Arc::default(), incoming: sender })
     }
@@ -107,13 +107,14 @@ impl Worker {
     }
 }
 
-async fn run<H: Handler>(mut receiver: mpsc::Receiver<Incoming>, handler: H, stop: Stop) {
+async fn run<H: Handler>(mut receiver: mpsc::Receiver<Incoming>, worker: H::Worker, stop: Stop) {
+    let worker = Rc::new(worker);
     while let Some(incoming) = receiver.recv().await {
-        spawn_local(serve(incoming, handler.clone(), stop.clone()));
+        spawn_local(serve::<H>(incoming, Rc::clone(&worker), stop.clone()));
     }
 }
 
-async fn serve<H: Handler>(incoming: Incoming, handler: H, mut stop: Stop) {
+async fn serve<H: Handler>(incoming: Incoming, worker: Rc<H::Worker>, mut stop: Stop) {
     let (peer, listener) = (incoming.peer, Arc::clone(&incoming.listener));
     let done = tokio::select! {
         done = handshake(incoming) => done,
@@ -121,18 +122,10 @@ async fn serve<H: Handler>(incoming: Incoming, handler: H, mut stop: Stop) {
     };
     match done {
         // A task of its own: this one ends, and with it the memory of the handshakes.
-        Ok(accepted) => drop(spawn_local(handler.serve(accepted))),
+        Ok(accepted) => drop(spawn_local(H::serve(&worker, accepted))),
         Err(error) => {
             let name = listener.settings.name.as_str();
             debug!(target: "quelea::listener", listener = name, %peer, %error, "handshake failed");
         }
-    }
-}
-
-/// How many threads `node.worker_threads` means; 0 is one for each core.
-pub(crate) fn threads(setting: u16) -> usize {
-    match setting {
-        0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
-        count => count.into(),
     }
 }

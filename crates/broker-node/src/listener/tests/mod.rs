@@ -13,7 +13,7 @@ use crate::{
 };
 use std::time::Duration;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -21,52 +21,40 @@ use tokio::{
 /// Longer than anything that is expected to happen takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Greets with peer and kind, then echoes, as a connection would: readiness first, then reads until nothing is left.
+/// Greets with peer and kind, then echoes.
 #[derive(Clone)]
 struct Echo;
 
 impl Handler for Echo {
-    fn serve(&self, accepted: Accepted) -> impl Future<Output = ()> + 'static {
+    type Worker = ();
+
+    fn worker(&self, _number: usize) {}
+
+    fn serve((): &(), accepted: Accepted) -> impl Future<Output = ()> + 'static {
         greet_and_echo(accepted)
     }
 }
 
 async fn greet_and_echo(mut accepted: Accepted) {
     let greeting = format!("{} {}\n", accepted.peer, accepted.transport.kind().as_str());
-    if write(&mut accepted.transport, greeting.as_bytes()).await.is_ok() {
-        let _ = echo(&mut accepted.transport).await;
-    }
+    let _ = echo(&mut accepted.transport, greeting.into_bytes()).await;
     accepted.transport.close().await;
 }
 
-async fn echo(transport: &mut Transport) -> io::Result<()> {
-    let mut buf = [0; 100];
+async fn echo(transport: &mut Transport, mut bytes: Vec<u8>) -> io::Result<()> {
     loop {
-        transport.ready(Interest::READABLE).await?;
-        loop {
-            match transport.try_read(&mut buf) {
-                Ok(0) => return Ok(()),
-                Ok(count) => write(transport, &buf[..count]).await?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-async fn write(transport: &mut Transport, mut bytes: &[u8]) -> io::Result<()> {
-    loop {
-        let step = if bytes.is_empty() {
-            transport.try_flush().map(|()| None)
-        } else {
-            let (a, b) = bytes.split_at(bytes.len() / 2);
-            transport.try_write_vectored(&[io::IoSlice::new(a), io::IoSlice::new(b)]).map(Some)
-        };
-        match step {
-            Ok(None) => return Ok(()),
-            Ok(Some(count)) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => transport.writable().await?,
-            Err(error) => return Err(error),
+        // In two parts, as a connection does it.
+        let half = bytes.len() / 2;
+        let count = transport
+            .write_vectored(&[io::IoSlice::new(&bytes[..half]), io::IoSlice::new(&bytes[half..])])
+            .await?;
+        transport.write_all(&bytes[count..]).await?;
+        transport.flush().await?;
+        bytes.resize(100, 0);
+        let count = transport.read(&mut bytes).await?;
+        bytes.truncate(count);
+        if count == 0 {
+            return Ok(());
         }
     }
 }

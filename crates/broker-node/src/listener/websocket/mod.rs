@@ -53,11 +53,6 @@ impl<S> WebSocket<S> {
         Self { stream, deframer: Deframer::default(), early, out: Vec::new(), written: 0, end: None }
     }
 
-    /// What carries it.
-    pub(super) fn get_ref(&self) -> &S {
-        &self.stream
-    }
-
     /// What carries it; only for one who is done with the WebSocket.
     pub(super) fn get_mut(&mut self) -> &mut S {
         &mut self.stream
@@ -131,6 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.answer(cx)?;
         loop {
             match this.end {
                 Some(End::Closed) => return Poll::Ready(Ok(())),
