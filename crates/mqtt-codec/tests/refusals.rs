@@ -1,6 +1,11 @@
 //! What the encoder refuses to write, what it leaves out to fit, and what the small types refuse.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code: a panic is how a test fails"
+)]
 
 use bytes::{Bytes, BytesMut};
 use mqtt_codec::*;
