@@ -15,7 +15,7 @@ use crate::encode::EncodeError;
 use crate::frame::PublishFlags;
 use crate::limits::Limits;
 use crate::offence::Offence;
-use crate::packet::shared_publish::{Lengths, PublishHeader, Shared};
+use crate::packet::publish_header::{Content, Layout, PublishHeader};
 use crate::property::{Property, check_subscription_id};
 use crate::property_block::PropertyReader;
 use crate::text::Text;
@@ -103,19 +103,15 @@ impl Publish {
             return Err(EncodeError::PacketIdMismatch);
         }
         self.subscription_ids.iter().try_for_each(|id| check_subscription_id(*id))?;
-        let header = self.header();
-        let shared = Shared {
-            topic_len: self.topic.len(),
+        let content = Content {
+            topic: self.topic.as_bytes(),
             application_len: self.application.len(),
             payload_len: self.payload.len(),
         };
-        let lengths = Lengths::of(version, &header, &shared);
-        let head = lengths.head(&header).ok_or(EncodeError::PacketTooLarge)?;
-        out.reserve(lengths.packet());
-        head.write(out);
-        out.put_slice(self.topic.as_bytes());
-        lengths.write_own(&header, out);
+        let layout = Layout::new(version, &self.header(), &content);
+        layout.write_start(out).ok_or(EncodeError::PacketTooLarge)?;
         if version.is_v5() {
+            layout.write_properties(out);
             out.put_slice(&self.application);
         }
         out.put_slice(&self.payload);
