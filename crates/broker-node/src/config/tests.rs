@@ -169,3 +169,22 @@ fn addresses_mean_what_the_manual_says() {
         assert_eq!(ListenAddress::parse(bad), None, "{bad}");
     }
 }
+
+#[test]
+fn the_manual_has_every_key() {
+    let manual = include_str!("../../../../docs/configuration.md");
+    let sample = toml::Table::try_from(Settings::sample()).unwrap();
+    let mut open = vec![(String::new(), sample)];
+    while let Some((path, table)) = open.pop() {
+        for (key, value) in table {
+            let full = match path.as_str() {
+                "" | "listener." | "listener.*." => key.clone(),
+                _ => format!("{path}{key}").replace("listener.*.", ""),
+            };
+            match value {
+                toml::Value::Table(inner) => open.push((format!("{path}{key}."), inner)),
+                _ => assert!(manual.contains(&format!("\n| `{full}` |")), "{full}"),
+            }
+        }
+    }
+}

@@ -18,7 +18,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, fmt, io, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, io, net, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -76,9 +76,13 @@ pub(crate) fn start(
     endpoints: &Endpoints,
     stop: &Stop,
 ) -> Result<JoinSet<()>, StartError> {
+    Ok(start_on(bind_tcp("http", address)?, endpoints, stop)?)
+}
+
+fn start_on(sockets: Vec<net::TcpListener>, endpoints: &Endpoints, stop: &Stop) -> io::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    for socket in bind_tcp("http", address)? {
+    for socket in sockets {
         info!(target: "quelea::http", listener = "http", protocol = "http", address = %socket.local_addr()?, "listening");
         let server = Server { endpoints: endpoints.clone(), slots: Arc::clone(&slots), stop: stop.clone() };
         tasks.spawn(server.run(TcpListener::from_std(socket)?));

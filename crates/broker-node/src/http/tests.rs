@@ -22,10 +22,9 @@ async fn metrics_health_and_readiness_are_answered_and_nothing_else() {
         ready: Arc::new(move || is_ready.load(Ordering::Relaxed)),
     };
     let (stopper, stop) = stop_pair();
-    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = probe.local_addr().unwrap().port();
-    drop(probe);
-    let mut tasks = start(&ListenAddress::Ip(([127, 0, 0, 1], port).into()), &endpoints, &stop).unwrap();
+    let sockets = bind_tcp("http", &ListenAddress::Localhost(0)).unwrap();
+    let port = sockets[0].local_addr().unwrap().port();
+    let mut tasks = start_on(sockets, &endpoints, &stop).unwrap();
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     let metrics = ask(port, &get("/metrics")).await;
     assert!(metrics.starts_with("HTTP/1.1 200 ") && metrics.ends_with("\nx 1\n"), "{metrics}");
