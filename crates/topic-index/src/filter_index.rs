@@ -2,27 +2,32 @@
 //! Called by the routing of publishes (match) and by SUBSCRIBE and UNSUBSCRIBE (update).
 //! It never knows what a slot holds, keeps nothing of a filter whose slot is empty, and never recurses.
 //!
-//! The filters form a tree of levels. Its nodes lie in an arena, one cache line each for small slots; a node
-//! knows its `+` and its `#` child and, while it has one other child, that one too. From two on, they are
-//! found in one hash table for the whole tree, so that no node carries a table of its own.
+//! The filters form a tree of levels. Its nodes lie in an arena; a node knows its `+` and its `#` child, and
+//! the others are found in one hash table for the whole tree, so that no node carries a table of its own.
+//! The key there is the hash of the whole path from the root. So a match knows where all levels of its topic
+//! are to be found before it has found any of them, and can ask the memory for all of them at once: in a
+//! large tree, waiting for one after the other is nearly all that a match costs.
 
 mod arena;
 mod label;
 mod links;
+mod path;
 #[cfg(test)]
 mod tests;
 
-use std::hash::{BuildHasher, Hasher};
+use std::hint::black_box;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use self::arena::{Arena, NodeId};
-use self::label::Label;
+use self::label::{Label, Level};
 use self::links::Links;
+use self::path::{Path, PathHasher};
 use crate::filter::PlainFilter;
 
-/// The nodes of one level that a match keeps without allocating; `+` at many levels can make it more.
-const FRONTIER: usize = 16;
+/// The levels, and the nodes of one level, that a match keeps without allocating: more than nearly all topics
+/// have, and more than nearly all sets of `+` make.
+const INLINE: usize = 16;
 
 /// What a [`FilterIndex`] or a [`SharedIndex`](crate::SharedIndex) keeps for one filter.
 pub trait Slot: Default {
@@ -33,19 +38,20 @@ pub trait Slot: Default {
 /// Topic filters with one slot each, matched by topics.
 ///
 /// A match costs one search for each level and stored node on the way, whatever the number of filters, and
-/// visits no node twice. A filter takes about 70 bytes beside its slot, for each level that it does not
-/// share with others.
+/// visits no node twice. Each level that a filter does not share with others takes about 80 bytes, with
+/// slots of at most 32 bytes; with larger ones a node is more than one cache line.
 #[derive(Debug)]
 pub struct FilterIndex<S> {
     nodes: Arena<Node<S>>,
     links: Links,
     root: NodeId,
-    /// Seeded at random: clients choose the levels, and must not be able to choose their collisions.
-    hasher: foldhash::fast::RandomState,
+    hasher: PathHasher,
     len: usize,
 }
 
+/// A node of the tree, in a cache line of its own: in a large tree each line is a wait.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Node<S> {
     label: Label,
     /// `None` for the root alone.
@@ -54,24 +60,29 @@ struct Node<S> {
     single: Option<NodeId>,
     /// The child that stands for this level and all below.
     multi: Option<NodeId>,
-    /// The ids of all literal children, XORed: the id itself while there is one, which is then in no table.
-    literals_xor: u32,
+    /// The number of children of other levels, which the table finds.
     literals: u32,
     slot: S,
 }
 
+/// The nodes of a filter from the first level to the last, with their paths.
+type Trail = SmallVec<[(NodeId, Path); INLINE]>;
+
+/// The nodes of one level that match a topic up to there, with their paths.
+type Frontier = SmallVec<[(NodeId, Path); INLINE]>;
+
 impl<S: Slot> Default for FilterIndex<S> {
     fn default() -> Self {
         let mut nodes = Arena::default();
-        let root = nodes.insert(Node::new(b"", None));
-        Self { nodes, links: Links::default(), root, hasher: foldhash::fast::RandomState::default(), len: 0 }
+        let root = nodes.insert(Node::new(&Level::new(b""), None));
+        Self { nodes, links: Links::default(), root, hasher: PathHasher::default(), len: 0 }
     }
 }
 
 impl<S: Slot> Node<S> {
-    fn new(label: &[u8], parent: Option<NodeId>) -> Self {
-        let label = Label::new(label);
-        Self { label, parent, single: None, multi: None, literals_xor: 0, literals: 0, slot: S::default() }
+    fn new(level: &Level<'_>, parent: Option<NodeId>) -> Self {
+        let label = Label::new(level);
+        Self { label, parent, single: None, multi: None, literals: 0, slot: S::default() }
     }
 
     fn is_unused(&self) -> bool {
@@ -89,8 +100,9 @@ impl<S: Slot> FilterIndex<S> {
     /// Calls `change` with the slot of `filter`, an empty one if there was none; a slot that is empty
     /// afterwards is forgotten with all that only it needed.
     pub fn update<R>(&mut self, filter: &PlainFilter, change: impl FnOnce(&mut S) -> R) -> R {
-        let id = self.ensure(filter);
-        let node = self.nodes.get_mut(id).expect("the node was found or made by the line before");
+        let trail = self.ensure(filter);
+        let last = trail.last().map_or(self.root, |(id, _)| *id);
+        let node = self.nodes.get_mut(last).expect("the node was found or made by the line before");
         let was_empty = node.slot.is_empty();
         let result = change(&mut node.slot);
         match (was_empty, node.slot.is_empty()) {
@@ -98,16 +110,18 @@ impl<S: Slot> FilterIndex<S> {
             (false, true) => self.len -= 1,
             _ => {}
         }
-        self.prune(id);
+        self.prune(&trail);
         result
     }
 
     /// The slot of exactly this filter.
     #[must_use]
     pub fn get(&self, filter: &PlainFilter) -> Option<&S> {
-        let mut id = self.root;
+        let (mut id, mut path) = (self.root, self.hasher.root());
         for level in filter.levels() {
-            id = self.child(id, level)?;
+            let level = Level::new(level.as_bytes());
+            path = path.below(self.hasher.level(&level));
+            id = self.child(id, path, &level)?;
         }
         self.slot(id)
     }
@@ -115,18 +129,28 @@ impl<S: Slot> FilterIndex<S> {
     /// Calls `found` once with the slot of each filter that matches `topic`, in an order that depends on
     /// the set of filters alone.
     pub fn for_each_match<'a>(&'a self, topic: &[u8], mut found: impl FnMut(&'a S)) {
-        let mut frontier: SmallVec<[NodeId; FRONTIER]> = smallvec![self.root];
-        let mut next: SmallVec<[NodeId; FRONTIER]> = SmallVec::new();
+        let levels = self.levels(topic);
+        let (mut nodes, mut others) = (Frontier::new(), Frontier::new());
+        let (mut frontier, mut next) = (&mut nodes, &mut others);
+        frontier.push((self.root, self.hasher.root()));
         // Wildcards of the first level do not match `$SYS` and its like [MQTT-4.7.2-1].
         let mut wildcards = topic.first() != Some(&b'$');
-        for level in topic.split(|&byte| byte == b'/') {
-            let mut hash = None;
-            for id in frontier.drain(..) {
+        for (level, hash) in &levels {
+            for (id, path) in frontier.drain(..) {
                 let Some(node) = self.nodes.get(id) else { continue };
-                next.extend(self.literal(id, node, level, &mut hash));
+                if node.literals > 0 {
+                    let path = path.below(*hash);
+                    if let Some(child) = self.literal(id, path, level) {
+                        next.push((child, path));
+                    }
+                }
                 if wildcards {
-                    node.multi.and_then(|multi| self.slot(multi)).into_iter().for_each(&mut found);
-                    next.extend(node.single);
+                    if let Some(slot) = node.multi.and_then(|multi| self.slot(multi)) {
+                        found(slot);
+                    }
+                    if let Some(child) = node.single {
+                        next.push((child, path.below(self.hasher.single())));
+                    }
                 }
             }
             if next.is_empty() {
@@ -135,12 +159,14 @@ impl<S: Slot> FilterIndex<S> {
             wildcards = true;
             std::mem::swap(&mut frontier, &mut next);
         }
-        for node in frontier.into_iter().filter_map(|id| self.nodes.get(id)) {
+        for node in frontier.iter().filter_map(|(id, _)| self.nodes.get(*id)) {
             if !node.slot.is_empty() {
                 found(&node.slot);
             }
             // `a/#` matches `a` too.
-            node.multi.and_then(|multi| self.slot(multi)).into_iter().for_each(&mut found);
+            if let Some(slot) = node.multi.and_then(|multi| self.slot(multi)) {
+                found(slot);
+            }
         }
     }
 
@@ -165,99 +191,87 @@ impl<S: Slot> FilterIndex<S> {
         self.nodes.get(id).map(|node| &node.slot).filter(|slot| !slot.is_empty())
     }
 
-    fn child(&self, parent: NodeId, level: &str) -> Option<NodeId> {
-        let node = self.nodes.get(parent)?;
-        match level {
-            "+" => node.single,
-            "#" => node.multi,
-            literal => self.literal(parent, node, literal.as_bytes(), &mut None),
+    /// The levels of a topic with their hashes. On the way, what the match is going to read about the path
+    /// without wildcards is read: first the links, then the nodes, in reads that do not wait for each other.
+    fn levels<'t>(&self, topic: &'t [u8]) -> SmallVec<[(Level<'t>, u64); INLINE]> {
+        let mut path = self.hasher.root();
+        let mut levels = SmallVec::new();
+        let mut likely: SmallVec<[Option<NodeId>; INLINE]> = SmallVec::new();
+        let mut rest = Some(topic);
+        while let Some(text) = rest {
+            let len = text.iter().position(|byte| *byte == b'/').unwrap_or(text.len());
+            rest = text.get(len + 1..);
+            let level = Level::at_start_of(text, len);
+            let hash = self.hasher.level(&level);
+            path = path.below(hash);
+            levels.push((level, hash));
+            likely.push(self.links.likely(path.short()));
+        }
+        let read = likely.into_iter().flatten().filter_map(|id| self.nodes.get(id));
+        black_box(read.fold(0, |sum, node| sum ^ node.literals));
+        levels
+    }
+
+    fn child(&self, parent: NodeId, path: Path, level: &Level<'_>) -> Option<NodeId> {
+        match level.text {
+            b"+" => self.nodes.get(parent)?.single,
+            b"#" => self.nodes.get(parent)?.multi,
+            _ => self.literal(parent, path, level),
         }
     }
 
-    /// The child of `node` for a level that is no wildcard; `hash` keeps the level's hash for its siblings.
+    /// The child of `parent` for a level that is no wildcard, which makes the path `path`.
     #[inline]
-    fn literal(&self, id: NodeId, node: &Node<S>, level: &[u8], hash: &mut Option<u64>) -> Option<NodeId> {
-        if node.literals <= 1 {
-            let only = NodeId::new(node.literals_xor)?;
-            return (self.nodes.get(only)?.label.as_bytes() == level).then_some(only);
-        }
-        let level_hash = *hash.get_or_insert_with(|| self.hash(level));
-        self.links.find(link_hash(level_hash, id), |child| {
-            self.nodes
-                .get(child)
-                .is_some_and(|child| child.parent == Some(id) && child.label.as_bytes() == level)
+    fn literal(&self, parent: NodeId, path: Path, level: &Level<'_>) -> Option<NodeId> {
+        self.links.find(path.short(), |child| {
+            self.nodes.get(child).is_some_and(|child| child.parent == Some(parent) && child.label.is(level))
         })
     }
 
-    fn hash(&self, level: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(level);
-        hasher.finish()
-    }
-
-    /// The node of a filter, made with those above it where they are missing.
-    fn ensure(&mut self, filter: &PlainFilter) -> NodeId {
-        let mut id = self.root;
+    /// The nodes of a filter below the root, made where they are missing.
+    fn ensure(&mut self, filter: &PlainFilter) -> Trail {
+        let mut trail = Trail::new();
+        let (mut id, mut path) = (self.root, self.hasher.root());
         for level in filter.levels() {
-            id = self.child(id, level).unwrap_or_else(|| self.add_child(id, level));
+            let level = Level::new(level.as_bytes());
+            path = path.below(self.hasher.level(&level));
+            id = self.child(id, path, &level).unwrap_or_else(|| self.add_child(id, path, &level));
+            trail.push((id, path));
         }
-        id
+        trail
     }
 
-    fn add_child(&mut self, parent: NodeId, level: &str) -> NodeId {
-        let id = self.nodes.insert(Node::new(level.as_bytes(), Some(parent)));
+    fn add_child(&mut self, parent: NodeId, path: Path, level: &Level<'_>) -> NodeId {
+        let id = self.nodes.insert(Node::new(level, Some(parent)));
         let Some(node) = self.nodes.get_mut(parent) else { return id };
-        match level {
-            "+" => node.single = Some(id),
-            "#" => node.multi = Some(id),
+        match level.text {
+            b"+" => node.single = Some(id),
+            b"#" => node.multi = Some(id),
             _ => {
-                let only = NodeId::new(node.literals_xor).filter(|_| node.literals == 1);
                 node.literals += 1;
-                node.literals_xor ^= id.get();
-                let in_table = node.literals > 1;
-                for child in only.into_iter().chain(in_table.then_some(id)) {
-                    self.links.insert(self.link_hash_of(parent, child), child);
-                }
+                self.links.insert(path.short(), id);
             }
         }
         id
     }
 
-    /// Removes a node that nothing needs any more, and those above it that only it needed.
-    fn prune(&mut self, mut id: NodeId) {
-        while let Some(parent) =
-            self.nodes.get(id).filter(|node| node.is_unused()).and_then(|node| node.parent)
-        {
-            self.unlink(parent, id);
-            self.nodes.remove(id);
-            id = parent;
-        }
-    }
-
-    fn unlink(&mut self, parent: NodeId, id: NodeId) {
-        let hash = self.link_hash_of(parent, id);
-        let Some(node) = self.nodes.get_mut(parent) else { return };
-        if node.single == Some(id) {
-            node.single = None;
-        } else if node.multi == Some(id) {
-            node.multi = None;
-        } else {
-            let in_table = node.literals > 1;
-            node.literals -= 1;
-            node.literals_xor ^= id.get();
-            let only = NodeId::new(node.literals_xor).filter(|_| in_table && node.literals == 1);
-            if in_table {
-                self.links.remove(hash, id);
+    /// Removes the last node of a filter if nothing needs it any more, and those above that only it needed.
+    fn prune(&mut self, trail: &[(NodeId, Path)]) {
+        for (id, path) in trail.iter().rev() {
+            if !self.nodes.get(*id).is_some_and(Node::is_unused) {
+                return;
             }
-            if let Some(only) = only {
-                self.links.remove(self.link_hash_of(parent, only), only);
+            let parent = self.nodes.remove(*id).and_then(|node| node.parent);
+            let Some(parent) = parent.and_then(|parent| self.nodes.get_mut(parent)) else { return };
+            if parent.single == Some(*id) {
+                parent.single = None;
+            } else if parent.multi == Some(*id) {
+                parent.multi = None;
+            } else {
+                parent.literals -= 1;
+                self.links.remove(path.short(), *id);
             }
         }
-    }
-
-    fn link_hash_of(&self, parent: NodeId, id: NodeId) -> u32 {
-        let label = self.nodes.get(id).map_or(&[][..], |node| node.label.as_bytes());
-        link_hash(self.hash(label), parent)
     }
 
     fn filter_of(&self, node: &Node<S>) -> PlainFilter {
@@ -270,13 +284,4 @@ impl<S: Slot> FilterIndex<S> {
         path.reverse();
         PlainFilter::from_checked(&path.join(&b'/'))
     }
-}
-
-/// The hash of a child: of its level and of where it hangs, by a multiplication that all bits go into.
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "half of the mixed bits is what a link has room for")]
-fn link_hash(level_hash: u64, parent: NodeId) -> u32 {
-    const ODD: u128 = 0x9e37_79b9_7f4a_7c15;
-    let product = u128::from(level_hash ^ u64::from(parent.get())) * ODD;
-    ((product >> 64) as u64 ^ product as u64) as u32
 }

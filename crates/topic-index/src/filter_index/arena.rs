@@ -38,9 +38,13 @@ impl<T> Arena<T> {
         if self.free.get(chunk).is_some_and(|words| *words == [0; WORDS]) {
             self.roomy.remove(&chunk);
         }
-        let places = self.chunks.get_mut(chunk).map(|places| places.get_or_insert_with(empty_chunk));
-        if let Some(entry) = places.and_then(|places| places.get_mut(place)) {
-            *entry = Some(node);
+        if let Some(places) = self.chunks.get_mut(chunk) {
+            if places.is_none() {
+                *places = empty_chunk();
+            }
+            if let Some(entry) = places.as_mut().and_then(|places| places.get_mut(place)) {
+                *entry = Some(node);
+            }
         }
         u32::try_from(chunk * CHUNK + place + 1)
             .ok()
@@ -122,10 +126,10 @@ fn position(id: NodeId) -> (usize, usize) {
     (index / CHUNK, index % CHUNK)
 }
 
-fn empty_chunk<T>() -> Box<[Option<T>; CHUNK]> {
-    // By way of the heap: a chunk may be larger than a small stack.
+/// Always some: as many places as a chunk has, collected on the heap, since they may be much for a small stack.
+fn empty_chunk<T>() -> Option<Box<[Option<T>; CHUNK]>> {
     let places: Box<[Option<T>]> = (0..CHUNK).map(|_| None).collect();
-    places.try_into().unwrap_or_else(|_| unreachable!("it was collected from exactly that many"))
+    places.try_into().ok()
 }
 
 #[cfg(test)]
