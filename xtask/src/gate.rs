@@ -132,7 +132,7 @@ pub(crate) fn root() -> Result<PathBuf> {
 }
 
 /// Cargo's target folder: this program was built into it.
-fn target_folder(root: &Path) -> PathBuf {
+pub(crate) fn target_folder(root: &Path) -> PathBuf {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(folder) => root.join(folder),
         None => root.join("target"),
@@ -140,7 +140,7 @@ fn target_folder(root: &Path) -> PathBuf {
 }
 
 /// The tests hold thousands of sockets; many shells allow 1,024. What is inherited by all children is set here once.
-fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.unwrap_or(DESCRIPTORS_MAX).min(DESCRIPTORS_MAX);
     if limit.current.is_some_and(|current| current < wanted) {

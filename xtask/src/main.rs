@@ -1,6 +1,7 @@
 //! The project's tasks: `cargo xtask help` lists them. This file is their table of contents.
 //! Called by people and by `.ci/run`; it never ships in a release.
 
+mod compare;
 mod gate;
 mod libtest;
 mod report;
@@ -28,6 +29,12 @@ const TASKS: &[Task] = &[
         usage: "[--stage NAME]... [FILTER]",
         help: "the one test command: installs what the tests need, then every check and test",
         run: gate::main,
+    },
+    Task {
+        name: "compare",
+        usage: "[--quick] [--only ROW]... [--rounds N] [--seconds N] [--json]",
+        help: "Quelea beside mosquitto and rumqttd under the same load, as ratios",
+        run: compare::main,
     },
     Task { name: "tidy", usage: "", help: "only the rules that clippy cannot check", run: tidy::main },
 ];

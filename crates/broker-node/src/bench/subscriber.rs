@@ -57,16 +57,14 @@ impl Subscriber {
         self.delivered += 1;
         stats.delivered += 1;
         stats.payload_bytes_received += publish.payload.len() as u64;
-        let Some(stamp) = Stamp::read(&publish.payload) else { return Ok(true) };
+        // A retained message may be of any age, and comes in the order of topics.
+        let Some(stamp) = Stamp::read(&publish.payload).filter(|_| !publish.retain) else { return Ok(true) };
         match self.tracking.observe(stamp.publisher, stamp.sequence) {
             Arrival::InOrder => {}
             Arrival::Late => stats.late += 1,
             Arrival::Repeated => stats.repeated += 1,
         }
-        // A retained message may be of any age.
-        if !publish.retain {
-            stats.delivery.record(stamp.sent_ns, now_ns);
-        }
+        stats.delivery.record(stamp.sent_ns, now_ns);
         Ok(true)
     }
 

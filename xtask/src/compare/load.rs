@@ -1,0 +1,86 @@
+//! Runs `quelea bench` against a broker and reads its result.
+//! Called by `measure`. It knows nothing of what the broker used meanwhile.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::broker::Running;
+
+/// All brokers speak it in full, rumqttd on a listener of its own.
+const PROTOCOL: &str = "3.1.1";
+
+/// What a load has shown: the JSON that `quelea bench --json` printed.
+pub(crate) struct Shown(Value);
+
+impl Shown {
+    /// A number, at a path such as `latency_us.p99`.
+    pub(crate) fn number(&self, path: &str) -> Result<f64> {
+        let found = path.split('.').try_fold(&self.0, |value, name| value.get(name));
+        found.and_then(Value::as_f64).with_context(|| format!("expected the number {path} in the result"))
+    }
+}
+
+/// A load that is running. Dropping it kills it.
+pub(crate) struct Load {
+    child: Child,
+}
+
+impl Load {
+    /// Starts `quelea bench` with these arguments against the broker.
+    pub(crate) fn start(quelea: &Path, arguments: &[String], broker: &Running) -> Result<Self> {
+        let mut command = Command::new(quelea);
+        command.arg("bench").args(arguments).args(["--json", "--progress", "--protocol", PROTOCOL]);
+        if let Some(authority) = &broker.authority {
+            // The certificate is for this name; both addresses behind it are the loopback's.
+            command.arg("--host").arg(format!("127.0.0.1:{}", broker.port));
+            command.args(["--tls", "--server-name", "localhost", "--ca"]).arg(authority);
+        } else {
+            command.arg("--host").arg(format!("127.0.0.1:{}", broker.port));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(Self { child: command.spawn().context("cannot start quelea bench")? })
+    }
+
+    /// Waits for the line that says that all connections are accepted.
+    pub(crate) fn accepted(&mut self) -> Result<()> {
+        let stderr = self.child.stderr.as_mut().context("no standard error")?;
+        for line in BufReader::with_capacity(256, stderr).lines() {
+            if line?.contains("connections accepted") {
+                return Ok(());
+            }
+        }
+        bail!("quelea bench ended before all connections were accepted")
+    }
+
+    /// Waits for its end and reads the result. A load with errors has no result that counts.
+    pub(crate) fn finish(mut self) -> Result<Shown> {
+        let mut stdout = self.child.stdout.take().context("no standard output")?;
+        let mut stderr = self.child.stderr.take().context("no standard error")?;
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            // Without it only the words of the failure are missing.
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        let mut text = String::new();
+        stdout.read_to_string(&mut text)?;
+        let status = self.child.wait()?;
+        let errors = errors.join().unwrap_or_default();
+        if !status.success() {
+            bail!("quelea bench: {}", errors.lines().last().unwrap_or("failed without a word"));
+        }
+        Ok(Shown(serde_json::from_str(&text).context("expected JSON from quelea bench")?))
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // It has ended already, but for a failure on the way.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
