@@ -12,7 +12,7 @@ pub mod broker;
 pub mod client;
 pub mod packets;
 pub mod parse;
-mod process;
+pub mod process;
 pub mod table;
 pub mod transport;
 pub mod wire;

@@ -1,5 +1,5 @@
 //! Starting the broker's process so that it cannot outlive the tests, and reading its numbers from /proc.
-//! Used by `broker` alone; never by tests directly.
+//! Used by `broker`, and by the tests that run the tools of others; it never reads what a process says.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,10 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Spawns by way of `setpriv --pdeathsig`, so that the child gets SIGTERM when this process ends in whatever way.
 /// The signal is bound to the *thread* that spawned, hence the one thread here that lives as long as the process.
-pub(crate) fn spawn(mut command: Command) -> std::io::Result<Child> {
+///
+/// # Errors
+/// As `Command::spawn`.
+pub fn spawn(mut command: Command) -> std::io::Result<Child> {
     static SPAWNER: OnceLock<SyncSender<Job>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {
         let (sender, jobs) = sync_channel::<Job>(8);
@@ -26,7 +29,7 @@ pub(crate) fn spawn(mut command: Command) -> std::io::Result<Child> {
 }
 
 /// `program`, wrapped so that it dies with this process.
-pub(crate) fn bound_to_us(program: &Path) -> Command {
+pub fn bound_to_us(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "--"]).arg(program);
     command
@@ -52,7 +55,7 @@ pub(crate) fn binary() -> PathBuf {
 
 /// A fresh directory for a broker's data: under `TMPDIR` if that is set, else in memory.
 /// Directories of test processes that are gone are removed on the way.
-pub(crate) fn fresh_dir() -> PathBuf {
+pub fn fresh_dir() -> PathBuf {
     let root = std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/dev/shm"), PathBuf::from);
     for entry in fs::read_dir(&root).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
