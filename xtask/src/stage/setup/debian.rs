@@ -27,6 +27,7 @@ const TOOLS: &[Tool] = &[
     Tool { program: "mosquitto_pub", package: "mosquitto-clients" },
     Tool { program: "mosquitto_sub", package: "mosquitto-clients" },
     Tool { program: "chromium", package: "chromium" },
+    Tool { program: "certutil", package: "libnss3-tools" },
     Tool { program: "node", package: "nodejs" },
     Tool { program: "npm", package: "npm" },
     Tool { program: "python3", package: "python3-venv" },
