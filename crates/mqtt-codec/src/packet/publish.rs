@@ -108,7 +108,8 @@ impl Publish {
             application_len: self.application.len(),
             payload_len: self.payload.len(),
         };
-        let layout = Layout::new(version, &self.header(), &content);
+        let header = self.header();
+        let layout = Layout::new(version, &header, &content);
         layout.write_start(out).ok_or(EncodeError::PacketTooLarge)?;
         if version.is_v5() {
             layout.write_properties(out);

@@ -35,12 +35,12 @@ const MESSAGE_EXPIRY_INTERVAL: u8 = 0x02;
 const SUBSCRIPTION_IDENTIFIER: u8 = 0x0B;
 
 impl PublishHeader<'_> {
-    /// The header with a packet identifier exactly above QoS 0 [MQTT-2.2.1-2].
+    /// QoS and packet identifier: both, or QoS 0 and none [MQTT-2.2.1-2].
     #[inline]
-    const fn settled(self) -> Self {
-        match (self.packet_id, self.qos) {
-            (Some(_), QoS::AtLeastOnce | QoS::ExactlyOnce) | (None, QoS::AtMostOnce) => self,
-            _ => Self { packet_id: None, qos: QoS::AtMostOnce, ..self },
+    const fn delivery(&self) -> (QoS, Option<PacketId>) {
+        match (self.qos, self.packet_id) {
+            (QoS::AtLeastOnce | QoS::ExactlyOnce, Some(_)) => (self.qos, self.packet_id),
+            _ => (QoS::AtMostOnce, None),
         }
     }
 
@@ -80,7 +80,9 @@ pub(crate) struct Content<'a> {
 /// One PUBLISH measured: all its length fields are written from here.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout<'a> {
-    header: PublishHeader<'a>,
+    header: &'a PublishHeader<'a>,
+    qos: QoS,
+    packet_id: Option<PacketId>,
     /// Empty if an alias stands for it.
     topic: &'a [u8],
     /// Bytes of the properties that are the receiver's own; none under 3.x.
@@ -93,13 +95,12 @@ pub(crate) struct Layout<'a> {
 
 impl<'a> Layout<'a> {
     #[inline]
-    pub(crate) fn new(version: Version, header: &PublishHeader<'a>, content: &Content<'a>) -> Self {
-        let header = header.settled();
-        let packet_id = if header.packet_id.is_some() { 2 } else { 0 };
-        let fixed = 2 + packet_id + content.payload_len;
+    pub(crate) fn new(version: Version, header: &'a PublishHeader<'a>, content: &Content<'a>) -> Self {
+        let (qos, packet_id) = header.delivery();
+        let fixed = 2 + if packet_id.is_some() { 2 } else { 0 } + content.payload_len;
         if !version.is_v5() {
             let (topic, body) = (content.topic, fixed + content.topic.len());
-            return Self { header, topic, own_properties: 0, properties: 0, body };
+            return Self { header, qos, packet_id, topic, own_properties: 0, properties: 0, body };
         }
         let topic = match header.topic_alias {
             Some((_, false)) => &[],
@@ -108,7 +109,7 @@ impl<'a> Layout<'a> {
         let own_properties = header.own_properties_len();
         let properties = own_properties + content.application_len;
         let body = fixed + topic.len() + varint_len(properties) + properties;
-        Self { header, topic, own_properties, properties, body }
+        Self { header, qos, packet_id, topic, own_properties, properties, body }
     }
 
     /// Bytes of the whole packet.
@@ -129,8 +130,8 @@ impl<'a> Layout<'a> {
     pub(crate) fn write_start(&self, out: &mut BytesMut) -> Option<()> {
         let (length, length_len) = varint(self.body).ok()?;
         let topic_len = u16::try_from(self.topic.len()).ok()?;
-        let flags = PublishFlags { dup: self.header.dup, qos: self.header.qos, retain: self.header.retain };
-        let packet_id_len = if self.header.packet_id.is_some() { 2 } else { 0 };
+        let flags = PublishFlags { dup: self.header.dup, qos: self.qos, retain: self.header.retain };
+        let packet_id_len = if self.packet_id.is_some() { 2 } else { 0 };
         let start = out.len();
         // One growth for all the small fields is cheaper than one for each.
         out.resize(start + 1 + length_len + 2 + self.topic.len() + packet_id_len, 0);
@@ -144,7 +145,7 @@ impl<'a> Layout<'a> {
         };
         let place = put(place, topic_len.to_be_bytes());
         let place = put_slice(place, self.topic);
-        if let Some(packet_id) = self.header.packet_id {
+        if let Some(packet_id) = self.packet_id {
             put(place, packet_id.get().to_be_bytes());
         }
         Some(())

@@ -138,7 +138,7 @@ impl SharedPublish {
     }
 
     #[inline]
-    fn layout<'a>(&'a self, version: Version, header: &PublishHeader<'a>) -> Layout<'a> {
+    fn layout<'a>(&'a self, version: Version, header: &'a PublishHeader<'a>) -> Layout<'a> {
         let content = Content {
             topic: self.topic(),
             application_len: self.payload_at - self.application_at,
