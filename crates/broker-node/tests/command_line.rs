@@ -68,7 +68,7 @@ impl Node {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            std::thread::yield_now();
+            std::thread::park_timeout(Duration::from_millis(10));
         }
         panic!("the node did not stop");
     }
