@@ -23,18 +23,22 @@ pub(super) fn spawn(tasks: &LocalSet, worker: &Rc<Worker>, number: usize) {
     for lane in (0..usize::from(plan(worker).at_once)).filter(|lane| lane % threads == number) {
         let worker = Rc::clone(worker);
         tasks.spawn_local(async move {
-            let plan = plan(&worker);
-            let lane = u32::try_from(lane).unwrap_or(u32::MAX);
-            for number in (lane..plan.count).step_by(usize::from(plan.at_once)) {
-                if worker.shared.control.phase() == Phase::Stopping {
-                    break;
-                }
-                if plan.rate > 0.0 {
-                    sleep_until(start + Duration::from_secs_f64(f64::from(number) / plan.rate)).await;
-                }
-                open(&worker, number).await;
+            tokio::select! {
+                () = lane_of(&worker, lane, start) => {}
+                () = worker.shared.control.reached(Phase::Stopping) => {}
             }
         });
+    }
+}
+
+/// Opens every `at_once`-th connection, beginning with number `lane`.
+async fn lane_of(worker: &Rc<Worker>, lane: usize, start: Instant) {
+    let plan = plan(worker);
+    for number in (u32::try_from(lane).unwrap_or(u32::MAX)..plan.count).step_by(usize::from(plan.at_once)) {
+        if plan.rate > 0.0 {
+            sleep_until(start + Duration::from_secs_f64(f64::from(number) / plan.rate)).await;
+        }
+        open(worker, number).await;
     }
 }
 

@@ -46,7 +46,10 @@ pub(super) fn spawn(tasks: &LocalSet, worker: &Rc<Worker>, number: usize) {
 
 async fn run(worker: &Worker, spec: &Spec) {
     let live = &worker.shared.live;
-    let opened = open(worker, spec).await;
+    let opened = tokio::select! {
+        opened = open(worker, spec) => opened,
+        () = worker.shared.control.reached(Phase::Stopping) => return,
+    };
     Live::add(&live.settled, 1);
     let (mut wire, role) = match opened {
         Ok(opened) => opened,
@@ -115,15 +118,19 @@ async fn subscribe(
 ) -> Result<(), ClientError> {
     let clock = worker.shared.clock;
     worker.stats().subscribes.extend(clock.now_ns());
-    wire.send_subscribe(&spec.filter, worker.shared.plan.load.qos)?;
+    let qos = worker.shared.plan.load.qos;
+    wire.send_subscribe(&spec.filter, qos)?;
     loop {
         match wire.answer().await? {
             Packet::SubAck(ack) => {
                 let code = ack.codes.first().copied().unwrap_or(ReasonCode::UnspecifiedError);
-                if code as u8 >= 0x80 {
-                    return Err(ClientError::Refused(PacketKind::Subscribe, code));
-                }
-                return Ok(());
+                return if code as u8 >= 0x80 {
+                    Err(ClientError::Refused(PacketKind::Subscribe, code))
+                } else if (code as u8) < u8::from(qos) {
+                    Err(ClientError::TooLittle(format!("QoS {} to a subscription", code as u8)))
+                } else {
+                    Ok(())
+                };
             }
             Packet::Publish(publish) => {
                 let now_ns = clock.now_ns();
@@ -312,7 +319,10 @@ impl<'a> Driver<'a> {
     /// Hands the results over; a publisher that was cut off is done as well.
     fn report(self) {
         match self.role {
-            Role::Subscriber(subscriber) => subscriber.report(&mut self.worker.stats()),
+            Role::Subscriber(subscriber) => {
+                Live::add(&self.worker.shared.live.subscribers_gone, 1);
+                subscriber.report(&mut self.worker.stats());
+            }
             Role::Publisher { finished: false, .. } => Live::add(&self.worker.shared.live.publishers_done, 1),
             Role::Publisher { .. } => {}
         }

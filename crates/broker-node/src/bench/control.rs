@@ -102,6 +102,8 @@ pub(super) struct Live {
     pub(super) delivered: AtomicU64,
     /// Publishers with nothing more to send and nothing unacknowledged.
     pub(super) publishers_done: AtomicU64,
+    /// Subscribers whose connection has ended.
+    pub(super) subscribers_gone: AtomicU64,
 }
 
 impl Live {

@@ -114,11 +114,12 @@ impl<'a> Watch<'a> {
     async fn publish(&mut self) {
         let (plan, live) = (&self.shared.plan, &self.shared.live);
         let publishers = plan.publishers() as u64;
-        let connections = plan.specs.len() as u64;
+        let subscribers = plan.specs.len() as u64 - publishers;
         let over = || {
             let heard = plan.deliveries_max.is_some_and(|most| Live::get(&live.delivered) >= most);
             let published = publishers > 0 && Live::get(&live.publishers_done) >= publishers;
-            heard || published || Live::get(&live.failed) >= connections
+            let deaf = subscribers > 0 && Live::get(&live.subscribers_gone) >= subscribers;
+            heard || published || deaf
         };
         self.until(over, plan.load.duration).await;
     }

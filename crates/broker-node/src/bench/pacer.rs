@@ -49,17 +49,30 @@ impl Permits {
 pub(super) fn start(shared: Arc<Shared>, rate: f64) -> std::io::Result<thread::JoinHandle<()>> {
     thread::Builder::new().name("bench-pacer".into()).spawn(move || {
         let start = Instant::now();
-        let mut granted = 0_u64;
-        let mut turns = shared.permits.iter().cycle();
+        let (mut granted, mut turn) = (0_u64, 0);
         while shared.control.phase() == Phase::Running {
             let due = due(start.elapsed(), rate);
-            for permits in turns.by_ref().take(usize::try_from(due - granted).unwrap_or(usize::MAX)) {
-                permits.grant(1);
-            }
+            turn = grant(&shared.permits, due - granted, turn);
             granted = due;
             thread::park_timeout(until(start, granted + 1, rate).clamp(SLEEP_MIN, SLEEP_MAX));
         }
     })
+}
+
+/// Grants `count` permits evenly, beginning with publisher `turn`; returns whose turn is next.
+fn grant(permits: &[Permits], count: u64, turn: usize) -> usize {
+    let publishers = permits.len().max(1);
+    let each = count / publishers as u64;
+    // Less than the publishers, which are counted in a usize.
+    let rest = usize::try_from(count % publishers as u64).unwrap_or_default();
+    for (index, permits) in permits.iter().enumerate() {
+        let place = (index + publishers - turn) % publishers;
+        let share = each + u64::from(place < rest);
+        if share > 0 {
+            permits.grant(share);
+        }
+    }
+    (turn + rest) % publishers
 }
 
 /// How many permits are due after `elapsed`.
@@ -77,4 +90,31 @@ fn due(elapsed: Duration, rate: f64) -> u64 {
 fn until(start: Instant, number: u64, rate: f64) -> Duration {
     let at = Duration::try_from_secs_f64(number as f64 / rate).unwrap_or(SLEEP_MAX);
     (start + at).saturating_duration_since(Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permits_go_round() {
+        let permits: Vec<_> = (0..3).map(|_| Permits::default()).collect();
+        let granted = || permits.iter().map(Permits::granted).collect::<Vec<_>>();
+        assert_eq!(grant(&permits, 1, 0), 1);
+        assert_eq!(granted(), [1, 0, 0]);
+        assert_eq!(grant(&permits, 2, 1), 0);
+        assert_eq!(granted(), [1, 1, 1]);
+        assert_eq!(grant(&permits, 7, 2), 0);
+        assert_eq!(granted(), [3, 3, 4]);
+        assert_eq!(grant(&permits, 0, 2), 2);
+    }
+
+    #[test]
+    fn permits_come_at_their_time() {
+        assert_eq!(due(Duration::from_millis(1500), 10.0), 15);
+        let start = Instant::now();
+        assert!(until(start, 5, 10.0) <= Duration::from_millis(500));
+        assert!(until(start, 5, 10.0) > Duration::from_millis(300));
+        assert_eq!(until(start, 0, 10.0), Duration::ZERO);
+    }
 }

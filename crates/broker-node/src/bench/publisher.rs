@@ -226,3 +226,102 @@ fn message(topic: &str, payload: &Bytes) -> SharedPublish {
     // The plan has checked the topic with the longest number in it.
     SharedPublish::new(&Text::new(topic).unwrap_or_default(), &Bytes::new(), payload)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU16;
+
+    use mqtt_codec::{Limits, PubAck, PubComp, PubRec, Publish, decode, frame};
+
+    use super::*;
+
+    fn load(qos: QoS, size: usize) -> Load {
+        Load { qos, size, rate: 0.0, window: 3, retain: false, duration: None }
+    }
+
+    fn publisher(load: Load, topic: &str, ack: &ConnAck) -> Result<Publisher, ClientError> {
+        let topic = topic.to_owned();
+        let spec = PublisherSpec { index: 0, stamp_id: 7, topic, messages: Some(5), window: None };
+        Publisher::new(&spec, load, Version::V5, ack)
+    }
+
+    fn packets(out: &mut BytesMut) -> Vec<Packet> {
+        let mut packets = Vec::new();
+        while let Some(frame) = frame::peek(out, &Limits::NONE).unwrap() {
+            let body = out.split_to(frame.header_len + frame.body_len).freeze().slice(frame.header_len..);
+            packets.push(decode(Version::V5, frame.first_byte, body, &Limits::NONE).unwrap());
+        }
+        packets
+    }
+
+    fn published(out: &mut BytesMut) -> Vec<Publish> {
+        let publish = |packet| match packet {
+            Packet::Publish(publish) => publish,
+            other => panic!("{other:?}"),
+        };
+        packets(out).into_iter().map(publish).collect()
+    }
+
+    fn id(id: u16) -> PacketId {
+        PacketId::new(id).unwrap()
+    }
+
+    #[test]
+    fn messages_are_stamped_and_numbered() {
+        for size in [16, 64, 100_000] {
+            let mut publisher = publisher(load(QoS::AtMostOnce, size), "t/%n", &ConnAck::default()).unwrap();
+            let mut out = BytesMut::new();
+            while !publisher.finished() {
+                publisher.publish(u64::MAX, 99, &mut out).unwrap();
+                for publish in published(&mut out) {
+                    let stamp = Stamp::read(&publish.payload).unwrap();
+                    assert_eq!((stamp.sent_ns, stamp.publisher, publish.payload.len()), (99, 7, size));
+                    assert_eq!(publish.topic.as_str(), format!("t/{}", stamp.sequence));
+                }
+            }
+            assert_eq!(publisher.sequence, 5);
+        }
+    }
+
+    #[test]
+    fn the_window_holds_until_the_exchange_ends() {
+        let (mut stats, mut out) = (Stats::new(), BytesMut::new());
+        let mut publisher = publisher(load(QoS::ExactlyOnce, 8), "t", &ConnAck::default()).unwrap();
+        assert_eq!(publisher.publish(u64::MAX, 0, &mut out).unwrap(), 3);
+        let ids: Vec<_> = published(&mut out).iter().filter_map(|publish| publish.packet_id).collect();
+        assert_eq!(ids, [id(1), id(2), id(3)]);
+        let received = Packet::PubRec(PubRec::new(id(2), ReasonCode::Success));
+        publisher.acknowledge(&received, 0, &mut out, &mut stats).unwrap();
+        assert!(
+            matches!(packets(&mut out).as_slice(), [Packet::PubRel(release)] if release.packet_id == id(2))
+        );
+        assert_eq!(publisher.ready(), 0);
+        let complete = Packet::PubComp(PubComp::new(id(2), ReasonCode::Success));
+        publisher.acknowledge(&complete, 0, &mut out, &mut stats).unwrap();
+        assert_eq!((publisher.ready(), stats.acknowledged, stats.errors.total()), (1, 1, 0));
+        publisher.acknowledge(&complete, 0, &mut out, &mut stats).unwrap();
+        let other = Packet::PubAck(PubAck::new(id(1), ReasonCode::Success));
+        publisher.acknowledge(&other, 0, &mut out, &mut stats).unwrap();
+        assert_eq!(stats.errors.protocol, 2, "a repeated PUBCOMP, and a PUBACK at QoS 2");
+        let refused = Packet::PubRec(PubRec::new(id(1), ReasonCode::QuotaExceeded));
+        publisher.acknowledge(&refused, 0, &mut out, &mut stats).unwrap();
+        assert_eq!((publisher.ready(), stats.errors.refused), (2, 1));
+        publisher.stop();
+        assert!(!publisher.finished(), "packet id 3 is under way");
+    }
+
+    #[test]
+    fn what_the_broker_grants_is_respected() {
+        let mut ack = ConnAck::default();
+        ack.properties.receive_maximum = NonZeroU16::new(2);
+        assert_eq!(publisher(load(QoS::AtLeastOnce, 8), "t", &ack).unwrap().ready(), 2);
+        ack.properties.maximum_packet_size = std::num::NonZeroU32::new(50);
+        assert!(publisher(load(QoS::AtLeastOnce, 30), "t", &ack).is_ok());
+        assert!(publisher(load(QoS::AtLeastOnce, 50), "t", &ack).is_err());
+        ack.properties.maximum_qos = QoS::AtMostOnce;
+        assert!(publisher(load(QoS::AtLeastOnce, 8), "t", &ack).is_err());
+        ack.properties.retain_available = false;
+        let retain = Load { retain: true, ..load(QoS::AtMostOnce, 8) };
+        assert!(publisher(retain, "t", &ack).is_err());
+    }
+}

@@ -101,3 +101,33 @@ impl Subscriber {
         new
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn message(qos: QoS, id: u16, sequence: u32) -> Publish {
+        let payload = Stamp { sent_ns: 1, publisher: 0, sequence }.to_bytes();
+        let payload = Bytes::copy_from_slice(&payload);
+        Publish { qos, packet_id: PacketId::new(id), payload, ..Publish::default() }
+    }
+
+    #[test]
+    fn a_qos_2_message_counts_once_until_it_is_released() {
+        let (mut stats, mut out) = (Stats::new(), BytesMut::new());
+        let mut subscriber = Subscriber::new(Hears::All(1), Version::V5);
+        let mut receive = |subscriber: &mut Subscriber, message| {
+            subscriber.receive(&message, 2, &mut out, &mut stats).unwrap()
+        };
+        assert!(receive(&mut subscriber, message(QoS::ExactlyOnce, 65_535, 0)));
+        assert!(!receive(&mut subscriber, message(QoS::ExactlyOnce, 65_535, 0)));
+        subscriber.release(PacketId::new(65_535).unwrap(), &mut BytesMut::new()).unwrap();
+        assert!(receive(&mut subscriber, message(QoS::ExactlyOnce, 65_535, 1)));
+        assert!(receive(&mut subscriber, message(QoS::AtLeastOnce, 5, 1)), "QoS 1 may repeat: it is counted");
+        subscriber.report(&mut stats);
+        assert_eq!((stats.delivered, stats.repeated, stats.late), (3, 1, 0));
+        assert_eq!(stats.by_subscriber, [3]);
+    }
+}
