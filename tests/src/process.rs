@@ -36,7 +36,7 @@ pub fn bound_to_us(program: &Path) -> Command {
 }
 
 /// The broker's binary: `QUELEA_BIN`, else the newest one that was built in this workspace.
-pub(crate) fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("QUELEA_BIN") {
         return PathBuf::from(path);
     }
