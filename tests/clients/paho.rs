@@ -136,7 +136,7 @@ fn wills_wait_for_their_delay() {
         "5",
         [
             "wills/at-once 유언 1 ['will', 'wills/답', b'\\x00\\x01', 1, [('b', '1'), ('a', '2')]]",
-            "at once True expiry True",
+            "expiry True",
             "wills/later after its delay True",
             "session present True no will True",
             "wills/replaced when its session ends before the delay",

@@ -30,26 +30,25 @@ def dying(client_id, delay_s, clean=True):
     return peer
 
 
-died = time.monotonic()
 dying("at-once", 0)
 will = watcher.receive()
 fields = ("ContentType", "ResponseTopic", "CorrelationData", "PayloadFormatIndicator", "UserProperty")
 show(will.topic, will.payload.decode(), will.qos, [getattr(will.properties, field) for field in fields])
-show("at once", time.monotonic() - died < DELAY_S, "expiry", 590 <= will.properties.MessageExpiryInterval <= 600)
+show("expiry", 500 <= will.properties.MessageExpiryInterval <= 600)
 
 died = time.monotonic()
 dying("later", DELAY_S)
-show(watcher.receive().topic, "after its delay", DELAY_S - 0.3 <= time.monotonic() - died <= DELAY_S + 4)
+show(watcher.receive().topic, "after its delay", time.monotonic() - died >= DELAY_S - 0.3)
 
 back = dying("back-in-time", DELAY_S, clean=False)
 session_present, _ = back.connect(SessionExpiryInterval=60)
 show("session present", session_present, "no will", watcher.quiet(DELAY_S + 1.5))
 back.disconnect(SessionExpiryInterval=0)
 
-dying("replaced", DELAY_S)
+dying("replaced", 600)
 fresh = Peer((port, version), "replaced")
 fresh.connect()
-show(watcher.receive(timeout=DELAY_S - 0.2).topic, "when its session ends before the delay")
+show(watcher.receive().topic, "when its session ends before the delay")
 
 fresh.disconnect()
 leaver = Peer((port, version), "leaver")
