@@ -1,1 +1,25 @@
-//! Placeholder line replaced by the first real module.
+//! Sessions, queues, in-flight state, wills and retained messages as pure transitions: a command and a
+//! time go in, effects come out. Used by the broker, which runs them. No clock, no randomness, no I/O, no
+//! order of a hash map that could be seen, so that every replica that applies the same commands is equal.
+//!
+//! - [`Shard`]: the home of clients: connections, persistent sessions, wills, retained messages.
+//! - [`Outbound`] and [`Inbound`]: the two halves of a session's delivery state. A transient session's live
+//!   with its connection, a persistent one's in its shard; the transitions are the same.
+
+pub mod command;
+pub mod counters;
+pub mod ids;
+pub mod inbound;
+pub mod limits;
+pub mod matching;
+pub mod message;
+pub mod outbound;
+pub mod retained;
+pub mod session;
+pub mod shard;
+
+pub use ids::{ClientId, ConnectionId, Epoch, Millis, SessionKey};
+pub use inbound::Inbound;
+pub use message::{Message, MessageRef};
+pub use outbound::{Outbound, Outgoing};
+pub use shard::{Shard, ShardNumber, ShardSizes};

@@ -1,0 +1,362 @@
+//! What a shard can be told, and what it answers. The broker makes commands and carries out effects;
+//! a shard turns one into the other and does nothing else.
+
+use mqtt_codec::{PacketId, QoS, SharedPublish};
+use topic_index::{Filter, PlainFilter};
+
+use crate::ids::{ClientId, ConnectionId, Epoch};
+use crate::matching::{GroupRef, Subscribed};
+use crate::message::MessageRef;
+use crate::outbound::Outgoing;
+
+/// Seconds of session expiry that mean "never" (section 3.1.2.11.2 of MQTT 5.0).
+pub const EXPIRY_NEVER: u32 = u32::MAX;
+
+/// A will as its home keeps it.
+#[derive(Clone, Debug)]
+pub struct Will {
+    /// Topic, properties and payload.
+    pub body: SharedPublish,
+    /// QoS to publish it with.
+    pub qos: QoS,
+    /// Whether it is published as a retained message.
+    pub retain: bool,
+    /// Seconds between the end of the connection and its publication (section 3.1.3.2.2).
+    pub delay_s: u32,
+    /// Seconds after which the published message expires.
+    pub expiry_s: Option<u32>,
+}
+
+/// A client wants to connect.
+#[derive(Debug)]
+pub struct Connect {
+    /// Who.
+    pub client: ClientId,
+    /// Its new connection.
+    pub connection: ConnectionId,
+    /// Discard what there is (`[MQTT-3.1.2-4]`).
+    pub clean_start: bool,
+    /// Seconds that the session outlives the connection; 0 makes a transient session.
+    pub expiry_s: u32,
+    /// The client's Receive Maximum.
+    pub receive_maximum: u16,
+    /// Its will.
+    pub will: Option<Will>,
+}
+
+/// What happens to the will when a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WillFate {
+    /// The client said goodbye with 0x00: dropped (`[MQTT-3.14.4-3]`).
+    Discard,
+    /// Published after its delay (`[MQTT-3.1.2-8]`).
+    Keep,
+    /// The broker ended the connection: published after its delay, and at least after this many seconds,
+    /// so that a client that comes right back has no will published.
+    KeepAtLeast(u32),
+}
+
+/// A connection ended, or is told to and has nothing more to say.
+#[derive(Debug)]
+pub struct End {
+    /// Whose.
+    pub client: ClientId,
+    /// Which of its connections.
+    pub epoch: Epoch,
+    /// What happens to the will.
+    pub will: WillFate,
+    /// A session expiry that DISCONNECT gave instead of CONNECT's (section 3.14.2.2.2).
+    pub expiry_s: Option<u32>,
+}
+
+/// What a new or replaced subscription wants of retained messages (section 3.8.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetainedWanted {
+    /// All that match (`[MQTT-3.3.1-9]`).
+    Always,
+    /// Only if the subscription did not exist (`[MQTT-3.3.1-10]`).
+    IfNew,
+    /// None (`[MQTT-3.3.1-11]`).
+    Never,
+}
+
+/// One filter of a SUBSCRIBE whose syntax and rights were checked.
+#[derive(Clone, Debug)]
+pub struct SubscribeTo {
+    /// The filter.
+    pub filter: Filter,
+    /// Its options.
+    pub subscribed: Subscribed,
+    /// What it wants of retained messages.
+    pub retained: RetainedWanted,
+}
+
+/// A persistent session subscribes.
+#[derive(Debug)]
+pub struct Subscribe {
+    /// Who.
+    pub client: ClientId,
+    /// On which connection.
+    pub epoch: Epoch,
+    /// Number of the request, given back with its answer.
+    pub packet_id: PacketId,
+    /// The filters, each with its place in the packet.
+    pub filters: Vec<(usize, SubscribeTo)>,
+}
+
+/// A persistent session unsubscribes.
+#[derive(Debug)]
+pub struct Unsubscribe {
+    /// Who.
+    pub client: ClientId,
+    /// On which connection.
+    pub epoch: Epoch,
+    /// Number of the request, given back with its answer.
+    pub packet_id: PacketId,
+    /// The filters, each with its place in the packet.
+    pub filters: Vec<(usize, Filter)>,
+}
+
+/// One shared group that is to take a message, and the number that decides which member.
+#[derive(Clone, Debug)]
+pub struct GroupPick {
+    /// The group.
+    pub group: GroupRef,
+    /// Taken modulo the number of members, so that every replica picks the same.
+    pub choice: u64,
+}
+
+/// One publish for a shard.
+#[derive(Debug)]
+pub struct PublishItem {
+    /// Number given back with the answer.
+    pub number: u64,
+    /// The message.
+    pub message: MessageRef,
+    /// Whether the shard's ordinary subscriptions are matched.
+    pub sessions: bool,
+    /// Whether the shard is the home of the topic and the message is retained.
+    pub store_retained: bool,
+    /// Groups of which a member here was picked.
+    pub groups: Vec<GroupPick>,
+}
+
+/// Publishes of one connection, in their order.
+#[derive(Debug)]
+pub struct Publish {
+    /// Where the answer goes; nobody waits for one where a shard itself publishes.
+    pub reply_to: Option<ConnectionId>,
+    /// Who published, for No Local.
+    pub publisher: ClientId,
+    /// The messages.
+    pub items: Vec<PublishItem>,
+}
+
+/// One acknowledgement of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// PUBACK.
+    Puback(PacketId),
+    /// PUBREC, and whether it refused the message.
+    Pubrec(PacketId, bool),
+    /// PUBCOMP.
+    Pubcomp(PacketId),
+}
+
+/// Acknowledgements of a persistent session's client, in their order.
+#[derive(Debug)]
+pub struct Acks {
+    /// Who.
+    pub client: ClientId,
+    /// On which connection.
+    pub epoch: Epoch,
+    /// The acknowledgements.
+    pub acks: Vec<Ack>,
+}
+
+/// A QoS 2 message of a persistent session's client.
+#[derive(Debug)]
+pub struct Receive {
+    /// Who.
+    pub client: ClientId,
+    /// On which connection.
+    pub epoch: Epoch,
+    /// Its packet identifier.
+    pub packet_id: PacketId,
+    /// The message.
+    pub message: MessageRef,
+}
+
+/// PUBREL of a persistent session's client.
+#[derive(Debug)]
+pub struct Release {
+    /// Who.
+    pub client: ClientId,
+    /// On which connection.
+    pub epoch: Epoch,
+    /// The identifier released.
+    pub packet_id: PacketId,
+}
+
+/// A page of retained messages that a scan of this shard's session asked for.
+#[derive(Debug)]
+pub struct Scanned {
+    /// Whose scan.
+    pub client: ClientId,
+    /// Its number within the session.
+    pub scan: u64,
+    /// The messages found.
+    pub messages: Vec<MessageRef>,
+    /// The topic to go on behind; `None` when this shard has no more.
+    pub after: Option<Box<[u8]>>,
+}
+
+/// Everything a shard can be told.
+#[derive(Debug)]
+pub enum Command {
+    /// See [`Connect`].
+    Connect(Connect),
+    /// See [`End`].
+    End(End),
+    /// See [`Subscribe`].
+    Subscribe(Subscribe),
+    /// See [`Unsubscribe`].
+    Unsubscribe(Unsubscribe),
+    /// See [`Publish`].
+    Publish(Publish),
+    /// See [`Acks`].
+    Acks(Acks),
+    /// See [`Receive`].
+    Receive(Receive),
+    /// See [`Release`].
+    Release(Release),
+    /// See [`Scanned`].
+    Scanned(Scanned),
+    /// Time has passed: what is due ends.
+    Tick,
+}
+
+/// Why a CONNECT is refused by its home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The limit of sessions is reached (0x97).
+    Quota,
+    /// A still newer connection of the client took its place while it waited (0x8E).
+    TakenOver,
+}
+
+/// A CONNECT accepted by its home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connected {
+    /// The connection's epoch.
+    pub epoch: Epoch,
+    /// Session present of CONNACK (`[MQTT-3.2.2-3]`).
+    pub session_present: bool,
+    /// Whether the session lives in the shard; else it lives with its connection.
+    pub persistent: bool,
+}
+
+/// What became of a publish at a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// The shard has it.
+    Taken,
+    /// The limit of retained messages is reached (0x97); its sessions have the message all the same.
+    RetainedQuota,
+}
+
+/// What a shard answers to a connection.
+#[derive(Debug)]
+pub enum Reply {
+    /// To [`Connect`].
+    Connected(Result<Connected, Refused>),
+    /// To [`Subscribe`]: the place in the packet, and whether the subscription is new; `None` where the
+    /// limit of subscriptions is reached.
+    Subscribed(PacketId, Vec<(usize, Option<bool>)>),
+    /// To [`Unsubscribe`]: the place in the packet, and whether the subscription existed.
+    Unsubscribed(PacketId, Vec<(usize, bool)>),
+    /// To [`Publish`].
+    Published(Vec<(u64, Published)>),
+    /// To [`Receive`]: PUBREC is due.
+    Received(PacketId),
+    /// To [`Release`]: PUBCOMP is due; `false` for an id that was not there.
+    Released(PacketId, bool),
+    /// Another connection of the client took over: stop, answer what is open, and report the end.
+    Stop,
+    /// The client broke the protocol with an acknowledgement of the wrong type (0x82).
+    WrongAck,
+    /// The queue is full and the policy says to disconnect (0x97).
+    QueueFull,
+}
+
+/// A packet for a connected client of a persistent session.
+#[derive(Debug)]
+pub enum Push {
+    /// PUBLISH; without a packet identifier at QoS 0.
+    Publish {
+        /// Its packet identifier.
+        packet_id: Option<PacketId>,
+        /// Whether it may have been sent before.
+        dup: bool,
+        /// What to send.
+        item: Outgoing,
+    },
+    /// PUBREL.
+    Release(PacketId),
+    /// PUBREL with 0x92, for a PUBREC of an unknown exchange.
+    ReleaseUnknown(PacketId),
+}
+
+/// A route of this shard changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteChange {
+    /// An ordinary filter or a shared group.
+    pub filter: Filter,
+    /// The highest granted QoS; `None` when nobody is left.
+    pub qos: Option<QoS>,
+    /// Members of a group, and how many of them are connected.
+    pub members: Members,
+}
+
+/// How many members a shared group has in a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Members {
+    /// All of them.
+    pub all: u32,
+    /// Those whose client is connected.
+    pub connected: u32,
+}
+
+/// What is to be done after a command.
+#[derive(Debug)]
+pub enum Effect {
+    /// Tell a connection.
+    Reply(ConnectionId, Reply),
+    /// Send to a connection's client.
+    Push(ConnectionId, Vec<Push>),
+    /// Announce a route. To be carried out before the replies that follow it.
+    Route(RouteChange),
+    /// Publish a message of the shard itself: a will, or QoS 2 of a persistent session. `publisher` is
+    /// the client it came from.
+    Relay {
+        /// Who published it.
+        publisher: ClientId,
+        /// The message.
+        message: MessageRef,
+    },
+    /// Pick another member of the group for this message.
+    Redispatch(GroupRef, MessageRef),
+    /// Fetch a page of retained messages and answer with [`Scanned`].
+    Scan {
+        /// For whose session.
+        client: ClientId,
+        /// The scan's number within it.
+        scan: u64,
+        /// What is looked for.
+        filter: PlainFilter,
+        /// In which shard.
+        shard: u16,
+        /// Behind which topic.
+        after: Option<Box<[u8]>>,
+    },
+}

@@ -1,0 +1,424 @@
+//! The sending half of a session: its queue of QoS 1 and 2 messages and what is in flight.
+//! Owned by a session (persistent: in its shard; transient: with its connection). Never touches a
+//! socket, never reads a clock.
+//!
+//! Each message has a queue position that grows by one; its packet id is `position % 65,535 + 1`, so it
+//! is the same after any resend and is free again only once the exchange at that position is complete
+//! (`[MQTT-2.2.1-4]`).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use mqtt_codec::{PacketId, QoS};
+
+use crate::counters::QueueCounters;
+use crate::ids::Millis;
+use crate::limits::{QueueLimits, QueuePolicy};
+use crate::matching::{GroupRef, SubscriptionIds};
+use crate::message::MessageRef;
+
+/// Packet identifiers there are: 1 to 65,535.
+const PACKET_IDS: u64 = 65_535;
+
+/// A message as one session is to get it.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The message, shared with all other queues.
+    pub message: MessageRef,
+    /// The lower of the published and the granted QoS.
+    pub qos: QoS,
+    /// The RETAIN flag to send.
+    pub retain: bool,
+    /// Identifiers of the subscriptions that it matched.
+    pub subscription_ids: SubscriptionIds,
+    /// The shared group that picked this session, if one did.
+    pub group: Option<GroupRef>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Waits for room in the client's window.
+    Queued,
+    /// Sent; waits for PUBACK or PUBREC.
+    Sent,
+    /// PUBREC came; PUBREL is out and waits for PUBCOMP.
+    Released,
+    /// Complete, expired or dropped: only holds its place in the order of positions.
+    Done,
+}
+
+#[derive(Debug)]
+struct Item {
+    state: State,
+    qos: QoS,
+    retain: bool,
+    /// Absent once nothing can need it again.
+    message: Option<MessageRef>,
+    subscription_ids: SubscriptionIds,
+    group: Option<GroupRef>,
+}
+
+/// What to send next.
+#[derive(Debug)]
+pub enum Send {
+    /// A PUBLISH; `dup` on a resend.
+    Publish {
+        /// Its packet identifier.
+        packet_id: PacketId,
+        /// Whether it may have been sent before (`[MQTT-3.3.1-1]`).
+        dup: bool,
+        /// What to send.
+        item: Outgoing,
+    },
+    /// A PUBREL whose PUBCOMP never came (`[MQTT-4.4.0-1]`).
+    Release(PacketId),
+}
+
+/// What an acknowledgement of the client did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acked {
+    /// The exchange is complete.
+    Complete,
+    /// PUBREL is to be sent.
+    Release,
+    /// No such exchange: a PUBREC is answered by PUBREL 0x92, others are ignored.
+    Unknown,
+    /// The exchange is there and needs another packet: a protocol error.
+    WrongType,
+}
+
+/// What became of a message that was to be queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It is in the queue.
+    Queued,
+    /// The queue was full: something was dropped by policy and counted.
+    Dropped,
+    /// The queue was full, the message is dropped and the policy wants the client disconnected.
+    Disconnect,
+}
+
+/// The queue of one session.
+///
+/// `first <= cursor <= first + items.len()`: what lies before `cursor` was sent, the rest waits.
+#[derive(Debug, Default)]
+pub struct Outbound {
+    items: VecDeque<Item>,
+    first: u64,
+    cursor: u64,
+    /// Exchanges that use up the client's Receive Maximum.
+    in_flight: u32,
+    /// Items that are not done.
+    live: usize,
+    /// Bytes of the messages still held.
+    bytes: usize,
+    /// Positions below this were sent on an earlier connection: resends of them carry DUP.
+    resend_below: u64,
+    /// Keeps a sent message's body for a resend; not needed where the session dies with its connection.
+    keep_sent: bool,
+}
+
+impl Outbound {
+    /// An empty queue; `keep_sent` for a session that outlives its connection.
+    #[must_use]
+    pub fn new(keep_sent: bool) -> Self {
+        Self { keep_sent, ..Self::default() }
+    }
+
+    /// Messages that wait or are in flight.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Whether nothing waits and nothing is in flight.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Bytes of the messages held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Exchanges under way.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Whether anything waits to be sent.
+    #[must_use]
+    pub fn has_unsent(&self) -> bool {
+        self.cursor < self.end()
+    }
+
+    fn end(&self) -> u64 {
+        self.first + self.items.len() as u64
+    }
+
+    fn item_mut(&mut self, position: u64) -> Option<&mut Item> {
+        let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
+        self.items.get_mut(index)
+    }
+
+    /// Adds a message at the end, within the limits.
+    pub fn enqueue(
+        &mut self,
+        outgoing: Outgoing,
+        limits: &QueueLimits,
+        counters: &mut QueueCounters,
+    ) -> Enqueued {
+        let size = outgoing.message.size();
+        let mut result = Enqueued::Queued;
+        while self.live >= limits.messages_max || self.bytes + size > limits.bytes_max {
+            match limits.policy {
+                QueuePolicy::DropOldest if self.drop_oldest_unsent() => {
+                    counters.dropped_queue_full += 1;
+                    result = Enqueued::Dropped;
+                }
+                QueuePolicy::Disconnect => {
+                    counters.dropped_queue_full += 1;
+                    return Enqueued::Disconnect;
+                }
+                QueuePolicy::DropNewest | QueuePolicy::DropOldest => {
+                    counters.dropped_queue_full += 1;
+                    return Enqueued::Dropped;
+                }
+            }
+        }
+        counters.queued += 1;
+        self.enqueue_unbounded(outgoing);
+        result
+    }
+
+    /// Adds a message at the end whatever the limits say: for pages that were asked for because there was
+    /// room.
+    pub fn enqueue_unbounded(&mut self, outgoing: Outgoing) {
+        self.live += 1;
+        self.bytes += outgoing.message.size();
+        let Outgoing { message, qos, retain, subscription_ids, group } = outgoing;
+        let message = Some(message);
+        self.items.push_back(Item { state: State::Queued, qos, retain, message, subscription_ids, group });
+    }
+
+    fn drop_oldest_unsent(&mut self) -> bool {
+        let mut position = self.cursor;
+        while position < self.end() {
+            let found = self.item_mut(position).is_some_and(|item| item.state == State::Queued);
+            if found {
+                self.finish(position);
+                return true;
+            }
+            position += 1;
+        }
+        false
+    }
+
+    /// Marks the item at `position` done, frees its message and drops the done front of the queue.
+    fn finish(&mut self, position: u64) {
+        let Some(item) = self.item_mut(position) else { return };
+        let was = std::mem::replace(&mut item.state, State::Done);
+        let freed = item.message.take().map_or(0, |message| message.size());
+        item.subscription_ids = None;
+        item.group = None;
+        self.bytes -= freed;
+        if was != State::Done {
+            self.live -= 1;
+        }
+        if position < self.cursor && matches!(was, State::Sent | State::Released) {
+            self.in_flight -= 1;
+        }
+        while self.items.front().is_some_and(|item| item.state == State::Done) {
+            self.items.pop_front();
+            self.first += 1;
+        }
+        self.cursor = self.cursor.max(self.first);
+        if self.items.is_empty() && self.items.capacity() > 1_024 {
+            self.items = VecDeque::new();
+        }
+    }
+
+    /// The next packet to send while fewer than `window` exchanges are under way
+    /// (`[MQTT-3.3.4-9]`, `[MQTT-4.9.0-2]`); expired messages are dropped on the way
+    /// (`[MQTT-3.3.2-5]`), unless they were sent before (`[MQTT-4.3.3-7]`).
+    pub fn next_to_send(&mut self, window: u16, now: Millis, counters: &mut QueueCounters) -> Option<Send> {
+        while self.cursor < self.end() {
+            let position = self.cursor;
+            if position - self.first >= PACKET_IDS {
+                return None;
+            }
+            let dup = position < self.resend_below;
+            let in_flight = self.in_flight;
+            let keep = self.keep_sent;
+            let item = self.item_mut(position)?;
+            match item.state {
+                State::Done => self.cursor += 1,
+                State::Released => {
+                    self.cursor += 1;
+                    self.in_flight += 1;
+                    return Some(Send::Release(packet_id(position)));
+                }
+                State::Queued | State::Sent if in_flight >= u32::from(window) => return None,
+                State::Queued if item.message.as_ref().is_some_and(|message| message.expired(now)) => {
+                    counters.dropped_expired += 1;
+                    self.cursor += 1;
+                    self.finish(position);
+                }
+                State::Queued | State::Sent => {
+                    item.state = State::Sent;
+                    let (item, freed) = item.outgoing(keep)?;
+                    self.bytes -= freed;
+                    self.cursor += 1;
+                    self.in_flight += 1;
+                    counters.sent += 1;
+                    return Some(Send::Publish { packet_id: packet_id(position), dup, item });
+                }
+            }
+        }
+        None
+    }
+
+    fn position_of(&self, packet_id: PacketId) -> u64 {
+        let wanted = u64::from(packet_id.get()) - 1;
+        self.first + (wanted + PACKET_IDS - self.first % PACKET_IDS) % PACKET_IDS
+    }
+
+    fn sent_state(&mut self, packet_id: PacketId) -> Option<(u64, State, QoS)> {
+        let position = self.position_of(packet_id);
+        if position >= self.cursor {
+            return None;
+        }
+        let item = self.item_mut(position)?;
+        matches!(item.state, State::Sent | State::Released).then_some((position, item.state, item.qos))
+    }
+
+    /// PUBACK (`[MQTT-4.3.2-3]`); any reason code completes the exchange (`[MQTT-4.4.0-2]`).
+    pub fn puback(&mut self, packet_id: PacketId) -> Acked {
+        match self.sent_state(packet_id) {
+            None => Acked::Unknown,
+            Some((position, State::Sent, QoS::AtLeastOnce)) => {
+                self.finish(position);
+                Acked::Complete
+            }
+            Some(_) => Acked::WrongType,
+        }
+    }
+
+    /// PUBREC; `refused` when its reason code is 0x80 or above, which ends the exchange.
+    pub fn pubrec(&mut self, packet_id: PacketId, refused: bool) -> Acked {
+        match self.sent_state(packet_id) {
+            None => Acked::Unknown,
+            Some((position, _, QoS::ExactlyOnce)) if refused => {
+                self.finish(position);
+                Acked::Complete
+            }
+            Some((_, State::Released, QoS::ExactlyOnce)) => Acked::Release,
+            Some((position, State::Sent, QoS::ExactlyOnce)) => {
+                self.release(position);
+                Acked::Release
+            }
+            Some(_) => Acked::WrongType,
+        }
+    }
+
+    fn release(&mut self, position: u64) {
+        let Some(item) = self.item_mut(position) else { return };
+        item.state = State::Released;
+        item.group = None;
+        item.subscription_ids = None;
+        let freed = item.message.take().map_or(0, |message| message.size());
+        self.bytes -= freed;
+    }
+
+    /// PUBCOMP (`[MQTT-4.3.3-5]`).
+    pub fn pubcomp(&mut self, packet_id: PacketId) -> Acked {
+        match self.sent_state(packet_id) {
+            None => Acked::Unknown,
+            Some((position, State::Released, _)) => {
+                self.finish(position);
+                Acked::Complete
+            }
+            Some(_) => Acked::WrongType,
+        }
+    }
+
+    /// The session goes on on a new connection: everything unacknowledged is sent again from the
+    /// oldest, in order and with its packet id (`[MQTT-4.4.0-1]`).
+    pub fn resume(&mut self) {
+        self.resend_below = self.resend_below.max(self.cursor);
+        self.cursor = self.first;
+        self.in_flight = 0;
+    }
+
+    /// Ends the queue: QoS 1 messages of shared groups that nobody acknowledged are handed back, to be
+    /// picked again; all else is given up. Returns them and how many QoS 2 exchanges were in doubt.
+    pub fn into_unacknowledged(self) -> (Vec<(GroupRef, MessageRef)>, u64) {
+        let mut back = Vec::new();
+        let mut in_doubt = 0;
+        for item in self.items {
+            match (item.state, item.qos, item.group, item.message) {
+                (State::Queued, _, Some(group), Some(message))
+                | (State::Sent, QoS::AtLeastOnce, Some(group), Some(message)) => back.push((group, message)),
+                (State::Sent | State::Released, QoS::ExactlyOnce, ..) => in_doubt += 1,
+                _ => {}
+            }
+        }
+        (back, in_doubt)
+    }
+
+    /// Checks what must always hold; called after each step in debug builds and by tests.
+    ///
+    /// # Errors
+    /// Names the rule that does not hold.
+    pub fn validate(&self) -> Result<(), &'static str> {
+        if self.cursor < self.first || self.cursor > self.end() {
+            return Err("the cursor lies outside the queue");
+        }
+        let live = self.items.iter().filter(|item| item.state != State::Done).count();
+        if live != self.live {
+            return Err("the count of live items is wrong");
+        }
+        let bytes: usize = self.items.iter().filter_map(|item| item.message.as_ref()).map(|m| m.size()).sum();
+        if bytes != self.bytes {
+            return Err("the count of bytes is wrong");
+        }
+        let sent = usize::try_from(self.cursor - self.first).unwrap_or(usize::MAX);
+        let open = self.items.iter().take(sent);
+        let in_flight = open.filter(|item| matches!(item.state, State::Sent | State::Released)).count();
+        if in_flight != self.in_flight as usize {
+            return Err("the count of exchanges in flight is wrong");
+        }
+        if self.items.front().is_some_and(|item| item.state == State::Done) {
+            return Err("a done item stays at the front");
+        }
+        Ok(())
+    }
+}
+
+impl Item {
+    /// What to send of this item, and the bytes that its queue no longer holds.
+    fn outgoing(&mut self, keep: bool) -> Option<(Outgoing, usize)> {
+        let keep = keep || self.group.is_some();
+        let (message, subscription_ids, freed) = if keep {
+            (Arc::clone(self.message.as_ref()?), self.subscription_ids.clone(), 0)
+        } else {
+            let message = self.message.take()?;
+            let freed = message.size();
+            (message, self.subscription_ids.take(), freed)
+        };
+        let group = self.group.clone();
+        Some((Outgoing { message, qos: self.qos, retain: self.retain, subscription_ids, group }, freed))
+    }
+}
+
+fn packet_id(position: u64) -> PacketId {
+    let value = u16::try_from(position % PACKET_IDS).unwrap_or(u16::MAX - 1);
+    PacketId::new(value.saturating_add(1)).unwrap_or(PacketId::MIN)
+}
+
+#[cfg(test)]
+#[path = "outbound_tests.rs"]
+mod tests;

@@ -1,0 +1,129 @@
+//! The retained messages of one shard's topics (section 3.3.1.3 of MQTT 5.0).
+//! Owned by the shard; read page by page, in the order of topics.
+
+use std::collections::BTreeSet;
+
+use topic_index::{PlainFilter, TopicIndex};
+
+use crate::ids::Millis;
+use crate::message::MessageRef;
+
+/// What storing a retained message did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It replaced or joined what there was.
+    Stored,
+    /// Its payload was empty: what there was is gone (`[MQTT-3.3.1-6]`).
+    Removed,
+    /// A limit is reached; what there was stays.
+    Refused,
+}
+
+/// Retained messages, the newest of each topic.
+#[derive(Debug, Default)]
+pub struct Retained {
+    topics: TopicIndex<MessageRef>,
+    expiries: BTreeSet<(Millis, Box<[u8]>)>,
+    bytes: usize,
+}
+
+impl Retained {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of the messages held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Stores a message as its topic's newest, or removes that by an empty payload (`[MQTT-3.3.1-5]`,
+    /// `[MQTT-3.3.1-7]`), within `messages_max` messages and `bytes_max` bytes.
+    pub fn store(&mut self, message: &MessageRef, messages_max: usize, bytes_max: usize) -> Stored {
+        let topic = message.body.topic();
+        if message.body.payload().is_empty() {
+            self.remove(topic);
+            return Stored::Removed;
+        }
+        let replaced = self.topics.get(topic).map_or(0, |old| old.size());
+        let grows = replaced == 0;
+        if grows && self.len() >= messages_max || self.bytes - replaced + message.size() > bytes_max {
+            return Stored::Refused;
+        }
+        if let Some(old) = self.topics.insert(topic, message.clone()) {
+            self.forget(&old);
+        }
+        self.bytes += message.size();
+        if let Some(at) = message.expires_at {
+            self.expiries.insert((at, topic.into()));
+        }
+        Stored::Stored
+    }
+
+    fn remove(&mut self, topic: &[u8]) {
+        if let Some(old) = self.topics.remove(topic) {
+            self.forget(&old);
+        }
+    }
+
+    fn forget(&mut self, old: &MessageRef) {
+        self.bytes -= old.size();
+        if let Some(at) = old.expires_at {
+            self.expiries.remove(&(at, Box::from(old.body.topic())));
+        }
+    }
+
+    /// Removes what expired by `now`, at most `limit` messages; says how many.
+    pub fn expire(&mut self, now: Millis, limit: usize) -> usize {
+        let mut removed = 0;
+        while removed < limit {
+            let due = self.expiries.first().filter(|(at, _)| *at <= now).cloned();
+            let Some((_, topic)) = due else { break };
+            self.remove(&topic);
+            removed += 1;
+        }
+        removed
+    }
+
+    /// When the next one expires.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Millis> {
+        self.expiries.first().map(|(at, _)| *at)
+    }
+
+    /// At most `limit` messages that match, behind the topic `after`; expired ones are left out. Returns
+    /// the topic to go on behind, `None` when there are no more.
+    #[must_use]
+    pub fn page(&self, query: &PageQuery<'_>, found: &mut Vec<MessageRef>) -> Option<Box<[u8]>> {
+        let mut last: Option<&[u8]> = None;
+        let more = self.topics.scan(query.filter, query.after, query.limit, |_, message| {
+            last = Some(message.body.topic());
+            if !message.expired(query.now) {
+                found.push(message.clone());
+            }
+        });
+        last.filter(|_| more).map(Box::from)
+    }
+}
+
+/// Which page of retained messages is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct PageQuery<'a> {
+    /// What the topics must match.
+    pub filter: &'a PlainFilter,
+    /// The last topic of the page before.
+    pub after: Option<&'a [u8]>,
+    /// Messages at most.
+    pub limit: usize,
+    /// The log's time.
+    pub now: Millis,
+}

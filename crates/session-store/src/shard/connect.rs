@@ -1,0 +1,221 @@
+//! CONNECT, take-over, and the end of connections and sessions.
+
+use super::{Client, Due, Shard};
+use crate::command::{Connect, Connected, EXPIRY_NEVER, Effect, End, Refused, Reply, Will, WillFate};
+use crate::ids::{ClientId, Millis, SessionKey};
+use crate::message::Message;
+use crate::session::Session;
+use topic_index::Filter;
+
+impl Shard {
+    /// A client that is connected is told to stop first; the new connection waits for its last word, so
+    /// that nothing of it can come after the new CONNACK (`[MQTT-3.1.4-3]`).
+    pub(super) fn connect(&mut self, connect: Connect, effects: &mut Vec<Effect>) {
+        let client = self.clients.entry(connect.client.clone()).or_default();
+        let Some(old) = client.connection else {
+            self.attach(connect, effects);
+            return;
+        };
+        if let Some(overtaken) = client.waiting.replace(Box::new(connect)) {
+            let refused = Reply::Connected(Err(Refused::TakenOver));
+            effects.push(Effect::Reply(overtaken.connection, refused));
+        } else {
+            self.counters.sessions_taken_over += 1;
+            effects.push(Effect::Reply(old, Reply::Stop));
+        }
+    }
+
+    /// Gives the client to a new connection.
+    fn attach(&mut self, connect: Connect, effects: &mut Vec<Effect>) {
+        let id = connect.client.clone();
+        let kept = self.clients.get(&id).and_then(|client| client.session);
+        let creates = connect.expiry_s > 0 && (kept.is_none() || connect.clean_start);
+        let full = self.sessions.len() - usize::from(kept.is_some()) >= self.limits.sessions_max;
+        if creates && full {
+            self.counters.sessions_refused += 1;
+            effects.push(Effect::Reply(connect.connection, Reply::Connected(Err(Refused::Quota))));
+            self.forget_if_nothing_is_left(&id);
+            return;
+        }
+        if connect.clean_start && kept.is_some() {
+            self.publish_will_if_alone(&id, effects);
+            self.end_session(&id, effects);
+        }
+        self.cancel_will(&id);
+        self.clear_due(&id, Due::Expiry);
+        let key = match self.clients.get(&id).and_then(|client| client.session) {
+            Some(key) => Some(key),
+            None if connect.expiry_s > 0 => Some(self.create_session(&id)),
+            None => None,
+        };
+        let session_present = kept.is_some() && kept == key;
+        self.count_connect(session_present);
+        let client = self.clients.entry(id.clone()).or_default();
+        client.epoch = client.epoch.next();
+        client.connection = Some(connect.connection);
+        client.session = key;
+        client.will = connect.will;
+        let connected = Connected { epoch: client.epoch, session_present, persistent: key.is_some() };
+        effects.push(Effect::Reply(connect.connection, Reply::Connected(Ok(connected))));
+        if let Some(session) = key.and_then(|key| self.sessions.get_mut(&key)) {
+            session.connection = Some(connect.connection);
+            session.expiry_s = connect.expiry_s;
+            session.receive_maximum = connect.receive_maximum;
+            session.outbound.resume();
+        }
+        if let Some(key) = key {
+            self.count_in_groups(key, true, effects);
+            self.pump(key, effects);
+        }
+    }
+
+    fn count_connect(&mut self, resumed: bool) {
+        if resumed {
+            self.counters.sessions_resumed += 1;
+        } else {
+            self.counters.sessions_created += 1;
+        }
+    }
+
+    fn create_session(&mut self, client: &ClientId) -> SessionKey {
+        while self.sessions.contains_key(&SessionKey(self.next_session)) {
+            self.next_session = self.next_session.wrapping_add(1);
+        }
+        let key = SessionKey(self.next_session);
+        self.next_session = self.next_session.wrapping_add(1);
+        self.sessions.insert(key, Session::new(client.clone()));
+        key
+    }
+
+    /// A connection has ended and will say nothing more.
+    pub(super) fn end(&mut self, end: &End, effects: &mut Vec<Effect>) {
+        let Some(client) = self.clients.get_mut(&end.client) else { return };
+        if client.epoch != end.epoch || client.connection.is_none() {
+            self.counters.stale_epoch += 1;
+            return;
+        }
+        client.connection = None;
+        let key = client.session;
+        let waiting = client.waiting.take();
+        let session = key.and_then(|key| self.sessions.get_mut(&key));
+        let expiry_s = session.map_or(0, |session| {
+            session.connection = None;
+            session.expiry_s = end.expiry_s.unwrap_or(session.expiry_s);
+            session.expiry_s
+        });
+        if let Some(key) = key {
+            self.count_in_groups(key, false, effects);
+        }
+        self.settle_will(&end.client, end.will, expiry_s, effects);
+        match expiry_s {
+            0 => self.end_session(&end.client, effects),
+            EXPIRY_NEVER => {}
+            seconds => self.set_due(&end.client, Due::Expiry, self.now.plus_s(seconds)),
+        }
+        match waiting {
+            Some(connect) => self.attach(*connect, effects),
+            None => self.forget_if_nothing_is_left(&end.client),
+        }
+    }
+
+    /// Drops the will, publishes it, or sets its time: the earlier of its delay and the session's end
+    /// (`[MQTT-3.1.2-8]`).
+    fn settle_will(&mut self, id: &ClientId, fate: WillFate, expiry_s: u32, effects: &mut Vec<Effect>) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let Some(will) = client.will.as_ref() else { return };
+        let delay_s = match fate {
+            WillFate::Discard => {
+                client.will = None;
+                self.counters.wills_cancelled += 1;
+                return;
+            }
+            WillFate::Keep => will.delay_s.min(expiry_s),
+            WillFate::KeepAtLeast(grace_s) => will.delay_s.min(expiry_s).max(grace_s),
+        };
+        if delay_s == 0 {
+            self.publish_will(id, effects);
+        } else {
+            self.set_due(id, Due::Will, self.now.plus_s(delay_s));
+        }
+    }
+
+    /// Publishes the will, once (`[MQTT-3.1.2-10]`).
+    pub(super) fn publish_will(&mut self, id: &ClientId, effects: &mut Vec<Effect>) {
+        self.clear_due(id, Due::Will);
+        let Some(will) = self.clients.get_mut(id).and_then(|client| client.will.take()) else { return };
+        self.counters.wills_published += 1;
+        let Will { body, qos, retain, expiry_s, .. } = will;
+        let expires_at = expiry_s.map(|seconds| self.now.plus_s(seconds));
+        let message = Message { body, qos, retain, expires_at }.into();
+        effects.push(Effect::Relay { publisher: id.clone(), message });
+    }
+
+    /// The client is back before its will was due (`[MQTT-3.1.3-9]`).
+    fn cancel_will(&mut self, id: &ClientId) {
+        self.clear_due(id, Due::Will);
+        if self.clients.get_mut(id).and_then(|client| client.will.take()).is_some() {
+            self.counters.wills_cancelled += 1;
+        }
+    }
+
+    /// Ends the client's persistent session, if there is one.
+    pub(super) fn end_session(&mut self, id: &ClientId, effects: &mut Vec<Effect>) {
+        self.clear_due(id, Due::Expiry);
+        let Some(key) = self.clients.get_mut(id).and_then(|client| client.session.take()) else { return };
+        let Some(session) = self.sessions.remove(&key) else { return };
+        let connected = session.connection.is_some();
+        for filter in session.subscriptions.keys() {
+            self.unindex(filter, key, connected, effects);
+        }
+        let (back, in_doubt) = session.outbound.into_unacknowledged();
+        self.queue_counters.qos2_in_doubt += in_doubt;
+        effects.extend(back.into_iter().map(|(group, message)| Effect::Redispatch(group, message)));
+    }
+
+    /// A will of a client that is away is due when its session ends (`[MQTT-3.1.2-8]`).
+    pub(super) fn publish_will_if_alone(&mut self, id: &ClientId, effects: &mut Vec<Effect>) {
+        if self.clients.get(id).is_some_and(|client| client.will_due.is_some()) {
+            self.publish_will(id, effects);
+        }
+    }
+
+    /// The session's client came or went: counts it in its groups and tells the route view.
+    fn count_in_groups(&mut self, key: SessionKey, connected: bool, effects: &mut Vec<Effect>) {
+        let Some(session) = self.sessions.get(&key) else { return };
+        for filter in session.subscriptions.keys() {
+            let Filter::Shared { group, filter: plain } = filter else { continue };
+            self.groups.update(group, plain, |slot| slot.count_connected(connected));
+            let route = self.groups.get(group, plain).map(|slot| slot.route(filter));
+            effects.extend(route.map(Effect::Route));
+        }
+    }
+
+    fn due_field(client: &mut Client, due: Due) -> &mut Option<Millis> {
+        match due {
+            Due::Will => &mut client.will_due,
+            Due::Expiry => &mut client.expiry_due,
+        }
+    }
+
+    fn set_due(&mut self, id: &ClientId, due: Due, at: Millis) {
+        self.clear_due(id, due);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        *Self::due_field(client, due) = Some(at);
+        self.due.insert((at, due, id.clone()));
+    }
+
+    pub(super) fn clear_due(&mut self, id: &ClientId, due: Due) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if let Some(at) = Self::due_field(client, due).take() {
+            self.due.remove(&(at, due, id.clone()));
+        }
+    }
+
+    pub(super) fn forget_if_nothing_is_left(&mut self, id: &ClientId) {
+        if self.clients.get(id).is_some_and(Client::forgettable) {
+            self.clear_due(id, Due::Will);
+            self.clear_due(id, Due::Expiry);
+            self.clients.remove(id);
+        }
+    }
+}

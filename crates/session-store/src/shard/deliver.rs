@@ -1,0 +1,57 @@
+//! Sending from persistent queues, and what clients acknowledge.
+
+use super::Shard;
+use crate::command::{Ack, Acks, Effect, Push, Reply};
+use crate::ids::SessionKey;
+use crate::outbound::{Acked, Send};
+
+impl Shard {
+    /// Pushes to a connected client whatever its window has room for, and goes on with its scans.
+    pub(super) fn pump(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
+        let now = self.now;
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let Some(connection) = session.connection else { return };
+        let mut pushes = Vec::new();
+        let window = session.receive_maximum;
+        while let Some(send) = session.outbound.next_to_send(window, now, &mut self.queue_counters) {
+            pushes.push(match send {
+                Send::Publish { packet_id, dup, item } => {
+                    Push::Publish { packet_id: Some(packet_id), dup, item }
+                }
+                Send::Release(packet_id) => Push::Release(packet_id),
+            });
+        }
+        if !pushes.is_empty() {
+            effects.push(Effect::Push(connection, pushes));
+        }
+        self.start_scans(key, effects);
+    }
+
+    /// Acknowledgements, in their order; the room they make is used at once.
+    pub(super) fn acks(&mut self, acks: &Acks, effects: &mut Vec<Effect>) {
+        let Some(key) = self.current(&acks.client, acks.epoch) else { return };
+        let Some(session) = self.sessions.get_mut(&key) else { return };
+        let mut releases = Vec::new();
+        for ack in &acks.acks {
+            let (acked, packet_id) = match *ack {
+                Ack::Puback(packet_id) => (session.outbound.puback(packet_id), packet_id),
+                Ack::Pubrec(packet_id, refused) => (session.outbound.pubrec(packet_id, refused), packet_id),
+                Ack::Pubcomp(packet_id) => (session.outbound.pubcomp(packet_id), packet_id),
+            };
+            match (acked, ack) {
+                (Acked::Complete, _) => {}
+                (Acked::Release, _) => releases.push(Push::Release(packet_id)),
+                (Acked::Unknown, Ack::Pubrec(_, false)) => releases.push(Push::ReleaseUnknown(packet_id)),
+                (Acked::Unknown, _) => {}
+                (Acked::WrongType, _) => {
+                    Self::reply(session.connection, Reply::WrongAck, effects);
+                    return;
+                }
+            }
+        }
+        if let (false, Some(connection)) = (releases.is_empty(), session.connection) {
+            effects.push(Effect::Push(connection, releases));
+        }
+        self.pump(key, effects);
+    }
+}

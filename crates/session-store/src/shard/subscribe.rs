@@ -1,0 +1,100 @@
+//! SUBSCRIBE and UNSUBSCRIBE of persistent sessions, and the routes that change by them.
+
+use topic_index::Filter;
+
+use super::Shard;
+use super::slot::FilterSlot;
+use crate::command::{
+    Effect, Members, Reply, RetainedWanted, RouteChange, Subscribe, SubscribeTo, Unsubscribe,
+};
+use crate::ids::SessionKey;
+
+impl Shard {
+    /// Adds or replaces subscriptions (`[MQTT-3.8.4-3]`); answers in the order of the packet.
+    pub(super) fn subscribe(&mut self, subscribe: Subscribe, effects: &mut Vec<Effect>) {
+        let Some(key) = self.current(&subscribe.client, subscribe.epoch) else { return };
+        let mut granted = Vec::with_capacity(subscribe.filters.len());
+        for (place, to) in subscribe.filters {
+            granted.push((place, self.subscribe_to(key, to, effects)));
+        }
+        let connection = self.sessions.get(&key).and_then(|session| session.connection);
+        Self::reply(connection, Reply::Subscribed(subscribe.packet_id, granted), effects);
+        self.start_scans(key, effects);
+    }
+
+    /// Whether the subscription is new; `None` where the limit is reached.
+    fn subscribe_to(&mut self, key: SessionKey, to: SubscribeTo, effects: &mut Vec<Effect>) -> Option<bool> {
+        let limit = self.limits.subscriptions_max;
+        let session = self.sessions.get_mut(&key)?;
+        let new = !session.subscriptions.contains_key(&to.filter);
+        if new && session.subscriptions.len() >= limit {
+            return None;
+        }
+        session.subscriptions.insert(to.filter.clone(), to.subscribed);
+        let connected = session.connection.is_some();
+        let wanted = match to.retained {
+            RetainedWanted::Always => true,
+            RetainedWanted::IfNew => new,
+            RetainedWanted::Never => false,
+        };
+        if let (true, Filter::Plain(plain)) = (wanted, &to.filter) {
+            let plain = plain.clone();
+            self.add_scan(key, plain, to.subscribed);
+        }
+        self.change_route(&to.filter, effects, |slot| slot.insert(key, to.subscribed, connected));
+        Some(new)
+    }
+
+    /// Removes subscriptions (`[MQTT-3.10.4-1]`); what is queued stays (`[MQTT-3.10.4-3]`).
+    pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe, effects: &mut Vec<Effect>) {
+        let Some(key) = self.current(&unsubscribe.client, unsubscribe.epoch) else { return };
+        let mut done = Vec::with_capacity(unsubscribe.filters.len());
+        for (place, filter) in unsubscribe.filters {
+            let Some(session) = self.sessions.get_mut(&key) else { break };
+            let existed = session.subscriptions.remove(&filter).is_some();
+            let connected = session.connection.is_some();
+            session.scans.retain(|scan| &scan.filter != filter.plain());
+            if existed {
+                self.unindex(&filter, key, connected, effects);
+            }
+            done.push((place, existed));
+        }
+        let connection = self.sessions.get(&key).and_then(|session| session.connection);
+        Self::reply(connection, Reply::Unsubscribed(unsubscribe.packet_id, done), effects);
+    }
+
+    pub(super) fn unindex(
+        &mut self,
+        filter: &Filter,
+        key: SessionKey,
+        connected: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.change_route(filter, effects, |slot| slot.remove(key, connected));
+    }
+
+    /// Changes a filter's subscribers and announces the route if it is another one now.
+    fn change_route(
+        &mut self,
+        filter: &Filter,
+        effects: &mut Vec<Effect>,
+        change: impl FnOnce(&mut FilterSlot),
+    ) {
+        let changed = |slot: &mut FilterSlot| {
+            let before = (slot.qos(), slot.members());
+            change(slot);
+            (before, (slot.qos(), slot.members()))
+        };
+        let (before, after) = match filter {
+            Filter::Plain(plain) => {
+                let ((before, _), (after, _)) = self.index.update(plain, changed);
+                ((before, Members::default()), (after, Members::default()))
+            }
+            Filter::Shared { group, filter } => self.groups.update(group, filter, changed),
+        };
+        if before != after {
+            let (qos, members) = after;
+            effects.push(Effect::Route(RouteChange { filter: filter.clone(), qos, members }));
+        }
+    }
+}

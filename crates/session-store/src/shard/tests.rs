@@ -1,0 +1,1 @@
+//! Tests of a shard: connections, sessions, wills, retained messages, shared groups.

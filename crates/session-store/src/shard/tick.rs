@@ -1,0 +1,28 @@
+//! What ends by the passing of time: delayed wills, sessions, retained messages.
+
+use super::{Due, Shard};
+use crate::command::Effect;
+
+/// Ends at most this many things at once, so that other work comes between.
+const BATCH: usize = 1_000;
+
+impl Shard {
+    /// Carries out what is due at the log's time; what is left is due at the next tick, which is at once.
+    pub(super) fn tick(&mut self, effects: &mut Vec<Effect>) {
+        for _ in 0..BATCH {
+            let due = self.due.first().filter(|(at, _, _)| *at <= self.now).cloned();
+            let Some((_, what, client)) = due else { break };
+            match what {
+                Due::Will => self.publish_will(&client, effects),
+                Due::Expiry => {
+                    self.counters.sessions_expired += 1;
+                    self.publish_will_if_alone(&client, effects);
+                    self.end_session(&client, effects);
+                }
+            }
+            self.forget_if_nothing_is_left(&client);
+        }
+        let expired = self.retained.expire(self.now, BATCH);
+        self.counters.retained_expired += expired as u64;
+    }
+}
