@@ -3,14 +3,26 @@
 
 mod bench;
 mod cli;
+mod clock;
 mod config;
 mod connection;
+mod counters;
 mod data_dir;
+mod fanout;
 mod http;
+mod inbox;
 mod listener;
 mod logging;
+mod metrics;
 mod node;
+mod observe;
+mod packet;
+mod session;
+mod shard;
 mod stop;
+mod sys;
+mod trace;
+mod worker;
 
 use std::process::ExitCode;
 

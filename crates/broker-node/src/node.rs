@@ -2,13 +2,22 @@
 //! Called by `cli` with checked settings. Does no work of its own.
 
 use crate::{
+    clock::Clock,
     config::Settings,
     connection::Connections,
+    counters::NodeCounters,
     data_dir::DataDir,
+    fanout::Fanout,
     http::{self, Endpoints},
     listener::{Bound, Listeners, Slots},
-    stop::{Stop, Stopper, stop_pair},
+    metrics::Exporter,
+    observe::Observer,
+    shard::Shards,
+    stop::{Stop, stop_pair},
+    sys,
+    worker::Node,
 };
+use mqtt_codec::ReasonCode;
 use std::{
     io, process,
     sync::{
@@ -25,6 +34,8 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+/// Shards of a node's own cluster.
+const SHARDS: u16 = 6;
 /// How long clients have to go when the node stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Descriptors kept for what is neither an MQTT connection nor counted with something else: files, the main runtime.
@@ -59,21 +70,44 @@ async fn serve(settings: Arc<Settings>, slots: Slots) -> anyhow::Result<()> {
     let (stopper, stop) = stop_pair();
     let ready = Arc::new(AtomicBool::new(false));
     let bound = Bound::new(&settings)?;
-    let connections = Connections::new(Arc::clone(&settings), stop.clone());
-    let http = start_http(&settings, &connections, &ready, &stop)?;
+    let exporter = Exporter::install()?;
+    let counters = counters(&settings);
+    let (node, mut tasks) = start_shards(&settings, &counters);
+    let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters));
+    tasks.spawn(observer.clone().run());
+    tasks.spawn(sys::run(Arc::clone(&node), observer.clone()));
+    let http = start_http(&settings, (exporter, observer), &ready, &stop)?;
+    let connections = Connections::new(Arc::clone(&node), counters, stop.clone());
     let listeners = Listeners::start(bound, &settings, slots, connections, &stop)?;
     ready.store(true, Ordering::Relaxed);
     info!(target: "quelea", node = settings.node.name, "ready");
     let signal = signals.next().await;
     info!(target: "quelea", signal, "stopping");
     ready.store(false, Ordering::Relaxed);
-    end(stopper, listeners, http, signals).await;
+    stopper.stop();
+    node.shards.end_connections(ReasonCode::ServerShuttingDown).await;
+    end(listeners, http, signals).await;
+    tasks.shutdown().await;
     Ok(())
 }
 
+/// A set of counters for each worker thread, and behind these one for each shard.
+fn counters(settings: &Settings) -> Arc<[Arc<NodeCounters>]> {
+    (0..settings.worker_threads() + usize::from(SHARDS)).map(|_| Arc::default()).collect()
+}
+
+fn start_shards(settings: &Arc<Settings>, counters: &[Arc<NodeCounters>]) -> (Arc<Node>, JoinSet<()>) {
+    let clock = Clock::start();
+    let fanout = Arc::new(Fanout::new(settings.mqtt.shared_strategy));
+    let shard_counters = counters.get(settings.worker_threads()..).unwrap_or(&[]);
+    let limits = settings.shard_limits(SHARDS);
+    let (shards, tasks) = Shards::start(SHARDS, limits, &fanout, clock, shard_counters);
+    let node = Node::new(Arc::clone(settings), fanout, shards, clock);
+    (Arc::new(node), tasks)
+}
+
 /// Stops in reverse order; returns when all connections have ended or their time is over.
-async fn end(stopper: Stopper, listeners: Listeners, mut http: JoinSet<()>, mut signals: Signals) {
-    stopper.stop();
+async fn end(listeners: Listeners, mut http: JoinSet<()>, mut signals: Signals) {
     tokio::select! {
         ended = timeout(STOP_TIMEOUT, listeners.finish()) => match ended {
             Ok(()) => info!(target: "quelea", "stopped"),
@@ -89,14 +123,14 @@ async fn end(stopper: Stopper, listeners: Listeners, mut http: JoinSet<()>, mut 
 
 fn start_http(
     settings: &Settings,
-    connections: &Connections,
+    (exporter, observer): (Exporter, Observer),
     ready: &Arc<AtomicBool>,
     stop: &Stop,
 ) -> anyhow::Result<JoinSet<()>> {
     let Some(address) = settings.http.listen_address()? else { return Ok(JoinSet::new()) };
-    let (connections, ready) = (connections.clone(), Arc::clone(ready));
+    let ready = Arc::clone(ready);
     let endpoints = Endpoints {
-        metrics: Arc::new(move || connections.metrics()),
+        metrics: Arc::new(move || exporter.render(&observer.snapshot())),
         ready: Arc::new(move || ready.load(Ordering::Relaxed)),
     };
     Ok(http::start(&address, &endpoints, stop)?)

@@ -183,6 +183,25 @@ pub enum PacketKind {
 }
 
 impl PacketKind {
+    /// All types, in the order of their values.
+    pub const ALL: [Self; 15] = [
+        Self::Connect,
+        Self::ConnAck,
+        Self::Publish,
+        Self::PubAck,
+        Self::PubRec,
+        Self::PubRel,
+        Self::PubComp,
+        Self::Subscribe,
+        Self::SubAck,
+        Self::Unsubscribe,
+        Self::UnsubAck,
+        Self::PingReq,
+        Self::PingResp,
+        Self::Disconnect,
+        Self::Auth,
+    ];
+
     /// The type and the flags that every packet but PUBLISH must carry [MQTT-2.1.3-1].
     pub(crate) const fn first_byte(self) -> u8 {
         let flags = match self {

@@ -1,8 +1,18 @@
-//! What follows from the settings.
-//! Used when a node starts; checks nothing, `check` has done that.
+//! What follows from the settings: bounds as the codec, the sessions and the mailboxes take them.
+//! Used when a node starts and by its connections; checks nothing, `check` has done that.
 
-use super::Settings;
-use std::{num::NonZeroUsize, thread};
+use std::num::NonZeroUsize;
+use std::thread;
+
+use mqtt_codec::Limits;
+use session_store::limits::{QueueLimits, QueuePolicy as Policy, ShardLimits};
+
+use super::{QueuePolicy, Settings};
+use crate::inbox::InboxLimits;
+
+/// Bytes of a CONNECT at most, whatever `mqtt.max_packet_size` allows to clients that are connected: its
+/// sender has not shown yet who it is.
+const CONNECT_BYTES_MAX: u32 = 128 * 1024;
 
 impl Settings {
     /// Threads that serve connections.
@@ -12,4 +22,72 @@ impl Settings {
             count => count.into(),
         }
     }
+
+    /// Bounds of the packets of connected clients.
+    pub(crate) fn codec_limits(&self) -> Limits {
+        Limits {
+            packet_bytes_max: self.mqtt.max_packet_size,
+            topic_levels_max: self.mqtt.topic_levels_max,
+            user_properties_max: self.mqtt.user_properties_max,
+            user_properties_bytes_max: self.mqtt.user_properties_bytes_max,
+            ..Limits::default()
+        }
+    }
+
+    /// Bounds of CONNECT.
+    pub(crate) fn connect_limits(&self) -> Limits {
+        let limits = self.codec_limits();
+        Limits { packet_bytes_max: limits.packet_bytes_max.min(CONNECT_BYTES_MAX), ..limits }
+    }
+
+    /// Bounds of a session's queue.
+    pub(crate) fn queue_limits(&self) -> QueueLimits {
+        let policy = match self.session.queue_policy {
+            QueuePolicy::DropNewest => Policy::DropNewest,
+            QueuePolicy::DropOldest => Policy::DropOldest,
+            QueuePolicy::Disconnect => Policy::Disconnect,
+        };
+        QueueLimits {
+            messages_max: to_usize(self.session.queue_messages_max),
+            bytes_max: to_usize(self.session.queue_bytes_max),
+            policy,
+        }
+    }
+
+    /// Bounds of a connection's mailbox.
+    pub(crate) fn inbox_limits(&self) -> InboxLimits {
+        InboxLimits {
+            messages_max: self.session.queue_messages_max,
+            bytes_max: self.session.queue_bytes_max,
+            qos0_bytes_max: self.session.qos0_queue_bytes_max,
+            policy: self.queue_limits().policy,
+        }
+    }
+
+    /// Bounds of one of `shards` shards: those of the node are shared out, rounded up.
+    pub(crate) fn shard_limits(&self, shards: u16) -> ShardLimits {
+        let share = |total: u64| to_usize(total.div_ceil(u64::from(shards.max(1))));
+        ShardLimits {
+            queue: self.queue_limits(),
+            sessions_max: share(self.session.sessions_max.into()),
+            subscriptions_max: to_usize(self.mqtt.subscriptions_per_client_max),
+            retained_messages_max: share(self.retained.messages_max.into()),
+            retained_bytes_max: share(self.retained.bytes_max),
+        }
+    }
+
+    /// The longest session expiry, in seconds; `None` is no bound.
+    pub(crate) fn max_session_expiry_s(&self) -> Option<u32> {
+        let seconds = self.mqtt.max_session_expiry?.as_secs();
+        Some(u32::try_from(seconds).unwrap_or(u32::MAX))
+    }
+
+    /// The longest keep alive, in seconds.
+    pub(crate) fn max_keep_alive_s(&self) -> u16 {
+        u16::try_from(self.mqtt.max_keep_alive.as_secs()).unwrap_or(u16::MAX)
+    }
+}
+
+fn to_usize(n: impl Into<u64>) -> usize {
+    usize::try_from(n.into()).unwrap_or(usize::MAX)
 }

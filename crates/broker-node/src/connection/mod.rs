@@ -1,53 +1,281 @@
 //! The connections of MQTT clients, from the end of the handshakes to the end of the socket.
-//! The listeners' worker threads call it with each connection that is accepted.
+//! The listeners' worker threads hand each accepted connection over; each is served by one task, which owns
+//! everything of it and waits for nothing but its socket, its mailbox and time.
 
-use crate::{
-    config::Settings,
-    listener::{Accepted, Handler},
-    stop::Stop,
-};
+mod acks;
+mod connect;
+mod end;
+mod frames;
+mod out;
+mod socket;
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
-use tokio::{io::AsyncReadExt, time::timeout_at};
-use tracing::debug;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-/// Serves connections.
+use mqtt_codec::ReasonCode;
+use session_store::command::WillFate;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+pub(crate) use self::acks::{AckQueue, Due, Owed};
+pub(crate) use self::frames::RawPacket;
+pub(crate) use self::out::Out;
+use self::socket::Socket;
+use crate::counters::NodeCounters;
+use crate::listener::{Accepted, Handler};
+use crate::session::{Client, Ending, HIGH_WATER, PageFuture};
+use crate::stop::Stop;
+use crate::worker::{Node, Worker};
+
+/// Seconds that the will of a client waits whose connection the broker ended, so that a client that comes
+/// right back has none published.
+const DRAIN_WILL_GRACE_S: u32 = 2;
+
+/// Serves the connections of all worker threads.
 #[derive(Debug, Clone)]
 pub(crate) struct Connections {
-    settings: Arc<Settings>,
+    node: Arc<Node>,
+    /// One set for each worker thread.
+    counters: Arc<[Arc<NodeCounters>]>,
     stop: Stop,
 }
 
 impl Connections {
     /// What all connections share.
-    pub(crate) fn new(settings: Arc<Settings>, stop: Stop) -> Self {
-        Self { settings, stop }
-    }
-
-    /// The counters as the text of `/metrics`.
-    pub(crate) fn metrics(&self) -> String {
-        String::new()
+    pub(crate) fn new(node: Arc<Node>, counters: Arc<[Arc<NodeCounters>]>, stop: Stop) -> Self {
+        Self { node, counters, stop }
     }
 }
 
 impl Handler for Connections {
-    type Worker = Self;
+    type Worker = (Rc<Worker>, Stop);
 
-    fn worker(&self, number: usize) -> Self {
-        debug!(number, "worker thread started");
-        self.clone()
+    fn worker(&self, number: usize) -> Self::Worker {
+        let counters = self.counters.get(number).cloned().unwrap_or_default();
+        (Worker::new(Arc::clone(&self.node), counters), self.stop.clone())
     }
 
-    fn serve(worker: &Self, accepted: Accepted) -> impl Future<Output = ()> + 'static {
-        let mut this = worker.clone();
+    fn serve((worker, stop): &Self::Worker, accepted: Accepted) -> impl Future<Output = ()> + 'static {
+        let (worker, mut stop) = (Rc::clone(worker), stop.clone());
         async move {
-            let Accepted { mut transport, peer, listener, deadline } = accepted;
-            let kind = transport.kind().as_str();
-            debug!(listener = listener.name, %peer, kind, trace = this.settings.packet_trace, "connected");
-            tokio::select! {
-                _ = timeout_at(deadline, transport.read_u8()) => {}
-                () = this.stop.requested() => {}
+            worker.counters.connections_opened.add(1);
+            let Accepted { transport, peer, deadline, .. } = accepted;
+            let mut socket = Socket::new(&worker, transport);
+            let connected = tokio::select! {
+                connected = connect::connect(&mut socket, peer, deadline) => connected,
+                () = stop.requested() => None,
+            };
+            match connected {
+                Some(client) => Box::pin(Connection::new(socket, client).serve()).await,
+                None => socket.close().await,
             }
-            transport.close().await;
+            worker.counters.connections_closed.add(1);
+        }
+    }
+}
+
+/// A connection whose CONNECT was accepted.
+struct Connection {
+    socket: Socket,
+    client: Client,
+    /// A look-up of retained messages.
+    page: Option<PageFuture>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// When bytes came last, or reading began again.
+    last_read: Instant,
+    /// Since when the client has taken none of what waits for it.
+    stalled: Option<Instant>,
+}
+
+impl Connection {
+    fn new(socket: Socket, client: Client) -> Self {
+        let mut this =
+            Self { socket, client, page: None, timer: None, last_read: Instant::now(), stalled: None };
+        this.set_timer(Instant::now());
+        this
+    }
+
+    async fn serve(mut self) {
+        let ending = self.run().await;
+        self.end(ending).await;
+    }
+
+    async fn run(&mut self) -> Ending {
+        loop {
+            if let Err(ending) = poll_fn(|context| self.poll_step(context)).await {
+                return ending;
+            }
+            self.send_staged().await;
+        }
+    }
+
+    /// Gives the shards what was staged; waits while one is behind, which slows this client alone.
+    async fn send_staged(&mut self) {
+        for (shard, command) in self.client.staged.take() {
+            self.client.worker.node.shards.send(shard, command, &self.client.inbox).await;
+        }
+    }
+
+    /// Does everything that can be done without waiting. Ready when there are commands for shards, or at
+    /// the end. At most one read is handled at a time, so that no client keeps the thread.
+    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ending>> {
+        self.poll_mail(context)?;
+        self.poll_page(context);
+        self.poll_write(context)?;
+        if self.client.staged.is_empty() {
+            match self.poll_read(context)? {
+                Poll::Ready(()) => {
+                    self.poll_write(context)?;
+                    context.waker().wake_by_ref();
+                }
+                Poll::Pending => {
+                    self.poll_timer(context)?;
+                }
+            }
+        }
+        if self.client.staged.is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    fn poll_mail(&mut self, context: &Context<'_>) -> Result<(), Ending> {
+        while let Poll::Ready(taken) = self.client.inbox.poll_take(context) {
+            if taken.overflow {
+                return Err(Ending::told(ReasonCode::QuotaExceeded, "the queue of the session is full"));
+            }
+            if let Some(reason) = taken.end {
+                let will = WillFate::KeepAtLeast(DRAIN_WILL_GRACE_S);
+                return Err(Ending { will, ..Ending::told(reason, "the server ends the connection") });
+            }
+            self.client.receive_mail(taken.mail)?;
+        }
+        Ok(())
+    }
+
+    fn poll_page(&mut self, context: &mut Context<'_>) {
+        loop {
+            if self.page.is_none() {
+                self.page = self.client.next_page();
+            }
+            let Some(page) = &mut self.page else { return };
+            let Poll::Ready(page) = page.as_mut().poll(context) else { return };
+            self.page = None;
+            self.client.take_page(page);
+        }
+    }
+
+    /// Writes what waits, and encodes more as long as the socket takes it.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Result<(), Ending> {
+        while !self.client.out.is_empty() {
+            let mut written = 0;
+            let result = self.socket.poll_write(&mut self.client.out, context, &mut written);
+            if written > 0 {
+                self.stalled = None;
+            }
+            match result {
+                Poll::Ready(Ok(())) => self.client.refill(),
+                Poll::Ready(Err(error)) => return Err(Ending::lost(error)),
+                Poll::Pending if self.client.out.len() < HIGH_WATER && written > 0 => {
+                    self.client.refill();
+                    self.note_stall();
+                    return Ok(());
+                }
+                Poll::Pending => {
+                    self.note_stall();
+                    return Ok(());
+                }
+            }
+        }
+        self.stalled = None;
+        Ok(())
+    }
+
+    fn note_stall(&mut self) {
+        if self.stalled.is_none() {
+            let now = Instant::now();
+            self.stalled = Some(now);
+            self.set_timer(now);
+        }
+    }
+
+    /// Handles the packets that are there; reads once where there is none.
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Result<Poll<()>, Ending> {
+        if !self.client.wants_read() {
+            return Ok(Poll::Pending);
+        }
+        if self.handle_packets()? {
+            return Ok(Poll::Ready(()));
+        }
+        match self.socket.poll_read(context) {
+            Poll::Pending => Ok(Poll::Pending),
+            Poll::Ready(Err(error)) => Err(Ending::lost(error)),
+            Poll::Ready(Ok(0)) => Err(Ending::lost("the client closed the connection")),
+            Poll::Ready(Ok(_)) => {
+                self.last_read = Instant::now();
+                self.handle_packets()?;
+                Ok(Poll::Ready(()))
+            }
+        }
+    }
+
+    /// Handles complete packets until there is none, or the client has to wait; says whether there was one.
+    fn handle_packets(&mut self) -> Result<bool, Ending> {
+        let mut handled = false;
+        let mut result = Ok(());
+        let worker = Rc::clone(&self.client.worker);
+        while result.is_ok() && self.client.wants_read() {
+            match self.socket.frames.next(&worker.node.limits) {
+                Ok(None) => break,
+                Ok(Some(raw)) => {
+                    handled = true;
+                    result = self.client.handle(raw);
+                }
+                Err(offence) => result = Err(offence.into()),
+            }
+        }
+        // Publishes that were accepted are delivered, whatever the packet behind them was.
+        self.client.flush_run();
+        result.map(|()| handled)
+    }
+
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Result<(), Ending> {
+        loop {
+            let Some(timer) = &mut self.timer else { return Ok(()) };
+            let Poll::Ready(()) = timer.as_mut().poll(context) else { return Ok(()) };
+            let now = Instant::now();
+            if !self.client.wants_read() {
+                // Silence counts only while we listen.
+                self.last_read = now;
+            }
+            if self.keep_alive_end().is_some_and(|end| end <= now) {
+                self.client.worker.counters.keep_alive_timeouts.add(1);
+                return Err(Ending::told(ReasonCode::KeepAliveTimeout, "keep alive timeout"));
+            }
+            if self.write_end().is_some_and(|end| end <= now) {
+                self.client.worker.counters.write_timeouts.add(1);
+                return Err(Ending::lost("the client does not read what it is sent"));
+            }
+            self.set_timer(now);
+        }
+    }
+
+    /// 1.5 times the keep alive after the last packet (`[MQTT-3.1.2-22]`).
+    fn keep_alive_end(&self) -> Option<Instant> {
+        let keep_alive_s = self.client.terms.keep_alive_s;
+        (keep_alive_s > 0).then(|| self.last_read + Duration::from_millis(u64::from(keep_alive_s) * 1_500))
+    }
+
+    fn write_end(&self) -> Option<Instant> {
+        Some(self.stalled? + self.client.worker.node.settings.limits.write_timeout)
+    }
+
+    fn set_timer(&mut self, now: Instant) {
+        let next = [self.keep_alive_end(), self.write_end()].into_iter().flatten().min();
+        match (next.map(|at| at.max(now)), &mut self.timer) {
+            (None, _) => self.timer = None,
+            (Some(at), Some(timer)) => timer.as_mut().reset(at),
+            (Some(at), None) => self.timer = Some(Box::pin(sleep_until(at))),
         }
     }
 }

@@ -1,0 +1,32 @@
+//! The node's time: the wall clock at start, run on by the monotonic one, so that it never goes back.
+//! Given to every transition from outside; transitions never read a clock.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use session_store::Millis;
+
+/// A clock that never goes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    wall_ms: u64,
+    started: Instant,
+}
+
+impl Clock {
+    /// Starts at the wall clock's time.
+    pub(crate) fn start() -> Self {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { wall_ms: u64::try_from(wall.as_millis()).unwrap_or(0), started: Instant::now() }
+    }
+
+    /// The time now.
+    pub(crate) fn now(&self) -> Millis {
+        let run_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Millis(self.wall_ms.saturating_add(run_ms))
+    }
+
+    /// How long this clock has run.
+    pub(crate) fn uptime(&self) -> std::time::Duration {
+        self.started.elapsed()
+    }
+}

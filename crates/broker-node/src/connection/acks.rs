@@ -1,0 +1,125 @@
+//! The acknowledgements that a connection owes for publishes of its client: they leave in the order in
+//! which the publishes arrived, each when everything that must have the message has it
+//! (`[MQTT-4.6.0-2]`, `[MQTT-4.6.0-3]`).
+
+use std::collections::VecDeque;
+
+use mqtt_codec::{PacketId, ReasonCode};
+
+/// What is owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owed {
+    /// PUBACK.
+    Puback,
+    /// PUBREC.
+    Pubrec,
+}
+
+#[derive(Debug)]
+struct Entry {
+    owed: Owed,
+    packet_id: PacketId,
+    reason: ReasonCode,
+    /// Answers that have not come.
+    waits: u32,
+}
+
+/// An acknowledgement that may leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    /// Which.
+    pub(crate) owed: Owed,
+    /// For which publish.
+    pub(crate) packet_id: PacketId,
+    /// With which reason.
+    pub(crate) reason: ReasonCode,
+}
+
+/// Acknowledgements owed, in order of arrival.
+#[derive(Debug, Default)]
+pub(crate) struct AckQueue {
+    entries: VecDeque<Entry>,
+    /// Number of the first entry.
+    first: u64,
+}
+
+impl AckQueue {
+    /// How many are owed.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is owed, so that one more that waits for nothing may leave at once.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The number that the next entry gets.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    /// Adds an acknowledgement that waits for `waits` answers.
+    pub(crate) fn push(&mut self, due: Due, waits: u32) {
+        let Due { owed, packet_id, reason } = due;
+        self.entries.push_back(Entry { owed, packet_id, reason, waits });
+    }
+
+    /// An answer came for entry `number`; a refusal in it is kept.
+    pub(crate) fn answered(&mut self, number: u64, refusal: Option<ReasonCode>) {
+        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        if let Some(entry) = index.and_then(|index| self.entries.get_mut(index)) {
+            entry.waits = entry.waits.saturating_sub(1);
+            entry.reason = refusal.unwrap_or(entry.reason);
+        }
+    }
+
+    /// An answer came for the oldest PUBREC with this id that still waits.
+    pub(crate) fn received(&mut self, packet_id: PacketId) {
+        let waiting = |entry: &&mut Entry| {
+            entry.waits > 0 && entry.owed == Owed::Pubrec && entry.packet_id == packet_id
+        };
+        if let Some(entry) = self.entries.iter_mut().find(waiting) {
+            entry.waits -= 1;
+        }
+    }
+
+    /// The next acknowledgement that may leave.
+    pub(crate) fn pop_due(&mut self) -> Option<Due> {
+        if self.entries.front()?.waits > 0 {
+            return None;
+        }
+        let Entry { owed, packet_id, reason, .. } = self.entries.pop_front()?;
+        self.first += 1;
+        Some(Due { owed, packet_id, reason })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(id: u16, owed: Owed) -> Due {
+        Due { owed, packet_id: PacketId::new(id).unwrap(), reason: ReasonCode::Success }
+    }
+
+    #[test]
+    fn acknowledgements_leave_in_order_of_arrival() {
+        let mut acks = AckQueue::default();
+        let slow = acks.next_number();
+        acks.push(due(1, Owed::Puback), 2);
+        acks.push(due(2, Owed::Pubrec), 0);
+        assert_eq!(acks.pop_due(), None);
+        acks.answered(slow, None);
+        acks.answered(slow, Some(ReasonCode::QuotaExceeded));
+        let first = acks.pop_due();
+        assert_eq!(first.map(|d| d.reason), Some(ReasonCode::QuotaExceeded));
+        assert_eq!(acks.pop_due(), Some(due(2, Owed::Pubrec)));
+        acks.push(due(3, Owed::Pubrec), 1);
+        acks.answered(slow, None);
+        assert_eq!(acks.pop_due(), None, "an answer to an entry that is gone changes nothing");
+        acks.received(PacketId::new(3).unwrap());
+        assert_eq!(acks.pop_due(), Some(due(3, Owed::Pubrec)));
+        assert_eq!(acks.next_number(), 3);
+    }
+}

@@ -1,0 +1,242 @@
+//! CONNECT (section 3.1 of MQTT 5.0): the first packet of a connection, what it may ask for, and CONNACK.
+
+use std::future::poll_fn;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mqtt_codec::{
+    ConnAck, ConnAckProperties, Connect, Offence, Packet, PacketKind, ReasonCode, SharedPublish, Text,
+    Version, connect_version, decode_connect,
+};
+use session_store::command::{Command, Connect as ConnectCommand, Connected, EXPIRY_NEVER, Refused, Reply};
+use session_store::{ClientId, command};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::debug;
+
+use super::socket::Socket;
+use crate::inbox::{Inbox, Mail};
+use crate::listener::Peer;
+use crate::packet::denied_topic;
+use crate::session::{Client, Terms};
+
+/// How long a refused client has to take its CONNACK.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why there is no connection.
+enum Refusal {
+    /// The socket ended, or nothing complete came in time.
+    Gone(&'static str),
+    /// Closed without a word.
+    Silent(Offence),
+    /// Answered by CONNACK.
+    Told(Version, ReasonCode),
+}
+
+/// Serves CONNECT. `None` where the connection is refused or lost; the client knows then what its version
+/// lets it know.
+pub(super) async fn connect(socket: &mut Socket, peer: Peer, deadline: Instant) -> Option<Client> {
+    let refusal = match timeout_at(deadline, first_packet(socket)).await {
+        Err(_) => {
+            socket.worker.counters.connect_timeouts.add(1);
+            Refusal::Gone("no complete CONNECT in time")
+        }
+        Ok(Err(refusal)) => refusal,
+        Ok(Ok(connect)) => match accept(socket, &connect).await {
+            Ok(client) => {
+                debug!(client = %client.id, %peer, version = %client.terms.version, "connected");
+                return Some(client);
+            }
+            Err(reason) => Refusal::Told(connect.version, reason),
+        },
+    };
+    socket.worker.counters.connects_refused.add(1);
+    match refusal {
+        Refusal::Gone(why) => debug!(%peer, why, "connection ended before CONNECT"),
+        Refusal::Silent(offence) => debug!(%peer, %offence, "connection refused"),
+        Refusal::Told(version, reason) => {
+            debug!(%peer, %version, %reason, "CONNECT refused");
+            tell(socket, version, reason).await;
+        }
+    }
+    None
+}
+
+async fn first_packet(socket: &mut Socket) -> Result<Box<Connect>, Refusal> {
+    let worker = std::rc::Rc::clone(&socket.worker);
+    let limits = &worker.node.connect_limits;
+    loop {
+        match poll_fn(|context| socket.poll_read(context)).await {
+            Ok(0) => return Err(Refusal::Gone("the client closed the connection")),
+            Err(_) => return Err(Refusal::Gone("the connection was lost")),
+            Ok(_) => {}
+        }
+        if socket.frames.first_byte().is_some_and(|byte| byte >> 4 != PacketKind::Connect as u8) {
+            return Err(Refusal::Silent(Offence::FirstPacketNotConnect));
+        }
+        let Some(raw) = socket.frames.next(limits).map_err(Refusal::Silent)? else { continue };
+        let version = connect_version(&raw.body);
+        return decode_connect(raw.first_byte, raw.body, limits).map_err(|offence| refused(offence, version));
+    }
+}
+
+/// What a client is told of a CONNECT that breaks the protocol.
+fn refused(offence: Offence, version: Option<Version>) -> Refusal {
+    match (offence, version) {
+        (Offence::UnsupportedProtocolVersion { answer, .. }, _) => Refusal::Told(answer, offence.reason()),
+        (Offence::ClientIdTooLong, Some(version)) => Refusal::Told(version, offence.reason()),
+        (Offence::ProtocolNameInvalid, _) => Refusal::Silent(offence),
+        (_, Some(Version::V5)) => Refusal::Told(Version::V5, offence.reason()),
+        _ => Refusal::Silent(offence),
+    }
+}
+
+async fn tell(socket: &mut Socket, version: Version, reason: ReasonCode) {
+    let connack = ConnAck { reason, ..ConnAck::default() };
+    let mut out = super::Out::default();
+    if Packet::ConnAck(Box::new(connack)).encode(version, out.tail()).is_ok() {
+        let mut written = 0;
+        let write = poll_fn(|context| socket.poll_write(&mut out, context, &mut written));
+        let _client_gone = timeout(REFUSAL_TIMEOUT, write).await;
+    }
+}
+
+/// Accepts a CONNECT whose form is right, or says why not.
+async fn accept(socket: &Socket, connect: &Connect) -> Result<Client, ReasonCode> {
+    let worker = &socket.worker;
+    let settings = &worker.node.settings;
+    if connect.authentication_method.is_some() {
+        return Err(ReasonCode::BadAuthenticationMethod);
+    }
+    let will = will(connect, settings.mqtt.topic_levels_max)?;
+    let (id, assigned) = client_id(connect, || worker.unique_client_id())?;
+    let terms = terms(connect, settings);
+    let inbox = Inbox::new(worker.node.next_connection(), worker.node.inbox);
+    let mut client = Client::new(worker, &inbox, id, terms);
+    let command = ConnectCommand {
+        client: client.id.clone(),
+        connection: inbox.id(),
+        clean_start: connect.clean_start,
+        expiry_s: client.terms.expiry_s,
+        receive_maximum: client.terms.receive_maximum,
+        will,
+    };
+    worker.node.shards.send(client.home, Command::Connect(command), &inbox).await;
+    let (connected, mail) = answer_of_home(&inbox).await;
+    let connected = connected.map_err(|refused| match refused {
+        Refused::Quota => ReasonCode::QuotaExceeded,
+        Refused::TakenOver => ReasonCode::ServerBusy,
+    })?;
+    client.epoch = connected.epoch;
+    client.persistent = connected.persistent;
+    worker.counters.connects_accepted.add(1);
+    let assigned = assigned.then(|| Text::new(client.id.as_str()).ok()).flatten();
+    let connack = connack(connect, &client, connected, assigned);
+    client.send(&Packet::ConnAck(Box::new(connack)));
+    inbox.put_back(mail);
+    Ok(client)
+}
+
+async fn answer_of_home(inbox: &Arc<Inbox>) -> (Result<Connected, Refused>, Mail) {
+    let mut rest = Mail::default();
+    loop {
+        let taken = poll_fn(|context| inbox.poll_take(context)).await;
+        let mut answer = None;
+        for reply in taken.mail.replies {
+            match reply {
+                Reply::Connected(connected) => answer = Some(connected),
+                other => rest.replies.push(other),
+            }
+        }
+        rest.pushes.extend(taken.mail.pushes);
+        rest.messages.extend(taken.mail.messages);
+        if let Some(answer) = answer {
+            return (answer, rest);
+        }
+    }
+}
+
+fn will(connect: &Connect, levels_max: u16) -> Result<Option<command::Will>, ReasonCode> {
+    let Some(will) = &connect.will else { return Ok(None) };
+    if !topic_index::topic_levels_within(will.topic.as_bytes(), levels_max) {
+        return Err(ReasonCode::TopicNameInvalid);
+    }
+    if denied_topic(will.topic.as_bytes()) {
+        // A bridge of Mosquitto tells its state so; 3.1.1 could only be refused whole.
+        return if connect.version.is_v5() { Err(ReasonCode::NotAuthorized) } else { Ok(None) };
+    }
+    Ok(Some(command::Will {
+        body: SharedPublish::new(&will.topic, &will.application, &will.payload),
+        qos: will.qos,
+        retain: will.retain,
+        delay_s: will.delay_interval_s,
+        expiry_s: will.message_expiry_s,
+    }))
+}
+
+/// The client's identifier, and whether it was assigned (`[MQTT-3.1.3-6]`, `[MQTT-3.1.3-8]` of 3.1.1).
+fn client_id(connect: &Connect, unique: impl FnOnce() -> String) -> Result<(ClientId, bool), ReasonCode> {
+    if !connect.client_id.is_empty() {
+        return Ok((ClientId::new(connect.client_id.as_str()), false));
+    }
+    match connect.version {
+        Version::V5 => Ok((ClientId::new(&unique()), true)),
+        Version::V3_1_1 if connect.clean_start => Ok((ClientId::new(&unique()), true)),
+        Version::V3_1_1 | Version::V3_1 => Err(ReasonCode::ClientIdentifierNotValid),
+    }
+}
+
+fn terms(connect: &Connect, settings: &crate::config::Settings) -> Terms {
+    let is_v5 = connect.version.is_v5();
+    let asked_expiry_s = match (is_v5, connect.clean_start) {
+        (true, _) => connect.session_expiry_s.unwrap_or(0),
+        (false, true) => 0,
+        (false, false) => EXPIRY_NEVER,
+    };
+    let receive_maximum = match connect.receive_maximum {
+        Some(maximum) => maximum.get(),
+        None if is_v5 => u16::MAX,
+        None => settings.mqtt.receive_maximum,
+    };
+    Terms {
+        version: connect.version,
+        receive_maximum,
+        maximum_packet_size: connect.maximum_packet_size.map(NonZeroU32::get),
+        topic_alias_maximum: connect.topic_alias_maximum,
+        problem_information: connect.request_problem_information,
+        expiry_s: asked_expiry_s.min(settings.max_session_expiry_s().unwrap_or(EXPIRY_NEVER)),
+        keep_alive_s: keep_alive_s(connect, settings),
+    }
+}
+
+/// The keep alive in force: at most the server's maximum, which 5.0 is told of (`[MQTT-3.1.2-21]`); an older
+/// client that asks for none has none.
+fn keep_alive_s(connect: &Connect, settings: &crate::config::Settings) -> u16 {
+    let maximum = settings.max_keep_alive_s();
+    match connect.keep_alive_s {
+        0 if connect.version.is_v5() => maximum,
+        0 => 0,
+        asked if connect.version.is_v5() => asked.min(maximum),
+        asked => asked,
+    }
+}
+
+fn connack(connect: &Connect, client: &Client, connected: Connected, assigned: Option<Text>) -> ConnAck {
+    let settings = &client.worker.node.settings;
+    let terms = &client.terms;
+    let differs = |ours: u32| (connect.session_expiry_s.unwrap_or(0) != ours).then_some(ours);
+    let keep_alive_differs = terms.keep_alive_s != connect.keep_alive_s;
+    let response = format!("response/{}", client.id);
+    let response = connect.request_response_information.then(|| Text::new(&response).ok()).flatten();
+    let properties = ConnAckProperties {
+        session_expiry_s: differs(terms.expiry_s),
+        receive_maximum: NonZeroU16::new(settings.mqtt.receive_maximum).filter(|max| max.get() < u16::MAX),
+        maximum_packet_size: NonZeroU32::new(settings.mqtt.max_packet_size),
+        assigned_client_id: assigned,
+        topic_alias_maximum: settings.mqtt.topic_alias_maximum,
+        server_keep_alive_s: keep_alive_differs.then_some(terms.keep_alive_s),
+        response_information: response.filter(|text| !text.as_str().contains(['+', '#'])),
+        ..ConnAckProperties::default()
+    };
+    ConnAck { session_present: connected.session_present, reason: ReasonCode::Success, properties }
+}

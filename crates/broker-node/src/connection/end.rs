@@ -1,0 +1,102 @@
+//! The end of a connection: what it still owes, what its home is told, and the last packet.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use mqtt_codec::ReasonCode;
+use session_store::command::{Command, End, Publish};
+use session_store::matching::GroupRef;
+use session_store::{MessageRef, Outbound};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::Connection;
+use crate::inbox::Mail;
+use crate::session::Ending;
+
+/// How long the frames of a connection that is taken over have to be answered.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client has to take the last packets.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Connection {
+    /// Ends the connection. Its home hears of it before the socket is closed, so that a DISCONNECT that
+    /// was taken has its effect.
+    pub(super) async fn end(mut self, ending: Ending) {
+        debug!(client = %self.client.id, why = %ending.why, "connection ended");
+        self.count(&ending);
+        self.send_staged().await;
+        if ending.reason == Some(ReasonCode::SessionTakenOver) {
+            let _late = timeout(SETTLE_TIMEOUT, self.settle()).await;
+            self.send_staged().await;
+        }
+        let rest = self.client.inbox.close();
+        if !self.client.persistent {
+            self.end_transient_session(rest).await;
+        }
+        let client = &self.client;
+        let (id, epoch, home) = (client.id.clone(), client.epoch, client.home);
+        let end = End { client: id, epoch, will: ending.will, expiry_s: ending.expiry_s };
+        client.worker.node.shards.send(home, Command::End(end), &client.inbox).await;
+        client.worker.counters.clients_ended.add(1);
+        self.client.say_goodbye(&ending);
+        let _client_gone = timeout(
+            GOODBYE_TIMEOUT,
+            poll_fn(|context| {
+                let mut written = 0;
+                self.socket.poll_write(&mut self.client.out, context, &mut written)
+            }),
+        )
+        .await;
+        self.socket.close().await;
+    }
+
+    fn count(&self, ending: &Ending) {
+        let counters = &self.client.worker.counters;
+        match ending.reason {
+            Some(ReasonCode::SessionTakenOver) => counters.taken_over.add(1),
+            Some(ReasonCode::KeepAliveTimeout | ReasonCode::ServerShuttingDown) | None => {}
+            Some(_) => counters.protocol_errors.add(1),
+        }
+    }
+
+    /// Waits until every publish of the connection is answered, so that nothing of it takes effect after
+    /// the client's next CONNACK.
+    async fn settle(&mut self) {
+        while !self.client.acks.is_empty() {
+            let taken = poll_fn(|context| self.client.inbox.poll_take(context)).await;
+            // Whatever else a shard says of a connection that ends changes nothing any more.
+            let _ending_already = self.client.receive_mail(taken.mail);
+        }
+    }
+
+    /// Removes the session's subscriptions; messages of shared groups that nobody acknowledged go to other
+    /// members.
+    async fn end_transient_session(&mut self, rest: Mail) {
+        let client = &mut self.client;
+        let node = std::sync::Arc::clone(&client.worker.node);
+        if !client.subscriptions.is_empty() {
+            let subscriptions = std::mem::take(&mut client.subscriptions);
+            node.fanout.unsubscribe_all(subscriptions.keys(), client.inbox.id());
+        }
+        let outbound = std::mem::replace(&mut client.outbound, Outbound::new(false));
+        let (mut back, in_doubt) = outbound.into_unacknowledged();
+        client.worker.counters.qos2_in_doubt.add(in_doubt);
+        back.extend(rest.messages.into_iter().filter_map(|item| Some((item.group?, item.message))));
+        for (group, message) in back {
+            self.redispatch(&group, message).await;
+        }
+    }
+
+    async fn redispatch(&self, group: &GroupRef, message: MessageRef) {
+        let client = &self.client;
+        let Some(parts) = client.worker.node.fanout.redispatch(group, &message, &client.id) else { return };
+        client.count_dropped(parts.dropped);
+        for part in parts.shards {
+            let shard = part.shard;
+            let items = vec![part.into_item(0, MessageRef::clone(&message))];
+            let publish = Publish { reply_to: None, publisher: client.id.clone(), items };
+            client.worker.node.shards.send(shard, Command::Publish(publish), &client.inbox).await;
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The socket of a connection with the bytes that came and are not handled: reads into memory that the
+//! whole worker thread shares, so that an idle connection holds none.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::frames::Frames;
+use super::out::Out;
+use crate::listener::Transport;
+use crate::worker::Worker;
+
+/// A socket.
+pub(super) struct Socket {
+    pub(super) worker: Rc<Worker>,
+    pub(super) frames: Frames,
+    transport: Transport,
+}
+
+impl Socket {
+    pub(super) fn new(worker: &Rc<Worker>, transport: Transport) -> Self {
+        Self { worker: Rc::clone(worker), frames: Frames::default(), transport }
+    }
+
+    /// Reads once; gives the number of bytes, 0 at the end.
+    pub(super) fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut scratch = self.worker.scratch.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(&mut self.transport).poll_read(context, &mut buffer))?;
+        let read = buffer.filled();
+        self.frames.add(read);
+        self.worker.counters.bytes_received.add(read.len() as u64);
+        Poll::Ready(Ok(read.len()))
+    }
+
+    /// Writes as much of `out` as the socket takes.
+    pub(super) fn poll_write(
+        &mut self,
+        out: &mut Out,
+        context: &mut Context<'_>,
+        written: &mut usize,
+    ) -> Poll<io::Result<()>> {
+        let before = *written;
+        let result = out.poll_write(&mut self.transport, context, written);
+        self.worker.counters.bytes_sent.add((*written - before) as u64);
+        ready!(result)?;
+        Pin::new(&mut self.transport).poll_flush(context)
+    }
+
+    /// Closes it.
+    pub(super) async fn close(self) {
+        self.transport.close().await;
+    }
+}

@@ -1,0 +1,127 @@
+//! What this node counts: one typed struct, one table. Each worker thread owns one set and is its only
+//! writer; `/metrics` and `$SYS` add the sets up. Never a global, never on a label without a bound.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mqtt_codec::PacketKind;
+use session_store::counters::CounterInfo;
+
+/// A number that one thread adds to and others read.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds to it. Only the owning thread may, so no read-modify-write instruction is needed.
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Packet types, and one place for the reserved type 0.
+pub(crate) const KINDS: usize = 16;
+
+/// Packets by their type.
+#[derive(Debug, Default)]
+pub(crate) struct KindCounters {
+    received: [Counter; KINDS],
+    sent: [Counter; KINDS],
+}
+
+impl KindCounters {
+    /// Counts a packet that came.
+    pub(crate) fn count_received(&self, kind: PacketKind) {
+        if let Some(counter) = self.received.get(kind as usize) {
+            counter.add(1);
+        }
+    }
+
+    /// Counts a packet that was sent.
+    pub(crate) fn count_sent(&self, kind: PacketKind) {
+        if let Some(counter) = self.sent.get(kind as usize) {
+            counter.add(1);
+        }
+    }
+
+    fn add_to(&self, received: &mut [u64; KINDS], sent: &mut [u64; KINDS]) {
+        for (sum, counter) in received.iter_mut().zip(&self.received).chain(sent.iter_mut().zip(&self.sent)) {
+            *sum = sum.wrapping_add(counter.get());
+        }
+    }
+}
+
+macro_rules! node_counters {
+    ($($field:ident: $unit:literal, $help:literal;)*) => {
+        /// What the connections of one worker thread count.
+        #[derive(Debug, Default)]
+        pub(crate) struct NodeCounters {
+            $(#[doc = $help] pub(crate) $field: Counter,)*
+            /// Packets by their type.
+            pub(crate) kinds: KindCounters,
+        }
+
+        /// Names, units and help texts, in the order of the fields.
+        pub(crate) const NODE_COUNTERS: &[CounterInfo] = &[
+            $(CounterInfo { name: stringify!($field), unit: $unit, help: $help },)*
+        ];
+
+        /// The sums of several sets of counters.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub(crate) struct NodeTotals {
+            $(pub(crate) $field: u64,)*
+            pub(crate) kinds_received: [u64; KINDS],
+            pub(crate) kinds_sent: [u64; KINDS],
+        }
+
+        impl NodeTotals {
+            /// Adds up the sets of all threads.
+            pub(crate) fn of<'a>(sets: impl IntoIterator<Item = &'a NodeCounters>) -> Self {
+                let mut totals = Self::default();
+                for set in sets {
+                    $(totals.$field = totals.$field.wrapping_add(set.$field.get());)*
+                    set.kinds.add_to(&mut totals.kinds_received, &mut totals.kinds_sent);
+                }
+                totals
+            }
+
+            /// The values, in the order of the table.
+            pub(crate) fn values(&self) -> Vec<u64> {
+                vec![$(self.$field,)*]
+            }
+        }
+    };
+}
+
+node_counters! {
+    connections_opened: "connections", "Network connections handed to a worker.";
+    connections_closed: "connections", "Network connections closed.";
+    connects_accepted: "connections", "CONNECTs answered with success.";
+    clients_ended: "connections", "Accepted connections that ended.";
+    connects_refused: "connections", "CONNECTs refused, with or without a CONNACK.";
+    bytes_received: "bytes", "Bytes of MQTT received.";
+    bytes_sent: "bytes", "Bytes of MQTT sent.";
+    packets_received: "packets", "Control packets received.";
+    packets_sent: "packets", "Control packets sent.";
+    publish_received: "messages", "PUBLISH packets received.";
+    publish_sent: "messages", "PUBLISH packets sent.";
+    publish_received_bytes: "bytes", "Payload bytes of PUBLISH packets received.";
+    publish_sent_bytes: "bytes", "Payload bytes of PUBLISH packets sent.";
+    messages_without_subscriber: "messages", "Messages received that nobody had subscribed to.";
+    dropped_qos0_slow: "messages", "QoS 0 messages dropped because their subscriber reads too slowly.";
+    dropped_queue_full: "messages", "QoS 1 and 2 messages dropped because a transient session's queue was full.";
+    dropped_expired: "messages", "Messages dropped because they expired in a transient session's queue.";
+    dropped_too_large: "messages", "Messages not sent because they exceed their subscriber's Maximum Packet Size.";
+    dropped_denied: "messages", "Messages of clients dropped because their topic is not theirs to publish to.";
+    qos2_in_doubt: "messages", "QoS 2 exchanges given up because a transient session ended.";
+    protocol_errors: "connections", "Connections closed because the client broke the protocol.";
+    keep_alive_timeouts: "connections", "Connections closed because the client was silent for 1.5 times its keep alive.";
+    write_timeouts: "connections", "Connections closed because the client did not read.";
+    connect_timeouts: "connections", "Connections closed because no CONNECT was complete in time.";
+    taken_over: "connections", "Connections closed because their client connected again.";
+    subscribes: "subscriptions", "Topic filters subscribed to.";
+    unsubscribes: "subscriptions", "Topic filters unsubscribed from.";
+}

@@ -1,0 +1,291 @@
+//! The mailbox of one connection: what publishers and shards leave for it. Shared by handle; the
+//! connection's task is the only reader. Putting something in never waits: what exceeds the bounds is
+//! dropped by policy and counted by whoever put it in.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use mqtt_codec::{QoS, ReasonCode};
+use parking_lot::Mutex;
+use session_store::command::{Push, Reply};
+use session_store::limits::QueuePolicy;
+use session_store::matching::{Copied, GroupRef};
+use session_store::{ConnectionId, MessageRef, Outgoing};
+
+/// Bounds of what a transient session's connection may hold unsent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InboxLimits {
+    /// QoS 1 and 2 messages.
+    pub(crate) messages_max: u32,
+    /// Bytes of these.
+    pub(crate) bytes_max: u64,
+    /// Bytes of QoS 0 messages.
+    pub(crate) qos0_bytes_max: u64,
+    /// What happens at the first two.
+    pub(crate) policy: QueuePolicy,
+}
+
+/// Everything that came in since the last look.
+#[derive(Debug, Default)]
+pub(crate) struct Mail {
+    /// Answers of shards; handled first.
+    pub(crate) replies: Vec<Reply>,
+    /// Packets from the shard of a persistent session.
+    pub(crate) pushes: Vec<Push>,
+    /// Messages for a transient session.
+    pub(crate) messages: Vec<Outgoing>,
+}
+
+impl Mail {
+    fn is_empty(&self) -> bool {
+        self.replies.is_empty() && self.pushes.is_empty() && self.messages.is_empty()
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    mail: Mail,
+    /// QoS 1 and 2 messages in `mail`, and their bytes.
+    queued: u32,
+    queued_bytes: u64,
+    qos0_bytes: u64,
+    /// A message was dropped and the policy wants the client disconnected.
+    overflow: bool,
+    /// The broker ends the connection for this reason.
+    end: Option<ReasonCode>,
+    closed: bool,
+    waker: Option<Waker>,
+}
+
+/// What its reader takes from a mailbox.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// What came in.
+    pub(crate) mail: Mail,
+    /// A message was dropped, and the policy wants the client disconnected.
+    pub(crate) overflow: bool,
+    /// The broker ends the connection.
+    pub(crate) end: Option<ReasonCode>,
+}
+
+/// What became of messages put into a mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// QoS 0 messages dropped: the subscriber is slow.
+    pub(crate) qos0: u64,
+    /// QoS 1 and 2 messages dropped: its queue is full.
+    pub(crate) queue_full: u64,
+}
+
+/// A mailbox.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    id: ConnectionId,
+    limits: InboxLimits,
+    state: Mutex<State>,
+    /// What the connection holds beside the mailbox: it counts against the same bounds.
+    backlog: AtomicU32,
+    backlog_bytes: AtomicU64,
+    backlog_qos0_bytes: AtomicU64,
+    /// The client's Receive Maximum less what is in flight.
+    room: AtomicU32,
+}
+
+/// One message run for one subscriber.
+pub(crate) struct Run<'a> {
+    /// The messages, in their order.
+    pub(crate) messages: &'a [MessageRef],
+    /// How the subscriber wants them.
+    pub(crate) copy: &'a Copied,
+    /// The group that picked it.
+    pub(crate) group: Option<&'a GroupRef>,
+}
+
+impl Inbox {
+    /// An empty mailbox for a connection.
+    pub(crate) fn new(id: ConnectionId, limits: InboxLimits) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            limits,
+            state: Mutex::default(),
+            backlog: AtomicU32::new(0),
+            backlog_bytes: AtomicU64::new(0),
+            backlog_qos0_bytes: AtomicU64::new(0),
+            room: AtomicU32::new(u32::MAX),
+        })
+    }
+
+    /// Whose it is.
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// How many more exchanges its client takes now: a hint for balancing shared groups.
+    pub(crate) fn room(&self) -> u32 {
+        self.room.load(Ordering::Relaxed)
+    }
+
+    /// Messages it waits with: a hint for balancing shared groups.
+    pub(crate) fn load(&self) -> u32 {
+        self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// The connection tells what it holds itself.
+    pub(crate) fn set_backlog(&self, backlog: Backlog) {
+        self.backlog.store(backlog.messages, Ordering::Relaxed);
+        self.backlog_bytes.store(backlog.bytes, Ordering::Relaxed);
+        self.backlog_qos0_bytes.store(backlog.qos0_bytes, Ordering::Relaxed);
+        self.room.store(backlog.room, Ordering::Relaxed);
+    }
+
+    /// Leaves a run of messages for a transient session.
+    pub(crate) fn deliver(&self, run: &Run<'_>) -> Dropped {
+        let mut dropped = Dropped::default();
+        let backlog = (self.backlog.load(Ordering::Relaxed), self.backlog_bytes.load(Ordering::Relaxed));
+        let qos0_backlog = self.backlog_qos0_bytes.load(Ordering::Relaxed);
+        let mut state = self.state.lock();
+        if state.closed {
+            return dropped;
+        }
+        state.mail.messages.reserve(run.messages.len());
+        for message in run.messages {
+            let qos = message.qos.min(run.copy.qos);
+            let size = message.size() as u64;
+            if qos == QoS::AtMostOnce {
+                if state.qos0_bytes + qos0_backlog + size > self.limits.qos0_bytes_max.max(size) {
+                    dropped.qos0 += 1;
+                    continue;
+                }
+                state.qos0_bytes += size;
+            } else {
+                if !self.takes(&mut state, backlog, size) {
+                    dropped.queue_full += 1;
+                    continue;
+                }
+                state.queued += 1;
+                state.queued_bytes += size;
+            }
+            state.mail.messages.push(Outgoing {
+                message: Arc::clone(message),
+                qos,
+                retain: message.retain && run.copy.retain_as_published,
+                subscription_ids: run.copy.ids.clone(),
+                group: run.group.cloned(),
+            });
+        }
+        Self::wake(state);
+        dropped
+    }
+
+    /// Whether there is room for one QoS 1 or 2 message more. Where the policy drops the oldest, the
+    /// session's own queue does that, and the mailbox only bounds what has not got there yet.
+    fn takes(&self, state: &mut State, (messages, bytes): (u32, u64), size: u64) -> bool {
+        let (held, held_bytes) = match self.limits.policy {
+            QueuePolicy::DropOldest => (state.queued, state.queued_bytes),
+            QueuePolicy::DropNewest | QueuePolicy::Disconnect => {
+                (state.queued.saturating_add(messages), state.queued_bytes + bytes)
+            }
+        };
+        let room = held < self.limits.messages_max && held_bytes + size <= self.limits.bytes_max;
+        if !room && self.limits.policy == QueuePolicy::Disconnect {
+            state.overflow = true;
+        }
+        room
+    }
+
+    /// Leaves packets for a persistent session's client. Its shard bounds those of QoS 1 and 2 by the
+    /// client's window; of QoS 0 it takes what it has room for.
+    pub(crate) fn push(&self, pushes: Vec<Push>) -> Dropped {
+        let mut dropped = Dropped::default();
+        let qos0_backlog = self.backlog_qos0_bytes.load(Ordering::Relaxed);
+        let mut state = self.state.lock();
+        if state.closed {
+            return dropped;
+        }
+        for push in pushes {
+            if let Push::Publish { packet_id: None, item, .. } = &push {
+                let size = item.message.size() as u64;
+                if state.qos0_bytes + qos0_backlog + size > self.limits.qos0_bytes_max.max(size) {
+                    dropped.qos0 += 1;
+                    continue;
+                }
+                state.qos0_bytes += size;
+            }
+            state.mail.pushes.push(push);
+        }
+        Self::wake(state);
+        dropped
+    }
+
+    /// Leaves an answer of a shard.
+    pub(crate) fn reply(&self, reply: Reply) {
+        let mut state = self.state.lock();
+        if !state.closed {
+            state.mail.replies.push(reply);
+            Self::wake(state);
+        }
+    }
+
+    fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Tells the connection to end.
+    pub(crate) fn end(&self, reason: ReasonCode) {
+        let mut state = self.state.lock();
+        state.end = Some(reason);
+        Self::wake(state);
+    }
+
+    /// Gives back mail that its reader could not use yet; it comes before what came since.
+    pub(crate) fn put_back(&self, mut mail: Mail) {
+        let mut state = self.state.lock();
+        mail.replies.append(&mut state.mail.replies);
+        mail.pushes.append(&mut state.mail.pushes);
+        mail.messages.append(&mut state.mail.messages);
+        state.mail = mail;
+        Self::wake(state);
+    }
+
+    /// Takes what came in. Pending when there is nothing.
+    pub(crate) fn poll_take(&self, context: &Context<'_>) -> Poll<Taken> {
+        let mut state = self.state.lock();
+        if state.mail.is_empty() && !state.overflow && state.end.is_none() {
+            match &state.waker {
+                Some(waker) if waker.will_wake(context.waker()) => {}
+                _ => state.waker = Some(context.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        (state.queued, state.queued_bytes, state.qos0_bytes) = (0, 0, 0);
+        let overflow = std::mem::take(&mut state.overflow);
+        let (mail, end) = (std::mem::take(&mut state.mail), state.end.take());
+        Poll::Ready(Taken { mail, overflow, end })
+    }
+
+    /// Takes what there is and lets nothing more in.
+    pub(crate) fn close(&self) -> Mail {
+        let mut state = self.state.lock();
+        state.closed = true;
+        state.waker = None;
+        std::mem::take(&mut state.mail)
+    }
+}
+
+/// What a connection holds beside its mailbox.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backlog {
+    /// QoS 1 and 2 messages.
+    pub(crate) messages: u32,
+    /// Bytes of these.
+    pub(crate) bytes: u64,
+    /// Bytes of QoS 0 packets that wait for the socket.
+    pub(crate) qos0_bytes: u64,
+    /// Exchanges that the client still takes.
+    pub(crate) room: u32,
+}

@@ -1,0 +1,67 @@
+//! What the node can say of itself at a moment: counters of all threads, sizes of all shards, memory.
+//! Read by `/metrics` and `$SYS`; sizes are taken every few seconds, since counting them takes work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use session_store::ShardSizes;
+
+use crate::counters::{NodeCounters, NodeTotals};
+use crate::sys::Snapshot;
+use crate::worker::Node;
+
+/// Time between two counts of the shards' sizes.
+const SIZES_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Sees everything that the node counts.
+#[derive(Clone)]
+pub(crate) struct Observer {
+    node: Arc<Node>,
+    counters: Arc<[Arc<NodeCounters>]>,
+    sizes: Arc<Mutex<ShardSizes>>,
+}
+
+impl Observer {
+    /// Looks at a node; `counters` are all sets there are.
+    pub(crate) fn new(node: Arc<Node>, counters: Arc<[Arc<NodeCounters>]>) -> Self {
+        Self { node, counters, sizes: Arc::default() }
+    }
+
+    /// Counts the sizes again and again until the node stops.
+    pub(crate) async fn run(self) {
+        loop {
+            let sizes = self.node.shards.sizes().await;
+            *self.sizes.lock() = sizes;
+            tokio::time::sleep(SIZES_INTERVAL).await;
+        }
+    }
+
+    /// What the node is and did.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let node = NodeTotals::of(self.counters.iter().map(AsRef::as_ref));
+        let (shard, queue) = self.node.shards.totals();
+        let (transient, shared) = self.node.fanout.subscriptions();
+        Snapshot {
+            uptime_s: self.node.clock.uptime().as_secs(),
+            node,
+            shard,
+            queue,
+            sizes: *self.sizes.lock(),
+            transient_subscriptions: transient + shared,
+            shared_subscriptions: shared,
+            sockets: node.connections_opened.saturating_sub(node.connections_closed),
+            memory: memory(),
+        }
+    }
+}
+
+/// Resident memory of the process now and at most, in bytes; 0 where the system does not tell.
+fn memory() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    (kib("VmRSS:").unwrap_or(0) * 1024, kib("VmHWM:").unwrap_or(0) * 1024)
+}

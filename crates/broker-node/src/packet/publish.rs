@@ -1,0 +1,201 @@
+//! PUBLISH of a client (section 3.3 of MQTT 5.0): alias, QoS duty, and who gets the message. Says when its
+//! acknowledgement may leave: when every target has the message.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mqtt_codec::{Offence, Packet, PacketId, PubAck, PubRec, Publish, QoS, ReasonCode, SharedPublish, Text};
+use session_store::command::{Command, Receive};
+use session_store::{Message, MessageRef};
+
+use crate::connection::{Due, Owed};
+use crate::session::{Client, Ending};
+
+/// First levels of topics that clients cannot publish to: they are the broker's own, or would be taken for
+/// a shared subscription.
+const TOPICS_DENIED: [&str; 3] = ["$SYS", "$share", "$queue"];
+
+/// Whether clients may not publish to a topic.
+pub(crate) fn denied_topic(topic: &[u8]) -> bool {
+    topic.first() == Some(&b'$')
+        && topic
+            .split(|byte| *byte == b'/')
+            .next()
+            .is_some_and(|level| TOPICS_DENIED.iter().any(|denied| denied.as_bytes() == level))
+}
+
+impl Client {
+    /// Takes over a message of the client.
+    pub(crate) fn publish(&mut self, publish: Publish) -> Result<(), Ending> {
+        let counters = &self.worker.counters;
+        counters.publish_received.add(1);
+        counters.publish_received_bytes.add(publish.payload.len() as u64);
+        let topic = self.aliases_in.resolve(&publish)?;
+        let due = due_of(&publish);
+        if let Some(due) = due {
+            if due.owed == Owed::Pubrec && self.inbound.contains(due.packet_id) && !self.persistent {
+                // A repeat: answered again, never passed on ([MQTT-4.3.3-10]).
+                self.owe(due, 0);
+                return Ok(());
+            }
+            self.check_receive_maximum(due)?;
+        }
+        if denied_topic(topic.as_bytes()) {
+            counters.dropped_denied.add(1);
+            self.refuse(due, ReasonCode::NotAuthorized);
+            return Ok(());
+        }
+        match due {
+            Some(due) if due.owed == Owed::Pubrec => self.publish_exactly_once(&publish, &topic, due),
+            due => {
+                let message = self.message(&publish, &topic);
+                self.fan_out(message, due);
+            }
+        }
+        Ok(())
+    }
+
+    /// More than the announced Receive Maximum is a protocol error in 5.0 (section 3.3.4); older clients know
+    /// no such number, and those that leave QoS 2 exchanges open without end are disconnected too.
+    fn check_receive_maximum(&self, due: Due) -> Result<(), Ending> {
+        let open = self.acks.len() + self.inbound.len();
+        let known = self.inbound.contains(due.packet_id);
+        if known || open < usize::from(self.worker.node.settings.mqtt.receive_maximum) {
+            return Ok(());
+        }
+        Err(Offence::ReceiveMaximumExceeded.into())
+    }
+
+    fn message(&self, publish: &Publish, topic: &Text) -> MessageRef {
+        let expires_at = publish.message_expiry_s.map(|s| self.worker.node.clock.now().plus_s(s));
+        Arc::new(Message {
+            body: SharedPublish::new(topic, &publish.application, &publish.payload),
+            qos: publish.qos,
+            retain: publish.retain,
+            expires_at,
+        })
+    }
+
+    /// QoS 2: a persistent session's home takes over id and message together; a transient session's id
+    /// lives here, and its message goes the way of QoS 1.
+    fn publish_exactly_once(&mut self, publish: &Publish, topic: &Text, due: Due) {
+        let message = self.message(publish, topic);
+        self.inbound.receive(due.packet_id);
+        if !self.persistent {
+            self.fan_out(message, Some(due));
+            return;
+        }
+        self.owe(due, 1);
+        let receive =
+            Receive { client: self.id.clone(), epoch: self.epoch, packet_id: due.packet_id, message };
+        self.staged.push(self.home, Command::Receive(receive));
+    }
+
+    /// Sends a message to everybody who gets it, and notes what its acknowledgement waits for.
+    fn fan_out(&mut self, message: MessageRef, due: Option<Due>) {
+        let worker = Rc::clone(&self.worker);
+        let topic = message.body.topic();
+        let matched = worker.node.fanout.matched(topic, &mut worker.cache.borrow_mut());
+        if !Rc::ptr_eq(&matched, &self.run.matched) {
+            self.flush_run();
+            self.run.matched = Rc::clone(&matched);
+        }
+        let mut waits = 0;
+        if message.retain || !matched.shards.is_empty() || !matched.groups.is_empty() {
+            let home = message.retain.then(|| worker.node.shards.home_of_topic(topic));
+            let parts = worker.node.fanout.parts(&matched, &message, &self.id, home);
+            self.count_dropped(parts.dropped);
+            let number = due.map_or(0, |_| self.acks.next_number());
+            for part in parts.shards {
+                waits += u32::from(due.is_some());
+                let shard = part.shard;
+                let item = part.into_item(number, Arc::clone(&message));
+                self.staged.publish(shard, (self.inbox.id(), &self.id), item);
+            }
+        }
+        let nobody = matched.is_empty();
+        if nobody {
+            worker.counters.messages_without_subscriber.add(1);
+        } else if !matched.locals.is_empty() {
+            self.run.messages.push(message);
+        }
+        if let Some(mut due) = due {
+            if nobody && waits == 0 {
+                due.reason = ReasonCode::NoMatchingSubscribers;
+            }
+            self.owe(due, waits);
+        }
+    }
+
+    /// A final refusal: the client must not send the message again (`[MQTT-4.4.0-2]`). Older versions have
+    /// no way to say it and get the usual answer (`[MQTT-3.3.5-2]` of 3.1.1).
+    fn refuse(&mut self, due: Option<Due>, reason: ReasonCode) {
+        if let Some(mut due) = due {
+            if self.terms.version.is_v5() {
+                due.reason = reason;
+            } else if due.owed == Owed::Pubrec {
+                self.inbound.receive(due.packet_id);
+            }
+            self.owe(due, 0);
+        }
+    }
+
+    /// Owes an acknowledgement; it leaves at once if nothing is before it and it waits for nothing.
+    fn owe(&mut self, due: Due, waits: u32) {
+        if waits == 0 && self.acks.is_empty() {
+            self.acknowledge(due);
+        } else {
+            self.acks.push(due, waits);
+        }
+    }
+
+    /// Sends every acknowledgement whose turn it is.
+    pub(crate) fn send_due_acks(&mut self) {
+        while let Some(due) = self.acks.pop_due() {
+            self.acknowledge(due);
+        }
+    }
+
+    fn acknowledge(&mut self, due: Due) {
+        let Due { owed, packet_id, mut reason } = due;
+        if !self.terms.version.is_v5() {
+            reason = ReasonCode::Success;
+        }
+        match owed {
+            Owed::Puback => self.send(&Packet::PubAck(PubAck::new(packet_id, reason))),
+            Owed::Pubrec => {
+                if reason.is_error() {
+                    // The id is free again ([MQTT-4.3.3-9]).
+                    self.inbound.release(packet_id);
+                }
+                self.send(&Packet::PubRec(PubRec::new(packet_id, reason)));
+            }
+        }
+    }
+}
+
+/// The acknowledgement that a publish is owed.
+fn due_of(publish: &Publish) -> Option<Due> {
+    let owed = match publish.qos {
+        QoS::AtMostOnce => return None,
+        QoS::AtLeastOnce => Owed::Puback,
+        QoS::ExactlyOnce => Owed::Pubrec,
+    };
+    let packet_id: PacketId = publish.packet_id?;
+    Some(Due { owed, packet_id, reason: ReasonCode::Success })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::denied_topic;
+
+    #[test]
+    fn only_the_brokers_own_topics_are_denied() {
+        for topic in ["$SYS", "$SYS/broker/x", "$share/g/t", "$queue/t"] {
+            assert!(denied_topic(topic.as_bytes()), "{topic}");
+        }
+        for topic in ["$SYSTEM/x", "a/$SYS", "$other/x", "/$SYS", "$sys/x"] {
+            assert!(!denied_topic(topic.as_bytes()), "{topic}");
+        }
+    }
+}

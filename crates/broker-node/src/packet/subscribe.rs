@@ -1,0 +1,117 @@
+//! SUBSCRIBE of a client (section 3.8). A transient session's subscriptions are made here, those of a
+//! persistent one at its home; SUBACK leaves when they are in force.
+
+use mqtt_codec::{Packet, PacketId, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter};
+use session_store::command::{Command, RetainedWanted, Subscribe as SubscribeCommand, SubscribeTo};
+use session_store::matching::Subscribed;
+use topic_index::Filter;
+
+use crate::session::{Client, Scan, Waiting};
+
+impl Client {
+    /// Subscribes to each filter as if it came alone (`[MQTT-3.8.4-5]`).
+    pub(crate) fn subscribe(&mut self, subscribe: &Subscribe) {
+        self.flush_run();
+        self.worker.counters.subscribes.add(subscribe.filters.len() as u64);
+        let mut codes = Vec::with_capacity(subscribe.filters.len());
+        let mut filters = Vec::new();
+        for (place, asked) in subscribe.filters.iter().enumerate() {
+            match self.to_subscribe(asked, subscribe.subscription_id) {
+                Err(code) => codes.push(code),
+                Ok(to) => {
+                    codes.push(ReasonCode::granted(to.subscribed.qos));
+                    filters.push((place, to));
+                }
+            }
+        }
+        if self.persistent && !filters.is_empty() {
+            self.subscribe_at_home(subscribe.packet_id, codes, filters);
+        } else {
+            self.subscribe_here(&mut codes, filters);
+            self.send_suback(subscribe.packet_id, codes);
+        }
+    }
+
+    fn to_subscribe(&self, asked: &SubscribeFilter, id: Option<u32>) -> Result<SubscribeTo, ReasonCode> {
+        let levels_max = self.worker.node.settings.mqtt.topic_levels_max;
+        let filter =
+            Filter::parse(asked.filter.as_bytes(), levels_max).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        let options = asked.options;
+        let subscribed = Subscribed {
+            qos: options.qos,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            id,
+        };
+        let retained = match options.retain_handling {
+            RetainHandling::Send => RetainedWanted::Always,
+            RetainHandling::SendIfNew => RetainedWanted::IfNew,
+            RetainHandling::DoNotSend => RetainedWanted::Never,
+        };
+        Ok(SubscribeTo { filter, subscribed, retained })
+    }
+
+    fn subscribe_at_home(
+        &mut self,
+        packet_id: PacketId,
+        codes: Vec<ReasonCode>,
+        filters: Vec<(usize, SubscribeTo)>,
+    ) {
+        self.waiting = Some(Waiting::Subscribe { packet_id, codes, filters: filters.clone() });
+        let command = SubscribeCommand { client: self.id.clone(), epoch: self.epoch, packet_id, filters };
+        self.staged.push(self.home, Command::Subscribe(command));
+    }
+
+    fn subscribe_here(&mut self, codes: &mut [ReasonCode], filters: Vec<(usize, SubscribeTo)>) {
+        let maximum = self.worker.node.settings.mqtt.subscriptions_per_client_max as usize;
+        for (place, to) in filters {
+            let known = self.subscriptions.contains_key(&to.filter);
+            if !known && self.subscriptions.len() >= maximum {
+                if let Some(code) = codes.get_mut(place) {
+                    *code = ReasonCode::QuotaExceeded;
+                }
+                continue;
+            }
+            self.worker.node.fanout.subscribe(&to.filter, &self.inbox, to.subscribed);
+            let wanted = match to.retained {
+                RetainedWanted::Always => true,
+                RetainedWanted::IfNew => !known,
+                RetainedWanted::Never => false,
+            };
+            if let (true, Filter::Plain(plain)) = (wanted, &to.filter) {
+                self.scans.retain(|scan| scan.filter != *plain);
+                self.scans_started += 1;
+                self.scans.push_back(Scan::new(self.scans_started, plain.clone(), to.subscribed));
+            }
+            self.subscriptions.insert(to.filter, to.subscribed);
+        }
+    }
+
+    /// The home's answer to a SUBSCRIBE.
+    pub(crate) fn subscribed(&mut self, answer: &[(usize, Option<bool>)]) {
+        let Some(Waiting::Subscribe { packet_id, mut codes, filters }) = self.waiting.take() else { return };
+        for (place, result) in answer {
+            if let (None, Some(code)) = (result, codes.get_mut(*place)) {
+                *code = ReasonCode::QuotaExceeded;
+            }
+        }
+        self.send_suback(packet_id, codes);
+        for (place, to) in filters {
+            let new = answer.iter().find(|(other, _)| *other == place).and_then(|(_, result)| *result);
+            let wanted = match to.retained {
+                RetainedWanted::Always => new.is_some(),
+                RetainedWanted::IfNew => new == Some(true),
+                RetainedWanted::Never => false,
+            };
+            if let (true, Filter::Plain(plain)) = (wanted, &to.filter) {
+                self.send_sys_topics(plain, &to.subscribed);
+            }
+        }
+    }
+
+    /// One code a filter, in their order (`[MQTT-3.8.4-6]`, `[MQTT-3.9.3-1]`).
+    fn send_suback(&mut self, packet_id: PacketId, codes: Vec<ReasonCode>) {
+        let suback = SubAck { packet_id, codes, reason_string: None, user_properties: Default::default() };
+        self.send(&Packet::SubAck(suback));
+    }
+}

@@ -1,0 +1,58 @@
+//! Packets of a connected client: the one match over them, and what ends a read.
+
+use mqtt_codec::{Offence, Packet, decode};
+
+use super::{Client, Ending};
+use crate::connection::RawPacket;
+use crate::inbox::Dropped;
+
+impl Client {
+    /// Handles one packet.
+    ///
+    /// # Errors
+    /// The connection ends: the client said so, or broke the protocol.
+    pub(crate) fn handle(&mut self, raw: RawPacket) -> Result<(), Ending> {
+        let counters = &self.worker.counters;
+        counters.packets_received.add(1);
+        let packet = decode(self.terms.version, raw.first_byte, raw.body, &self.worker.node.limits)?;
+        packet.check_from_client()?;
+        counters.kinds.count_received(packet.kind());
+        if self.worker.node.settings.packet_trace {
+            crate::trace::received(&self.id, &packet);
+        }
+        match packet {
+            Packet::Publish(publish) => self.publish(publish)?,
+            Packet::PubAck(ack) => self.puback(&ack)?,
+            Packet::PubRec(ack) => self.pubrec(&ack)?,
+            Packet::PubRel(ack) => self.pubrel(&ack),
+            Packet::PubComp(ack) => self.pubcomp(&ack)?,
+            Packet::Subscribe(subscribe) => self.subscribe(&subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
+            Packet::PingReq => self.pingreq()?,
+            Packet::Disconnect(disconnect) => return Err(self.disconnect(&disconnect)),
+            Packet::Connect(_) => return Err(Offence::SecondConnect.into()),
+            Packet::Auth(_) => return Err(Offence::AuthOutOfTurn.into()),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                return Err(Offence::NotFromClient { kind: packet.kind() }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Delivers what the last run of publishes left to deliver. Called before anything that could
+    /// overtake it, and at the end of each read.
+    pub(crate) fn flush_run(&mut self) {
+        if self.run.messages.is_empty() {
+            return;
+        }
+        let dropped = self.run.matched.deliver(&self.run.messages, self.inbox.id());
+        self.run.messages.clear();
+        self.count_dropped(dropped);
+    }
+
+    pub(crate) fn count_dropped(&self, dropped: Dropped) {
+        let counters = &self.worker.counters;
+        counters.dropped_qos0_slow.add(dropped.qos0);
+        counters.dropped_queue_full.add(dropped.queue_full);
+    }
+}

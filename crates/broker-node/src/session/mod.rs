@@ -1,0 +1,209 @@
+//! A connected client: the state of its connection and of its session on this host. One owner, the task of
+//! its connection. `inbound` takes packets in, `outbound` sends; what a persistent session keeps lives in
+//! its shard, and commands to it are staged here and sent by the task.
+
+mod aliases;
+mod inbound;
+mod outbound;
+mod retained;
+mod staged;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mqtt_codec::{Disconnect, Offence, Packet, PacketId, ReasonCode, Version};
+use session_store::command::{Push, SubscribeTo, WillFate};
+use session_store::matching::Subscribed;
+use session_store::{ClientId, Epoch, Inbound, MessageRef, Outbound};
+use topic_index::Filter;
+
+pub(crate) use self::aliases::{InboundAliases, OutboundAliases};
+pub(crate) use self::retained::{PageFuture, Scan};
+pub(crate) use self::staged::Staged;
+use crate::connection::{AckQueue, Out};
+use crate::fanout::Matched;
+use crate::inbox::Inbox;
+use crate::worker::Worker;
+
+/// Bytes that may wait for the socket before no further QoS 1 and 2 message is encoded and nothing more is
+/// read from the client.
+pub(crate) const HIGH_WATER: usize = 256 * 1024;
+
+/// Why a connection ends.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    /// What the client is told, where its version knows how.
+    pub(crate) reason: Option<ReasonCode>,
+    /// What happens to its will.
+    pub(crate) will: WillFate,
+    /// A session expiry that replaces that of CONNECT.
+    pub(crate) expiry_s: Option<u32>,
+    /// For the log.
+    pub(crate) why: String,
+}
+
+impl Ending {
+    /// The broker ends the connection, for a reason that the client is told.
+    pub(crate) fn told(reason: ReasonCode, why: &str) -> Self {
+        Self { reason: Some(reason), will: WillFate::Keep, expiry_s: None, why: why.into() }
+    }
+
+    /// The network connection is gone.
+    pub(crate) fn lost(why: impl ToString) -> Self {
+        Self { reason: None, will: WillFate::Keep, expiry_s: None, why: why.to_string() }
+    }
+}
+
+impl From<Offence> for Ending {
+    fn from(offence: Offence) -> Self {
+        Self::told(offence.reason(), &offence.to_string())
+    }
+}
+
+/// What a client said of itself in CONNECT, as it holds for this connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// The version spoken.
+    pub(crate) version: Version,
+    /// Its Receive Maximum.
+    pub(crate) receive_maximum: u16,
+    /// Its Maximum Packet Size.
+    pub(crate) maximum_packet_size: Option<u32>,
+    /// Its Topic Alias Maximum.
+    pub(crate) topic_alias_maximum: u16,
+    /// Whether reason strings may be sent on every packet (`[MQTT-3.1.2-29]`).
+    pub(crate) problem_information: bool,
+    /// Seconds of session expiry; 0 is a transient session.
+    pub(crate) expiry_s: u32,
+    /// Seconds of keep alive in force; 0 is none.
+    pub(crate) keep_alive_s: u16,
+}
+
+/// Messages of one read that match alike, and wait to be delivered together.
+#[derive(Debug, Default)]
+pub(crate) struct MessageRun {
+    pub(crate) matched: Rc<Matched>,
+    pub(crate) messages: Vec<MessageRef>,
+}
+
+/// A request that a shard has to answer before anything more of the client is handled.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// SUBSCRIBE: the codes so far, and the filters that were asked for, by their place in the packet.
+    Subscribe { packet_id: PacketId, codes: Vec<ReasonCode>, filters: Vec<(usize, SubscribeTo)> },
+    /// UNSUBSCRIBE: the codes so far.
+    Unsubscribe { packet_id: PacketId, codes: Vec<ReasonCode> },
+}
+
+/// A connected client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) id: ClientId,
+    pub(crate) epoch: Epoch,
+    pub(crate) home: u16,
+    pub(crate) terms: Terms,
+    pub(crate) persistent: bool,
+    pub(crate) inbox: Arc<Inbox>,
+    /// Commands for shards.
+    pub(crate) staged: Staged,
+    pub(crate) waiting: Option<Waiting>,
+
+    // What it sends.
+    pub(crate) run: MessageRun,
+    pub(crate) acks: AckQueue,
+    /// Received QoS 2 ids; for a persistent session those of this connection, for the Receive Maximum.
+    pub(crate) inbound: Inbound,
+    pub(crate) aliases_in: InboundAliases,
+    pub(crate) pings: Pings,
+
+    // What it gets.
+    pub(crate) out: Out,
+    pub(crate) aliases_out: OutboundAliases,
+    /// A transient session's queue.
+    pub(crate) outbound: Outbound,
+    /// A transient session's subscriptions.
+    pub(crate) subscriptions: BTreeMap<Filter, Subscribed>,
+    /// Packets of a persistent session that wait for the socket.
+    pub(crate) pushes: VecDeque<Push>,
+    /// Look-ups of retained messages for a transient session.
+    pub(crate) scans: VecDeque<Scan>,
+    pub(crate) scans_started: u64,
+}
+
+/// PINGREQs of the present second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pings {
+    pub(crate) second: u64,
+    pub(crate) count: u32,
+}
+
+impl Client {
+    /// The client of a connection that was accepted.
+    pub(crate) fn new(worker: &Rc<Worker>, inbox: &Arc<Inbox>, id: ClientId, terms: Terms) -> Self {
+        let home = worker.node.shards.home_of_client(&id);
+        let alias_maximum = worker.node.settings.mqtt.topic_alias_maximum;
+        Self {
+            worker: Rc::clone(worker),
+            id,
+            epoch: Epoch::default(),
+            home,
+            persistent: false,
+            inbox: Arc::clone(inbox),
+            staged: Staged::default(),
+            waiting: None,
+            run: MessageRun::default(),
+            acks: AckQueue::default(),
+            inbound: Inbound::default(),
+            aliases_in: InboundAliases::new(alias_maximum),
+            pings: Pings::default(),
+            out: Out::default(),
+            aliases_out: OutboundAliases::new(terms.topic_alias_maximum),
+            outbound: Outbound::new(false),
+            subscriptions: BTreeMap::new(),
+            pushes: VecDeque::new(),
+            scans: VecDeque::new(),
+            scans_started: 0,
+            terms,
+        }
+    }
+
+    /// Whether more may be read: the client reads what it is sent, its last request is answered, and not
+    /// all of its Receive Maximum waits for acknowledgements.
+    pub(crate) fn wants_read(&self) -> bool {
+        self.waiting.is_none()
+            && self.out.len() < HIGH_WATER
+            && self.acks.len() < usize::from(self.worker.node.settings.mqtt.receive_maximum)
+    }
+
+    /// Encodes a packet that is not a PUBLISH.
+    pub(crate) fn send(&mut self, packet: &Packet) {
+        let version = self.terms.version;
+        match packet.encode_within(version, self.terms.maximum_packet_size, self.out.tail()) {
+            Ok(_) => {
+                self.worker.counters.packets_sent.add(1);
+                self.worker.counters.kinds.count_sent(packet.kind());
+                self.trace_sent(packet);
+            }
+            Err(error) => {
+                self.worker.counters.dropped_too_large.add(1);
+                tracing::debug!(client = %self.id, %error, kind = %packet.kind(), "packet not sent");
+            }
+        }
+    }
+
+    /// Tells the client why its connection ends, where its version knows how (5.0).
+    pub(crate) fn say_goodbye(&mut self, ending: &Ending) {
+        if let (Some(reason), true) = (ending.reason, self.terms.version.is_v5()) {
+            let reason_string = mqtt_codec::Text::new(&ending.why).ok();
+            self.send(&Packet::Disconnect(Disconnect { reason_string, ..Disconnect::new(reason) }));
+        }
+    }
+
+    fn trace_sent(&self, packet: &Packet) {
+        if self.worker.node.settings.packet_trace {
+            crate::trace::sent(&self.id, packet);
+        }
+    }
+}

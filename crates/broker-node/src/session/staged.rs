@@ -1,0 +1,55 @@
+//! Commands that a connection has for shards, collected while one read is handled and sent together.
+
+use session_store::ConnectionId;
+use session_store::command::{Ack, Acks, Command, Publish, PublishItem};
+use session_store::{ClientId, Epoch};
+
+/// Commands by shard, in the order in which they are to arrive.
+#[derive(Debug, Default)]
+pub(crate) struct Staged {
+    commands: Vec<(u16, Command)>,
+}
+
+impl Staged {
+    /// Whether there is nothing to send.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// Takes all of it.
+    pub(crate) fn take(&mut self) -> Vec<(u16, Command)> {
+        std::mem::take(&mut self.commands)
+    }
+
+    /// Adds a command.
+    pub(crate) fn push(&mut self, shard: u16, command: Command) {
+        self.commands.push((shard, command));
+    }
+
+    /// Adds a publish, to the frame that is already there for this shard if nothing came between.
+    pub(crate) fn publish(
+        &mut self,
+        shard: u16,
+        (connection, client): (ConnectionId, &ClientId),
+        item: PublishItem,
+    ) {
+        let last = self.commands.iter_mut().rev().find(|(to, _)| *to == shard);
+        if let Some((_, Command::Publish(publish))) = last {
+            publish.items.push(item);
+            return;
+        }
+        let publish = Publish { reply_to: Some(connection), publisher: client.clone(), items: vec![item] };
+        self.commands.push((shard, Command::Publish(publish)));
+    }
+
+    /// Adds an acknowledgement, to those that are already there if nothing came between.
+    pub(crate) fn ack(&mut self, home: u16, (client, epoch): (&ClientId, Epoch), ack: Ack) {
+        let last = self.commands.iter_mut().rev().find(|(to, _)| *to == home);
+        if let Some((_, Command::Acks(acks))) = last {
+            acks.acks.push(ack);
+            return;
+        }
+        let acks = Acks { client: client.clone(), epoch, acks: vec![ack] };
+        self.commands.push((home, Command::Acks(acks)));
+    }
+}

@@ -1,0 +1,218 @@
+//! The shards of this node: one task each that owns a `session_store::Shard` and carries out what it
+//! decides. Connections speak to them by bounded mailboxes; a shard never waits for a connection.
+
+mod relay;
+mod task;
+
+use std::sync::Arc;
+
+use mqtt_codec::ReasonCode;
+use parking_lot::Mutex;
+use session_store::command::Command;
+use session_store::counters::{QueueCounters, ShardCounters};
+use session_store::limits::ShardLimits;
+use session_store::{ClientId, MessageRef, Shard, ShardNumber, ShardSizes};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use topic_index::PlainFilter;
+
+use crate::clock::Clock;
+use crate::counters::NodeCounters;
+use crate::fanout::Fanout;
+use crate::inbox::Inbox;
+
+/// Commands that wait for a shard at most, from connections and from relays each.
+const MAILBOX: usize = 1_024;
+
+/// What a shard is told.
+#[derive(Debug)]
+pub(crate) enum ShardMail {
+    /// A command, and the connection that its answer goes to.
+    Command(Command, Option<Arc<Inbox>>),
+    /// A page of retained messages.
+    Page(PageRequest),
+    /// How much it holds.
+    Sizes(oneshot::Sender<ShardSizes>),
+    /// The connections of its clients are to end.
+    EndConnections(ReasonCode),
+}
+
+/// A page of retained messages is wanted.
+#[derive(Debug)]
+pub(crate) struct PageRequest {
+    /// What the topics must match.
+    pub(crate) filter: PlainFilter,
+    /// The last topic of the page before.
+    pub(crate) after: Option<Box<[u8]>>,
+    /// Messages at most.
+    pub(crate) limit: usize,
+    /// Where the page goes.
+    pub(crate) answer: oneshot::Sender<Page>,
+}
+
+/// A page of retained messages.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// The messages, in the order of their topics.
+    pub(crate) messages: Vec<MessageRef>,
+    /// The topic to go on behind; `None` when there are no more.
+    pub(crate) after: Option<Box<[u8]>>,
+}
+
+#[derive(Debug)]
+struct Mailbox {
+    /// From connections: held back while the shard has too much to relay.
+    outer: mpsc::Sender<ShardMail>,
+    /// From relays: always taken.
+    inner: mpsc::Sender<ShardMail>,
+    totals: Arc<Mutex<(ShardCounters, QueueCounters)>>,
+}
+
+/// The way to all shards.
+#[derive(Clone, Debug)]
+pub(crate) struct Shards {
+    mailboxes: Arc<[Mailbox]>,
+}
+
+impl Shards {
+    /// Starts `of` empty shards on the present runtime; `counters` has one set for each of them.
+    pub(crate) fn start(
+        of: u16,
+        limits: ShardLimits,
+        fanout: &Arc<Fanout>,
+        clock: Clock,
+        counters: &[Arc<NodeCounters>],
+    ) -> (Self, JoinSet<()>) {
+        let mut mailboxes = Vec::new();
+        let mut ends = Vec::new();
+        for _ in 0..of {
+            let (outer, outer_end) = mpsc::channel(MAILBOX);
+            let (inner, inner_end) = mpsc::channel(MAILBOX);
+            mailboxes.push(Mailbox { outer, inner, totals: Arc::default() });
+            ends.push((outer_end, inner_end));
+        }
+        let shards = Self { mailboxes: mailboxes.into() };
+        let mut tasks = JoinSet::new();
+        for ((number, (outer, inner)), counters) in (0..of).zip(ends).zip(counters) {
+            let (relay_to, relay_end) = mpsc::channel(MAILBOX);
+            let me = ShardNumber { number, of };
+            let totals = shards.mailbox(number).map(|mailbox| Arc::clone(&mailbox.totals));
+            let state = Shard::new(me, limits);
+            tasks.spawn(
+                task::ShardTask::new(state, number, fanout, clock)
+                    .counting(totals.unwrap_or_default(), Arc::clone(counters))
+                    .run(task::Ends { outer, inner, relay: relay_to }),
+            );
+            tasks.spawn(relay::run(relay_end, number, shards.clone(), Arc::clone(fanout)));
+        }
+        (shards, tasks)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u16 {
+        u16::try_from(self.mailboxes.len()).unwrap_or(u16::MAX)
+    }
+
+    fn home(&self, key: &[u8]) -> u16 {
+        let shard = fnv1a(key) % u64::from(self.count().max(1));
+        u16::try_from(shard).unwrap_or(0)
+    }
+
+    /// The home of a client.
+    pub(crate) fn home_of_client(&self, client: &ClientId) -> u16 {
+        self.home(client.as_str().as_bytes())
+    }
+
+    /// The home of a topic's retained message.
+    pub(crate) fn home_of_topic(&self, topic: &[u8]) -> u16 {
+        self.home(topic)
+    }
+
+    fn mailbox(&self, shard: u16) -> Option<&Mailbox> {
+        self.mailboxes.get(usize::from(shard))
+    }
+
+    /// Gives a command to a shard; waits while its mailbox is full. The command comes back as an error
+    /// only when the node stops.
+    pub(crate) async fn send(&self, shard: u16, command: Command, from: &Arc<Inbox>) {
+        if let Some(mailbox) = self.mailbox(shard) {
+            let mail = ShardMail::Command(command, Some(Arc::clone(from)));
+            let _stopping = mailbox.outer.send(mail).await;
+        }
+    }
+
+    async fn send_inner(&self, shard: u16, command: Command) {
+        if let Some(mailbox) = self.mailbox(shard) {
+            let _stopping = mailbox.inner.send(ShardMail::Command(command, None)).await;
+        }
+    }
+
+    /// A page of retained messages; `None` when the node stops.
+    pub(crate) async fn page(
+        &self,
+        shard: u16,
+        filter: PlainFilter,
+        after: Option<Box<[u8]>>,
+        limit: usize,
+    ) -> Option<Page> {
+        let (answer, page) = oneshot::channel();
+        let request = PageRequest { filter, after, limit, answer };
+        self.mailbox(shard)?.inner.send(ShardMail::Page(request)).await.ok()?;
+        page.await.ok()
+    }
+
+    /// Publishes a message of the node itself.
+    pub(crate) async fn publish_own(&self, fanout: &Fanout, message: MessageRef) {
+        relay::publish(self, fanout, ClientId::new(""), message).await;
+    }
+
+    /// Ends the connections of all clients.
+    pub(crate) async fn end_connections(&self, reason: ReasonCode) {
+        for mailbox in &*self.mailboxes {
+            let _stopping = mailbox.inner.send(ShardMail::EndConnections(reason)).await;
+        }
+    }
+
+    /// How much all shards hold.
+    pub(crate) async fn sizes(&self) -> ShardSizes {
+        let mut sum = ShardSizes::default();
+        for mailbox in &*self.mailboxes {
+            let (answer, sizes) = oneshot::channel();
+            if mailbox.inner.send(ShardMail::Sizes(answer)).await.is_ok()
+                && let Ok(sizes) = sizes.await
+            {
+                sum.add(&sizes);
+            }
+        }
+        sum
+    }
+
+    /// What all shards counted.
+    pub(crate) fn totals(&self) -> (ShardCounters, QueueCounters) {
+        let mut sum = (ShardCounters::default(), QueueCounters::default());
+        for mailbox in &*self.mailboxes {
+            let totals = mailbox.totals.lock();
+            sum.0.add(&totals.0);
+            sum.1.add(&totals.1);
+        }
+        sum
+    }
+}
+
+/// FNV-1a: short, and the same on every node and in every version, which is all that the homes need.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fnv1a;
+
+    #[test]
+    fn the_hash_of_homes_never_changes() {
+        assert_eq!(fnv1a(b""), 0xCBF2_9CE4_8422_2325);
+        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_F739_67E8);
+    }
+}

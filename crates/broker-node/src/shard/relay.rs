@@ -1,0 +1,77 @@
+//! What a shard itself sends: wills, QoS 2 publishes of persistent sessions, redispatched messages of
+//! shared groups, and look-ups of retained messages. In its own task, so that the shard never waits for
+//! another shard.
+
+use std::sync::Arc;
+
+use session_store::command::{Command, Publish, Scanned};
+use session_store::matching::GroupRef;
+use session_store::shard::SCAN_PAGE;
+use session_store::{ClientId, ConnectionId, MessageRef};
+use tokio::sync::mpsc;
+use topic_index::PlainFilter;
+
+use super::Shards;
+use crate::fanout::{Fanout, ShardPart};
+
+/// Nobody's connection: what a shard publishes comes from none.
+const NO_CONNECTION: ConnectionId = ConnectionId(0);
+
+/// One thing to send.
+#[derive(Debug)]
+pub(super) enum RelayItem {
+    /// A message of the shard's own.
+    Publish { publisher: ClientId, message: MessageRef },
+    /// A message of a group whose member is gone.
+    Redispatch { group: GroupRef, message: MessageRef },
+    /// A page for a scan.
+    Scan { client: ClientId, scan: u64, filter: PlainFilter, shard: u16, after: Option<Box<[u8]>> },
+}
+
+/// Sends what its shard hands it, in order, until the shard is gone.
+pub(super) async fn run(
+    mut items: mpsc::Receiver<RelayItem>,
+    number: u16,
+    shards: Shards,
+    fanout: Arc<Fanout>,
+) {
+    while let Some(item) = items.recv().await {
+        match item {
+            RelayItem::Publish { publisher, message } => {
+                publish(&shards, &fanout, publisher, message).await;
+            }
+            RelayItem::Redispatch { group, message } => {
+                let nobody = ClientId::new("");
+                if let Some(parts) = fanout.redispatch(&group, &message, &nobody) {
+                    send_parts(&shards, parts.shards, &nobody, &message).await;
+                }
+            }
+            RelayItem::Scan { client, scan, filter, shard, after } => {
+                let Some(page) = shards.page(shard, filter, after, SCAN_PAGE).await else { return };
+                let scanned = Scanned { client, scan, messages: page.messages, after: page.after };
+                shards.send_inner(number, Command::Scanned(scanned)).await;
+            }
+        }
+    }
+}
+
+/// Publishes a message of a shard or of the node itself.
+pub(super) async fn publish(shards: &Shards, fanout: &Fanout, publisher: ClientId, message: MessageRef) {
+    let topic = message.body.topic();
+    let parts = {
+        let matched = fanout.match_now(topic);
+        matched.deliver(std::slice::from_ref(&message), NO_CONNECTION);
+        let home = message.retain.then(|| shards.home_of_topic(topic));
+        fanout.parts(&matched, &message, &publisher, home)
+    };
+    send_parts(shards, parts.shards, &publisher, &message).await;
+}
+
+async fn send_parts(shards: &Shards, parts: Vec<ShardPart>, publisher: &ClientId, message: &MessageRef) {
+    for part in parts {
+        let shard = part.shard;
+        let items = vec![part.into_item(0, MessageRef::clone(message))];
+        let publish = Publish { reply_to: None, publisher: publisher.clone(), items };
+        shards.send_inner(shard, Command::Publish(publish)).await;
+    }
+}

@@ -1,0 +1,182 @@
+//! The task that owns one shard: takes commands from its mailboxes, applies them, carries out the
+//! effects, and wakes up for what is due. It waits for nothing but mail, time and its relay.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use session_store::command::{Command, Effect, Reply};
+use session_store::counters::{QueueCounters, ShardCounters};
+use session_store::retained::PageQuery;
+use session_store::{ConnectionId, Shard};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::relay::RelayItem;
+use super::{Page, PageRequest, ShardMail};
+use crate::clock::Clock;
+use crate::counters::NodeCounters;
+use crate::fanout::Fanout;
+use crate::inbox::Inbox;
+
+/// Commands applied before effects of the relay get their turn.
+const BATCH: usize = 64;
+/// With so much to relay, connections wait.
+const RELAY_BACKLOG: usize = 4_096;
+/// Time between two looks when nothing is due.
+const IDLE: Duration = Duration::from_secs(3_600);
+
+/// The channels of a shard's task.
+pub(super) struct Ends {
+    pub(super) outer: mpsc::Receiver<ShardMail>,
+    pub(super) inner: mpsc::Receiver<ShardMail>,
+    pub(super) relay: mpsc::Sender<RelayItem>,
+}
+
+/// One shard and what it needs to act.
+pub(super) struct ShardTask {
+    state: Shard,
+    number: u16,
+    fanout: Arc<Fanout>,
+    clock: Clock,
+    totals: Arc<Mutex<(ShardCounters, QueueCounters)>>,
+    counters: Arc<NodeCounters>,
+    /// Connections of clients whose home this is.
+    inboxes: HashMap<ConnectionId, Arc<Inbox>>,
+    effects: Vec<Effect>,
+    to_relay: VecDeque<RelayItem>,
+}
+
+impl ShardTask {
+    pub(super) fn new(state: Shard, number: u16, fanout: &Arc<Fanout>, clock: Clock) -> Self {
+        Self {
+            state,
+            number,
+            fanout: Arc::clone(fanout),
+            clock,
+            totals: Arc::default(),
+            counters: Arc::default(),
+            inboxes: HashMap::new(),
+            effects: Vec::new(),
+            to_relay: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn counting(
+        mut self,
+        totals: Arc<Mutex<(ShardCounters, QueueCounters)>>,
+        counters: Arc<NodeCounters>,
+    ) -> Self {
+        self.totals = totals;
+        self.counters = counters;
+        self
+    }
+
+    /// Runs until all senders of its mailboxes are gone.
+    pub(super) async fn run(mut self, mut ends: Ends) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut outer_batch = Vec::with_capacity(BATCH);
+        loop {
+            let wait = self.until_due();
+            let takes_outer = self.to_relay.len() < RELAY_BACKLOG;
+            let relays = !self.to_relay.is_empty();
+            tokio::select! {
+                biased;
+                n = ends.inner.recv_many(&mut batch, BATCH) => if n == 0 { return },
+                permit = ends.relay.reserve(), if relays => {
+                    let Ok(permit) = permit else { return };
+                    if let Some(item) = self.to_relay.pop_front() {
+                        permit.send(item);
+                    }
+                }
+                n = ends.outer.recv_many(&mut outer_batch, BATCH), if takes_outer => if n == 0 { return },
+                () = sleep(wait) => self.apply(Command::Tick, None),
+            }
+            for mail in batch.drain(..).chain(outer_batch.drain(..)) {
+                self.take(mail);
+            }
+            self.publish_counters();
+        }
+    }
+
+    fn until_due(&self) -> Duration {
+        let now = self.clock.now();
+        self.state.next_due().map_or(IDLE, |at| Duration::from_millis(at.0.saturating_sub(now.0)))
+    }
+
+    fn take(&mut self, mail: ShardMail) {
+        match mail {
+            ShardMail::Command(command, from) => self.apply(command, from),
+            ShardMail::Page(request) => self.page(request),
+            ShardMail::Sizes(answer) => {
+                let _asker_gone = answer.send(self.state.sizes());
+            }
+            ShardMail::EndConnections(reason) => self.inboxes.values().for_each(|inbox| inbox.end(reason)),
+        }
+    }
+
+    fn page(&self, request: PageRequest) {
+        let PageRequest { filter, after, limit, answer } = request;
+        let mut messages = Vec::new();
+        let now = self.clock.now();
+        let query = PageQuery { filter: &filter, after: after.as_deref(), limit, now };
+        let after = self.state.retained_page(&query, &mut messages);
+        let _asker_gone = answer.send(Page { messages, after });
+    }
+
+    fn apply(&mut self, command: Command, from: Option<Arc<Inbox>>) {
+        let ends = matches!(command, Command::End(_));
+        if let (Command::Connect(_), Some(inbox)) = (&command, &from) {
+            self.inboxes.insert(inbox.id(), Arc::clone(inbox));
+        }
+        let mut effects = std::mem::take(&mut self.effects);
+        self.state.apply(self.clock.now(), command, &mut effects);
+        for effect in effects.drain(..) {
+            self.carry_out(effect, from.as_ref());
+        }
+        self.effects = effects;
+        if let Some(inbox) = from.filter(|_| ends) {
+            self.inboxes.remove(&inbox.id());
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, from: Option<&Arc<Inbox>>) {
+        match effect {
+            Effect::Reply(id, reply) => {
+                let refused = matches!(reply, Reply::Connected(Err(_)));
+                match from.filter(|inbox| inbox.id() == id).or_else(|| self.inboxes.get(&id)) {
+                    Some(inbox) => inbox.reply(reply),
+                    None => tracing::trace!(connection = id.0, "answer for a connection that is gone"),
+                }
+                if refused {
+                    self.inboxes.remove(&id);
+                }
+            }
+            Effect::Push(id, pushes) => {
+                if let Some(inbox) = self.inboxes.get(&id) {
+                    let dropped = inbox.push(pushes);
+                    self.counters.dropped_qos0_slow.add(dropped.qos0);
+                }
+            }
+            Effect::Route(change) => self.fanout.change_route(self.number, &change),
+            Effect::Relay { publisher, message } => {
+                self.to_relay.push_back(RelayItem::Publish { publisher, message });
+            }
+            Effect::Redispatch(group, message) => {
+                self.to_relay.push_back(RelayItem::Redispatch { group, message });
+            }
+            Effect::Scan { client, scan, filter, shard, after } => {
+                self.to_relay.push_back(RelayItem::Scan { client, scan, filter, shard, after });
+            }
+        }
+    }
+
+    fn publish_counters(&mut self) {
+        let (shard, queue) = self.state.take_counters();
+        let mut totals = self.totals.lock();
+        totals.0.add(&shard);
+        totals.1.add(&queue);
+    }
+}

@@ -1,0 +1,74 @@
+//! `quelea run -v`: a line a packet, in the form that users of `mosquitto -v` read. Never prints payloads,
+//! user names or passwords.
+
+use mqtt_codec::{Packet, PublishHeader, SharedPublish};
+use session_store::ClientId;
+use tracing::info;
+
+/// A packet that came.
+pub(crate) fn received(client: &ClientId, packet: &Packet) {
+    info!(target: "quelea::packet", "received {} from {client}{}", packet.kind(), details(packet));
+}
+
+/// A packet that was sent.
+pub(crate) fn sent(client: &ClientId, packet: &Packet) {
+    info!(target: "quelea::packet", "sending {} to {client}{}", packet.kind(), details(packet));
+}
+
+/// A PUBLISH that was sent.
+pub(crate) fn sent_publish(client: &ClientId, body: &SharedPublish, header: &PublishHeader<'_>) {
+    let (dup, qos, retain) = (u8::from(header.dup), header.qos as u8, u8::from(header.retain));
+    let id = header.packet_id.map_or(0, mqtt_codec::PacketId::get);
+    let topic = String::from_utf8_lossy(body.topic());
+    let len = body.payload().len();
+    info!(
+        target: "quelea::packet",
+        "sending PUBLISH to {client} (d{dup}, q{qos}, r{retain}, m{id}, '{topic}', ... ({len} bytes))"
+    );
+}
+
+fn details(packet: &Packet) -> String {
+    match packet {
+        Packet::Connect(connect) => format!(
+            " ({}, clean start {}, keep alive {} s)",
+            connect.version, connect.clean_start, connect.keep_alive_s
+        ),
+        Packet::ConnAck(connack) => {
+            format!(" ({}, session present {})", connack.reason, connack.session_present)
+        }
+        Packet::Publish(publish) => format!(
+            " (d{}, q{}, r{}, m{}, '{}', ... ({} bytes))",
+            u8::from(publish.dup),
+            publish.qos as u8,
+            u8::from(publish.retain),
+            publish.packet_id.map_or(0, mqtt_codec::PacketId::get),
+            publish.topic,
+            publish.payload.len()
+        ),
+        Packet::PubAck(ack) => format!(" (m{}, {})", ack.packet_id.get(), ack.reason),
+        Packet::PubRec(ack) => format!(" (m{}, {})", ack.packet_id.get(), ack.reason),
+        Packet::PubRel(ack) => format!(" (m{}, {})", ack.packet_id.get(), ack.reason),
+        Packet::PubComp(ack) => format!(" (m{}, {})", ack.packet_id.get(), ack.reason),
+        Packet::Subscribe(subscribe) => {
+            let filters = subscribe.filters.iter();
+            let filters = filters.map(|f| format!("{} (q{})", f.filter, f.options.qos as u8));
+            format!(" (m{}): {}", subscribe.packet_id.get(), join(filters))
+        }
+        Packet::SubAck(suback) => {
+            let codes = suback.codes.iter().map(ToString::to_string);
+            format!(" (m{}): {}", suback.packet_id.get(), join(codes))
+        }
+        Packet::Unsubscribe(unsubscribe) => {
+            let filters = unsubscribe.filters.iter().map(ToString::to_string);
+            format!(" (m{}): {}", unsubscribe.packet_id.get(), join(filters))
+        }
+        Packet::UnsubAck(unsuback) => format!(" (m{})", unsuback.packet_id.get()),
+        Packet::Disconnect(disconnect) => format!(" ({})", disconnect.reason),
+        Packet::Auth(auth) => format!(" ({})", auth.reason),
+        Packet::PingReq | Packet::PingResp => String::new(),
+    }
+}
+
+fn join(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
+}

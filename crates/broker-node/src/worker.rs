@@ -1,0 +1,103 @@
+//! What the connections of one worker thread share, and what all threads share. Built at start, handed to
+//! each connection; holds no connection itself.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use mqtt_codec::Limits;
+use session_store::ConnectionId;
+use session_store::limits::QueueLimits;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::counters::NodeCounters;
+use crate::fanout::{Fanout, TopicCache};
+use crate::inbox::InboxLimits;
+use crate::shard::Shards;
+use crate::sys::SysTopics;
+
+/// Bytes read from a socket by one system call.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What all threads of a node share.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// The configuration.
+    pub(crate) settings: Arc<Settings>,
+    /// Bounds of the packets of connected clients.
+    pub(crate) limits: Limits,
+    /// Bounds of CONNECT, from a peer that has shown nothing yet.
+    pub(crate) connect_limits: Limits,
+    /// Bounds of a transient session's queue.
+    pub(crate) queue: QueueLimits,
+    /// Bounds of a mailbox.
+    pub(crate) inbox: InboxLimits,
+    /// Who gets a message.
+    pub(crate) fanout: Arc<Fanout>,
+    /// The homes of clients and topics.
+    pub(crate) shards: Shards,
+    /// The node's time.
+    pub(crate) clock: Clock,
+    /// What the node tells of itself.
+    pub(crate) sys: Arc<SysTopics>,
+    connections: AtomicU64,
+}
+
+impl Node {
+    /// The node's shared state, from its parts.
+    pub(crate) fn new(settings: Arc<Settings>, fanout: Arc<Fanout>, shards: Shards, clock: Clock) -> Self {
+        let limits = settings.codec_limits();
+        let connect_limits = settings.connect_limits();
+        let queue = settings.queue_limits();
+        let inbox = settings.inbox_limits();
+        let connections = AtomicU64::new(1);
+        let sys = Arc::default();
+        Self { settings, limits, connect_limits, queue, inbox, fanout, shards, clock, sys, connections }
+    }
+
+    /// A number for a new connection; 0 is nobody's.
+    pub(crate) fn next_connection(&self) -> ConnectionId {
+        ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What the connections of one worker thread share.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    /// What all threads share.
+    pub(crate) node: Arc<Node>,
+    /// What this thread counts; it is the only writer.
+    pub(crate) counters: Arc<NodeCounters>,
+    /// What topics match, as this thread last saw it.
+    pub(crate) cache: RefCell<TopicCache>,
+    /// Where sockets are read into.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    names: Cell<u64>,
+}
+
+impl Worker {
+    /// The shared state of one thread.
+    pub(crate) fn new(node: Arc<Node>, counters: Arc<NodeCounters>) -> Rc<Self> {
+        Rc::new(Self {
+            node,
+            counters,
+            cache: RefCell::default(),
+            scratch: RefCell::new(vec![0; READ_BYTES].into()),
+            names: Cell::new(0),
+        })
+    }
+
+    /// A client identifier that nobody else has (`[MQTT-3.1.3-6]`): 128 random bits.
+    pub(crate) fn unique_client_id(&self) -> String {
+        use std::hash::{BuildHasher, Hasher, RandomState};
+        self.names.set(self.names.get() + 1);
+        let half = || {
+            let mut hasher = RandomState::new().build_hasher();
+            hasher.write_u64(self.names.get());
+            hasher.finish()
+        };
+        format!("auto-{:016x}{:016x}", half(), half())
+    }
+}
