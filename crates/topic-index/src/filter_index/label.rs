@@ -16,7 +16,7 @@ pub(super) struct Level<'t> {
 impl<'t> Level<'t> {
     /// The level of `len` bytes that `rest` begins with; reading beyond it, where there is more, saves a copy.
     #[inline]
-    pub(super) fn at_start_of(rest: &'t [u8], len: usize) -> Self {
+    fn at_start_of(rest: &'t [u8], len: usize) -> Self {
         let text = rest.get(..len).unwrap_or(rest);
         let bytes = rest.first_chunk().copied().unwrap_or_else(|| padded(text));
         let shown = u32::try_from(len.min(SHORT)).unwrap_or_default();
@@ -24,6 +24,13 @@ impl<'t> Level<'t> {
         Self { text, start: start | u128::from(u8::try_from(len).unwrap_or(u8::MAX)) << 112 }
     }
 
+    /// The first level of a topic, which is all of it where it has no slash.
+    #[inline]
+    pub(super) fn first_of(topic: &'t [u8]) -> Self {
+        Self::at_start_of(topic, topic.iter().position(|byte| *byte == b'/').unwrap_or(topic.len()))
+    }
+
+    /// A level that stands alone.
     #[inline]
     pub(super) fn new(text: &'t [u8]) -> Self {
         Self::at_start_of(text, text.len())

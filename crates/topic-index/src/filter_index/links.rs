@@ -1,5 +1,5 @@
-//! One hash table for the whole tree: from the path of a node to the node.
-//! Called by the filter index, for all nodes but the children `+` and `#`.
+//! One hash table for the whole tree: from a node and the next level of a topic to the child.
+//! Called by the filter index for nodes with two children or more.
 //! It never reads a node itself, also not when it grows: a link is a hash and an id, eight bytes.
 
 use super::arena::NodeId;
@@ -30,13 +30,6 @@ impl Links {
             }
             place = self.after(place);
         }
-    }
-
-    /// The id that is most likely linked by this hash, by one read: what a search would look at first.
-    #[inline]
-    pub(super) fn likely(&self, hash: u32) -> Option<NodeId> {
-        let link = *self.places.get(self.home(hash))?;
-        NodeId::new(id_of(link))
     }
 
     /// Adds a link; the caller knows that it is not there yet.
