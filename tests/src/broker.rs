@@ -282,7 +282,7 @@ fn follow(stderr: ChildStderr, shared: &SharedLog) {
         log.panicked |= line.contains("panicked at");
         if !log.ready {
             log.listeners.extend(listening(&line));
-            log.ready = line.trim_end().ends_with("quelea: ready");
+            log.ready = line.contains(" quelea: ready");
         }
         if log.lines.len() == LOG_LINES {
             log.lines.pop_front();
