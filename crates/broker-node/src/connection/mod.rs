@@ -128,6 +128,8 @@ impl Connection {
         if self.client.staged.is_empty() {
             match self.poll_read(context)? {
                 Poll::Ready(()) => {
+                    // Acknowledgements have made room for what waits, whether or not anything is written.
+                    self.client.send_queued();
                     self.poll_write(context)?;
                     context.waker().wake_by_ref();
                 }
