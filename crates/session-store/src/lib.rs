@@ -14,6 +14,7 @@ pub mod limits;
 pub mod matching;
 pub mod message;
 pub mod outbound;
+mod outgoing;
 pub mod retained;
 pub mod session;
 pub mod shard;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::socket::Socket;
+use crate::config::ListenerSettings;
 use crate::inbox::{Inbox, Mail};
 use crate::listener::Peer;
 use crate::packet::denied_topic;
@@ -22,6 +23,14 @@ use crate::session::{Client, Terms};
 
 /// How long a refused client has to take its CONNACK.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Where a connection comes from.
+pub(super) struct From {
+    /// Who is at the other end.
+    pub(super) peer: Peer,
+    /// Where it came in.
+    pub(super) listener: Arc<ListenerSettings>,
+}
 
 /// Why there is no connection.
 enum Refusal {
@@ -35,7 +44,8 @@ enum Refusal {
 
 /// Serves CONNECT. `None` where the connection is refused or lost; the client knows then what its version
 /// lets it know.
-pub(super) async fn connect(socket: &mut Socket, peer: Peer, deadline: Instant) -> Option<Client> {
+pub(super) async fn connect(socket: &mut Socket, from: &From, deadline: Instant) -> Option<Box<Client>> {
+    let peer = from.peer;
     let refusal = match timeout_at(deadline, first_packet(socket)).await {
         Err(_) => {
             socket.worker.counters.connect_timeouts.add(1);
@@ -44,8 +54,9 @@ pub(super) async fn connect(socket: &mut Socket, peer: Peer, deadline: Instant) 
         Ok(Err(refusal)) => refusal,
         Ok(Ok(connect)) => match accept(socket, &connect).await {
             Ok(client) => {
-                debug!(client = %client.id, %peer, version = %client.terms.version, "connected");
-                return Some(client);
+                let (listener, kind) = (from.listener.name.as_str(), socket.kind().as_str());
+                debug!(client = %client.id, %peer, listener, kind, version = %client.terms.version, "connected");
+                return Some(Box::new(client));
             }
             Err(reason) => Refusal::Told(connect.version, reason),
         },

@@ -22,7 +22,7 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 impl Connection {
     /// Ends the connection. Its home hears of it before the socket is closed, so that a DISCONNECT that
     /// was taken has its effect.
-    pub(super) async fn end(mut self, ending: Ending) {
+    pub(super) async fn end(mut self: Box<Self>, ending: Ending) {
         debug!(client = %self.client.id, why = %ending.why, "connection ended");
         self.count(&ending);
         self.send_staged().await;

@@ -62,14 +62,18 @@ impl Handler for Connections {
         let (worker, mut stop) = (Rc::clone(worker), stop.clone());
         async move {
             worker.counters.connections_opened.add(1);
-            let Accepted { transport, peer, deadline, .. } = accepted;
+            let Accepted { transport, peer, listener, deadline } = accepted;
             let mut socket = Socket::new(&worker, transport);
-            let connected = tokio::select! {
-                connected = connect::connect(&mut socket, peer, deadline) => connected,
-                () = stop.requested() => None,
+            // Boxed, so that a connection that is served holds no memory for what is over.
+            let connecting = async {
+                let from = connect::From { peer, listener };
+                tokio::select! {
+                    connected = connect::connect(&mut socket, &from, deadline) => connected,
+                    () = stop.requested() => None,
+                }
             };
-            match connected {
-                Some(client) => Box::pin(Connection::new(socket, client).serve()).await,
+            match Box::pin(connecting).await {
+                Some(client) => Connection::new(socket, client).serve().await,
                 None => socket.close().await,
             }
             worker.counters.connections_closed.add(1);
@@ -80,7 +84,7 @@ impl Handler for Connections {
 /// A connection whose CONNECT was accepted.
 struct Connection {
     socket: Socket,
-    client: Client,
+    client: Box<Client>,
     /// A look-up of retained messages.
     page: Option<PageFuture>,
     timer: Option<Pin<Box<Sleep>>>,
@@ -91,16 +95,16 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(socket: Socket, client: Client) -> Self {
+    fn new(socket: Socket, client: Box<Client>) -> Box<Self> {
         let mut this =
             Self { socket, client, page: None, timer: None, last_read: Instant::now(), stalled: None };
         this.set_timer(Instant::now());
-        this
+        Box::new(this)
     }
 
-    async fn serve(mut self) {
+    async fn serve(mut self: Box<Self>) {
         let ending = self.run().await;
-        self.end(ending).await;
+        Box::pin(self.end(ending)).await;
     }
 
     async fn run(&mut self) -> Ending {

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::Frames;
 use super::out::Out;
+use crate::config::Protocol;
 use crate::listener::Transport;
 use crate::worker::Worker;
 
@@ -48,6 +49,11 @@ impl Socket {
         self.worker.counters.bytes_sent.add((*written - before) as u64);
         ready!(result)?;
         Pin::new(&mut self.transport).poll_flush(context)
+    }
+
+    /// What carries the bytes.
+    pub(super) fn kind(&self) -> Protocol {
+        self.transport.kind()
     }
 
     /// Closes it.

@@ -162,13 +162,17 @@ impl Client {
             reason = ReasonCode::Success;
         }
         match owed {
-            Owed::Puback => self.send(&Packet::PubAck(PubAck::new(packet_id, reason))),
+            Owed::Puback => {
+                let reason_string = self.reason_string(reason);
+                self.send(&Packet::PubAck(PubAck { reason_string, ..PubAck::new(packet_id, reason) }));
+            }
             Owed::Pubrec => {
                 if reason.is_error() {
                     // The id is free again ([MQTT-4.3.3-9]).
                     self.inbound.release(packet_id);
                 }
-                self.send(&Packet::PubRec(PubRec::new(packet_id, reason)));
+                let reason_string = self.reason_string(reason);
+                self.send(&Packet::PubRec(PubRec { reason_string, ..PubRec::new(packet_id, reason) }));
             }
         }
     }

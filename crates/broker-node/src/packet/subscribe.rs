@@ -111,7 +111,9 @@ impl Client {
 
     /// One code a filter, in their order (`[MQTT-3.8.4-6]`, `[MQTT-3.9.3-1]`).
     fn send_suback(&mut self, packet_id: PacketId, codes: Vec<ReasonCode>) {
-        let suback = SubAck { packet_id, codes, reason_string: None, user_properties: Default::default() };
+        let refused = codes.iter().copied().find(|code| code.is_error());
+        let reason_string = refused.and_then(|code| self.reason_string(code));
+        let suback = SubAck { packet_id, codes, reason_string, user_properties: Default::default() };
         self.send(&Packet::SubAck(suback));
     }
 }

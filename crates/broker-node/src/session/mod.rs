@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mqtt_codec::{Disconnect, Offence, Packet, PacketId, ReasonCode, Version};
+use mqtt_codec::{Disconnect, Offence, Packet, PacketId, ReasonCode, Text, Version};
 use session_store::command::{Push, SubscribeTo, WillFate};
 use session_store::matching::Subscribed;
 use session_store::{ClientId, Epoch, Inbound, MessageRef, Outbound};
@@ -193,10 +193,17 @@ impl Client {
         }
     }
 
+    /// A word to a reason code that says no, where the client's version has it and the client wants it
+    /// (`[MQTT-3.1.2-29]`).
+    pub(crate) fn reason_string(&self, reason: ReasonCode) -> Option<Text> {
+        let wanted = reason.is_error() && self.terms.version.is_v5() && self.terms.problem_information;
+        wanted.then(|| Text::from_static(reason.name()))
+    }
+
     /// Tells the client why its connection ends, where its version knows how (5.0).
     pub(crate) fn say_goodbye(&mut self, ending: &Ending) {
         if let (Some(reason), true) = (ending.reason, self.terms.version.is_v5()) {
-            let reason_string = mqtt_codec::Text::new(&ending.why).ok();
+            let reason_string = Text::new(&ending.why).ok();
             self.send(&Packet::Disconnect(Disconnect { reason_string, ..Disconnect::new(reason) }));
         }
     }

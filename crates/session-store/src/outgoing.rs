@@ -1,0 +1,62 @@
+//! What a session's queue takes in and gives out: a message for one session, the next packet to send, and
+//! what an acknowledgement did. Plain values, made and read by `outbound` and by whoever runs it.
+
+use mqtt_codec::{PacketId, QoS};
+
+use crate::matching::{GroupRef, SubscriptionIds};
+use crate::message::MessageRef;
+
+/// A message as one session is to get it.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The message, shared with all other queues.
+    pub message: MessageRef,
+    /// The lower of the published and the granted QoS.
+    pub qos: QoS,
+    /// The RETAIN flag to send.
+    pub retain: bool,
+    /// Identifiers of the subscriptions that it matched.
+    pub subscription_ids: SubscriptionIds,
+    /// The shared group that picked this session, if one did.
+    pub group: Option<GroupRef>,
+}
+
+/// What to send next.
+#[derive(Debug)]
+pub enum Send {
+    /// A PUBLISH; `dup` on a resend.
+    Publish {
+        /// Its packet identifier.
+        packet_id: PacketId,
+        /// Whether it may have been sent before (`[MQTT-3.3.1-1]`).
+        dup: bool,
+        /// What to send.
+        item: Outgoing,
+    },
+    /// A PUBREL whose PUBCOMP never came (`[MQTT-4.4.0-1]`).
+    Release(PacketId),
+}
+
+/// What an acknowledgement of the client did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acked {
+    /// The exchange is complete.
+    Complete,
+    /// PUBREL is to be sent.
+    Release,
+    /// No such exchange: a PUBREC is answered by PUBREL 0x92, others are ignored.
+    Unknown,
+    /// The exchange is there and needs another packet: a protocol error.
+    WrongType,
+}
+
+/// What became of a message that was to be queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It is in the queue.
+    Queued,
+    /// The queue was full: something was dropped by policy and counted.
+    Dropped,
+    /// The queue was full, the message is dropped and the policy wants the client disconnected.
+    Disconnect,
+}
