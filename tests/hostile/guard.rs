@@ -8,12 +8,12 @@ use e2e_tests::client::Read;
 use e2e_tests::wire::kind;
 use e2e_tests::{BOUND, Broker, Connect, RawClient, Version, unique};
 
-/// What the broker counts when nobody but the three clients of the guard is there, and nothing is stored.
+/// What the broker counts when nobody but the three clients of the guard is there, and nothing is queued.
 const GAUGES: [(&str, &str); 4] = [
     ("$SYS/broker/clients/connected", "3"),
     ("$SYS/broker/clients/total", "3"),
     ("$SYS/broker/subscriptions/count", "5"),
-    ("$SYS/broker/store/messages/count", "0"),
+    ("$SYS/broker/queues/messages", "0"),
 ];
 
 /// More than the interval of `$SYS`: what was counted when this began has been told when it is over.
@@ -154,6 +154,13 @@ impl Guard {
         }
     }
 
+    /// Shows that no retained message is left.
+    fn nothing_is_retained(&self) {
+        let mut late = self.v3();
+        late.subscribe("#", 0);
+        late.expect_nothing();
+    }
+
     /// Waits until every gauge is what it is without the test's clients.
     fn gauges_are_back(&mut self) {
         let expected = GAUGES.map(|(gauge, value)| (gauge.to_owned(), value.to_owned())).into();
@@ -176,6 +183,7 @@ impl Drop for Guard {
         }
         self.neighbours_talk();
         if !self.is_external() {
+            self.nothing_is_retained();
             self.sockets_are_back();
             self.gauges_are_back();
         }
