@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mqtt_codec::PacketKind;
 use session_store::counters::CounterInfo;
 
+use crate::inbox::Dropped;
+
 /// A number that one thread adds to and others read.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -19,6 +21,14 @@ impl Counter {
     /// The number now.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl NodeCounters {
+    /// Counts messages that mailboxes had no room for.
+    pub(crate) fn count_dropped(&self, dropped: Dropped) {
+        self.dropped_qos0_slow.add(dropped.qos0);
+        self.dropped_queue_full.add(dropped.queue_full);
     }
 }
 

@@ -78,6 +78,14 @@ pub(crate) struct Dropped {
     pub(crate) queue_full: u64,
 }
 
+impl Dropped {
+    /// Adds another count to this one.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.qos0 += other.qos0;
+        self.queue_full += other.queue_full;
+    }
+}
+
 /// A mailbox.
 #[derive(Debug)]
 pub(crate) struct Inbox {

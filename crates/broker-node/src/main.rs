@@ -26,6 +26,12 @@ mod worker;
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
+
+/// A message is made on one thread and freed on another; this allocator does that without a lock.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 fn main() -> ExitCode {
     cli::run()
 }

@@ -75,7 +75,8 @@ async fn serve(settings: Arc<Settings>, slots: Slots) -> anyhow::Result<()> {
     let (node, mut tasks) = start_shards(&settings, &counters);
     let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters));
     tasks.spawn(observer.clone().run());
-    tasks.spawn(sys::run(Arc::clone(&node), observer.clone()));
+    let sys_counters = counters.last().cloned().unwrap_or_default();
+    tasks.spawn(sys::run(Arc::clone(&node), observer.clone(), sys_counters));
     let http = start_http(&settings, (exporter, observer), &ready, &stop)?;
     let connections = Connections::new(Arc::clone(&node), counters, stop.clone());
     let listeners = Listeners::start(bound, &settings, slots, connections, &stop)?;
@@ -91,9 +92,9 @@ async fn serve(settings: Arc<Settings>, slots: Slots) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A set of counters for each worker thread, and behind these one for each shard.
+/// Sets of counters: one for each worker thread, behind these two for each shard, and one for `$SYS`.
 fn counters(settings: &Settings) -> Arc<[Arc<NodeCounters>]> {
-    (0..settings.worker_threads() + usize::from(SHARDS)).map(|_| Arc::default()).collect()
+    (0..settings.worker_threads() + 2 * usize::from(SHARDS) + 1).map(|_| Arc::default()).collect()
 }
 
 fn start_shards(settings: &Arc<Settings>, counters: &[Arc<NodeCounters>]) -> (Arc<Node>, JoinSet<()>) {

@@ -19,7 +19,7 @@ use crate::shard::Shards;
 use crate::sys::SysTopics;
 
 /// Bytes read from a socket by one system call.
-const READ_BYTES: usize = 64 * 1024;
+pub(crate) const READ_BYTES: usize = 64 * 1024;
 
 /// What all threads of a node share.
 #[derive(Debug)]

@@ -91,7 +91,7 @@ impl Connection {
     async fn redispatch(&self, group: &GroupRef, message: MessageRef) {
         let client = &self.client;
         let Some(parts) = client.worker.node.fanout.redispatch(group, &message, &client.id) else { return };
-        client.count_dropped(parts.dropped);
+        client.worker.counters.count_dropped(parts.dropped);
         for part in parts.shards {
             let shard = part.shard;
             let items = vec![part.into_item(0, MessageRef::clone(&message))];

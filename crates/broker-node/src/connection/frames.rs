@@ -1,7 +1,7 @@
 //! Bytes that arrived, cut into packets. A packet is decoded only when all of it is there, and memory
 //! grows with what arrived, never with what was announced.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use mqtt_codec::{Limits, Offence, frame};
 
 /// One packet, not decoded.
@@ -55,8 +55,8 @@ impl Frames {
         }
         let mut packet = self.partial.split_to(len).freeze();
         self.chunk = std::mem::take(&mut self.partial).freeze();
-        let body = packet.split_off(header.header_len);
-        Ok(Some(RawPacket { first_byte: header.first_byte, body }))
+        packet.advance(header.header_len);
+        Ok(Some(RawPacket { first_byte: header.first_byte, body: packet }))
     }
 
     fn next_of_chunk(&mut self, limits: &Limits) -> Result<Option<RawPacket>, Offence> {
@@ -70,8 +70,8 @@ impl Frames {
             return Ok(None);
         }
         let mut packet = self.chunk.split_to(len);
-        let body = packet.split_off(header.header_len);
-        Ok(Some(RawPacket { first_byte: header.first_byte, body }))
+        packet.advance(header.header_len);
+        Ok(Some(RawPacket { first_byte: header.first_byte, body: packet }))
     }
 
     fn keep_partial(&mut self) {

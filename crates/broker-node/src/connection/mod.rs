@@ -28,7 +28,7 @@ use crate::counters::NodeCounters;
 use crate::listener::{Accepted, Handler};
 use crate::session::{Client, Ending, HIGH_WATER, PageFuture};
 use crate::stop::Stop;
-use crate::worker::{Node, Worker};
+use crate::worker::{Node, READ_BYTES, Worker};
 
 /// Seconds that the will of a client waits whose connection the broker ended, so that a client that comes
 /// right back has none published.
@@ -81,6 +81,15 @@ impl Handler for Connections {
     }
 }
 
+/// What a read tells of the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Read {
+    /// It held less than was asked for.
+    Drained,
+    /// It may hold more, or packets wait that were read.
+    MoreMayCome,
+}
+
 /// A connection whose CONNECT was accepted.
 struct Connection {
     socket: Socket,
@@ -124,25 +133,28 @@ impl Connection {
     }
 
     /// Does everything that can be done without waiting. Ready when there are commands for shards, or at
-    /// the end. At most one read is handled at a time, so that no client keeps the thread.
+    /// the end. After a read that may have left bytes behind others get their turn, so that no client keeps
+    /// the thread.
     fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ending>> {
-        self.poll_mail(context)?;
-        self.poll_page(context);
-        self.poll_write(context)?;
-        if self.client.staged.is_empty() {
-            match self.poll_read(context)? {
-                Poll::Ready(()) => {
-                    // Acknowledgements have made room for what waits, whether or not anything is written.
-                    self.client.send_queued();
-                    self.poll_write(context)?;
-                    context.waker().wake_by_ref();
-                }
-                Poll::Pending => {
-                    self.poll_timer(context)?;
-                }
+        loop {
+            self.poll_mail(context)?;
+            self.poll_page(context);
+            self.poll_write(context)?;
+            if !self.client.staged.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let Poll::Ready(read) = self.poll_read(context)? else {
+                self.poll_timer(context)?;
+                return Poll::Pending;
+            };
+            // Acknowledgements have made room for what waits, whether or not anything is written.
+            self.client.send_queued();
+            if read == Read::MoreMayCome && self.client.staged.is_empty() {
+                self.poll_write(context)?;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
             }
         }
-        if self.client.staged.is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 
     fn poll_mail(&mut self, context: &Context<'_>) -> Result<(), Ending> {
@@ -173,7 +185,7 @@ impl Connection {
 
     /// Writes what waits, and encodes more as long as the socket takes it.
     fn poll_write(&mut self, context: &mut Context<'_>) -> Result<(), Ending> {
-        while !self.client.out.is_empty() {
+        while self.socket.has_to_write(&self.client.out) {
             let mut written = 0;
             let result = self.socket.poll_write(&mut self.client.out, context, &mut written);
             if written > 0 {
@@ -206,21 +218,21 @@ impl Connection {
     }
 
     /// Handles the packets that are there; reads once where there is none.
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Result<Poll<()>, Ending> {
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Result<Poll<Read>, Ending> {
         if !self.client.wants_read() {
             return Ok(Poll::Pending);
         }
         if self.handle_packets()? {
-            return Ok(Poll::Ready(()));
+            return Ok(Poll::Ready(Read::MoreMayCome));
         }
         match self.socket.poll_read(context) {
             Poll::Pending => Ok(Poll::Pending),
             Poll::Ready(Err(error)) => Err(Ending::lost(error)),
             Poll::Ready(Ok(0)) => Err(Ending::lost("the client closed the connection")),
-            Poll::Ready(Ok(_)) => {
+            Poll::Ready(Ok(bytes)) => {
                 self.last_read = Instant::now();
                 self.handle_packets()?;
-                Ok(Poll::Ready(()))
+                Ok(Poll::Ready(if bytes < READ_BYTES { Read::Drained } else { Read::MoreMayCome }))
             }
         }
     }

@@ -19,11 +19,13 @@ pub(super) struct Socket {
     pub(super) worker: Rc<Worker>,
     pub(super) frames: Frames,
     transport: Transport,
+    /// Something was written that the transport still holds.
+    flushing: bool,
 }
 
 impl Socket {
     pub(super) fn new(worker: &Rc<Worker>, transport: Transport) -> Self {
-        Self { worker: Rc::clone(worker), frames: Frames::default(), transport }
+        Self { worker: Rc::clone(worker), frames: Frames::default(), transport, flushing: false }
     }
 
     /// Reads once; gives the number of bytes, 0 at the end.
@@ -37,7 +39,12 @@ impl Socket {
         Poll::Ready(Ok(read.len()))
     }
 
-    /// Writes as much of `out` as the socket takes.
+    /// Whether there is anything to write: in `out`, or in the transport.
+    pub(super) fn has_to_write(&self, out: &Out) -> bool {
+        self.flushing || !out.is_empty()
+    }
+
+    /// Writes as much of `out` as the socket takes. Ready when all is out.
     pub(super) fn poll_write(
         &mut self,
         out: &mut Out,
@@ -47,8 +54,11 @@ impl Socket {
         let before = *written;
         let result = out.poll_write(&mut self.transport, context, written);
         self.worker.counters.bytes_sent.add((*written - before) as u64);
+        self.flushing |= *written > before;
         ready!(result)?;
-        Pin::new(&mut self.transport).poll_flush(context)
+        ready!(Pin::new(&mut self.transport).poll_flush(context))?;
+        self.flushing = false;
+        Poll::Ready(Ok(()))
     }
 
     /// What carries the bytes.

@@ -63,9 +63,7 @@ impl Matched {
                 (Own::Nothing, true) => continue,
                 (Own::Other(copy), true) => copy,
             };
-            let lost = target.inbox.deliver(&Run { messages, copy, group: None });
-            dropped.qos0 += lost.qos0;
-            dropped.queue_full += lost.queue_full;
+            dropped.add(target.inbox.deliver(&Run { messages, copy, group: None }));
         }
         dropped
     }
@@ -123,6 +121,11 @@ impl Fanout {
         let matched = Rc::new(self.match_now(topic));
         cache.insert(topic, &matched);
         matched
+    }
+
+    /// Whether the view has not changed since it was matched.
+    pub(crate) fn is_current(&self, matched: &Matched) -> bool {
+        self.version.load(Ordering::Acquire) == matched.version
     }
 
     /// What a topic matches now, not remembered.

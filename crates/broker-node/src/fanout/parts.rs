@@ -85,9 +85,7 @@ impl Fanout {
             Some(Picked::Local(member)) => {
                 let messages = std::slice::from_ref(message);
                 let group = (message.qos.min(member.copy.qos) > QoS::AtMostOnce).then(|| group.name());
-                let lost = member.inbox.deliver(&Run { messages, copy: &member.copy, group });
-                parts.dropped.qos0 += lost.qos0;
-                parts.dropped.queue_full += lost.queue_full;
+                parts.dropped.add(member.inbox.deliver(&Run { messages, copy: &member.copy, group }));
             }
         }
     }

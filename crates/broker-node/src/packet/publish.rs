@@ -95,7 +95,10 @@ impl Client {
     fn fan_out(&mut self, message: MessageRef, due: Option<Due>) {
         let worker = Rc::clone(&self.worker);
         let topic = message.body.topic();
-        let matched = worker.node.fanout.matched(topic, &mut worker.cache.borrow_mut());
+        let matched = match self.run.matching(topic, &worker.node.fanout) {
+            Some(matched) => matched,
+            None => worker.node.fanout.matched(topic, &mut worker.cache.borrow_mut()),
+        };
         if !Rc::ptr_eq(&matched, &self.run.matched) {
             self.flush_run();
             self.run.matched = Rc::clone(&matched);
@@ -104,7 +107,7 @@ impl Client {
         if message.retain || !matched.shards.is_empty() || !matched.groups.is_empty() {
             let home = message.retain.then(|| worker.node.shards.home_of_topic(topic));
             let parts = worker.node.fanout.parts(&matched, &message, &self.id, home);
-            self.count_dropped(parts.dropped);
+            self.worker.counters.count_dropped(parts.dropped);
             let number = due.map_or(0, |_| self.acks.next_number());
             for part in parts.shards {
                 waits += u32::from(due.is_some());

@@ -4,7 +4,6 @@ use mqtt_codec::{Offence, Packet, decode};
 
 use super::{Client, Ending};
 use crate::connection::RawPacket;
-use crate::inbox::Dropped;
 
 impl Client {
     /// Handles one packet.
@@ -47,12 +46,6 @@ impl Client {
         }
         let dropped = self.run.matched.deliver(&self.run.messages, self.inbox.id());
         self.run.messages.clear();
-        self.count_dropped(dropped);
-    }
-
-    pub(crate) fn count_dropped(&self, dropped: Dropped) {
-        let counters = &self.worker.counters;
-        counters.dropped_qos0_slow.add(dropped.qos0);
-        counters.dropped_queue_full.add(dropped.queue_full);
+        self.worker.counters.count_dropped(dropped);
     }
 }

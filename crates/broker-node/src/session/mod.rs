@@ -22,12 +22,11 @@ pub(crate) use self::aliases::{InboundAliases, OutboundAliases};
 pub(crate) use self::retained::{PageFuture, Scan};
 pub(crate) use self::staged::Staged;
 use crate::connection::{AckQueue, Out};
-use crate::fanout::Matched;
+use crate::fanout::{Fanout, Matched};
 use crate::inbox::Inbox;
 use crate::worker::Worker;
 
-/// Bytes that may wait for the socket before no further QoS 1 and 2 message is encoded and nothing more is
-/// read from the client.
+/// Bytes that may wait for the socket before no further QoS 1 and 2 message is encoded.
 pub(crate) const HIGH_WATER: usize = 256 * 1024;
 
 /// Why a connection ends.
@@ -85,6 +84,15 @@ pub(crate) struct Terms {
 pub(crate) struct MessageRun {
     pub(crate) matched: Rc<Matched>,
     pub(crate) messages: Vec<MessageRef>,
+}
+
+impl MessageRun {
+    /// What the topic matches, if it is that of the message before and the route view has not changed.
+    pub(crate) fn matching(&self, topic: &[u8], fanout: &Fanout) -> Option<Rc<Matched>> {
+        let last = self.messages.last()?;
+        let same = last.body.topic() == topic && fanout.is_current(&self.matched);
+        same.then(|| Rc::clone(&self.matched))
+    }
 }
 
 /// A request that a shard has to answer before anything more of the client is handled.
@@ -169,11 +177,13 @@ impl Client {
         }
     }
 
-    /// Whether more may be read: the client reads what it is sent, its last request is answered, and not
-    /// all of its Receive Maximum waits for acknowledgements.
+    /// Whether more may be read: what waits for the socket is not yet more than all that is sent unasked
+    /// can come to, the client's last request is answered, and not all of its Receive Maximum waits for
+    /// acknowledgements.
     pub(crate) fn wants_read(&self) -> bool {
+        let unasked = self.worker.node.inbox.qos0_bytes_max + 2 * HIGH_WATER as u64;
         self.waiting.is_none()
-            && self.out.len() < HIGH_WATER
+            && (self.out.len() as u64) < unasked
             && self.acks.len() < usize::from(self.worker.node.settings.mqtt.receive_maximum)
     }
 

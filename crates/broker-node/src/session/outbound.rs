@@ -105,6 +105,7 @@ impl Client {
                 }
             }
         }
+        debug_assert!(self.outbound.len() > 256 || self.outbound.validate().is_ok());
         self.count_queue(counters);
         self.tell_backlog();
     }

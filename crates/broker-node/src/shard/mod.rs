@@ -19,7 +19,7 @@ use topic_index::PlainFilter;
 use crate::clock::Clock;
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
-use crate::inbox::Inbox;
+use crate::inbox::{Dropped, Inbox};
 
 /// Commands that wait for a shard at most, from connections and from relays each.
 const MAILBOX: usize = 1_024;
@@ -75,7 +75,8 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    /// Starts `of` empty shards on the present runtime; `counters` has one set for each of them.
+    /// Starts `of` empty shards on the present runtime; `counters` has two sets for each of them, for its
+    /// task and for its relay.
     pub(crate) fn start(
         of: u16,
         limits: ShardLimits,
@@ -93,7 +94,8 @@ impl Shards {
         }
         let shards = Self { mailboxes: mailboxes.into() };
         let mut tasks = JoinSet::new();
-        for ((number, (outer, inner)), counters) in (0..of).zip(ends).zip(counters) {
+        for ((number, (outer, inner)), counters) in (0..of).zip(ends).zip(counters.chunks(2)) {
+            let [counters, relay_counters] = counters else { continue };
             let (relay_to, relay_end) = mpsc::channel(MAILBOX);
             let me = ShardNumber { number, of };
             let totals = shards.mailbox(number).map(|mailbox| Arc::clone(&mailbox.totals));
@@ -103,7 +105,13 @@ impl Shards {
                     .counting(totals.unwrap_or_default(), Arc::clone(counters))
                     .run(task::Ends { outer, inner, relay: relay_to }),
             );
-            tasks.spawn(relay::run(relay_end, number, shards.clone(), Arc::clone(fanout)));
+            let relay = relay::Relay {
+                number,
+                shards: shards.clone(),
+                fanout: Arc::clone(fanout),
+                counters: Arc::clone(relay_counters),
+            };
+            tasks.spawn(relay::run(relay, relay_end));
         }
         (shards, tasks)
     }
@@ -161,9 +169,10 @@ impl Shards {
         page.await.ok()
     }
 
-    /// Publishes a message of the node itself.
-    pub(crate) async fn publish_own(&self, fanout: &Fanout, message: MessageRef) {
-        relay::publish(self, fanout, ClientId::new(""), message).await;
+    /// Publishes a message of the node itself, which no shard stores. Returns what mailboxes had no room
+    /// for.
+    pub(crate) async fn publish_own(&self, fanout: &Fanout, message: MessageRef) -> Dropped {
+        relay::publish(self, fanout, (ClientId::new(""), message), false).await
     }
 
     /// Ends the connections of all clients.

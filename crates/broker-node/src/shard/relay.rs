@@ -12,7 +12,9 @@ use tokio::sync::mpsc;
 use topic_index::PlainFilter;
 
 use super::Shards;
+use crate::counters::NodeCounters;
 use crate::fanout::{Fanout, ShardPart};
+use crate::inbox::Dropped;
 
 /// Nobody's connection: what a shard publishes comes from none.
 const NO_CONNECTION: ConnectionId = ConnectionId(0);
@@ -28,21 +30,28 @@ pub(super) enum RelayItem {
     Scan { client: ClientId, scan: u64, filter: PlainFilter, shard: u16, after: Option<Box<[u8]>> },
 }
 
+/// What a relay sends with.
+pub(super) struct Relay {
+    pub(super) number: u16,
+    pub(super) shards: Shards,
+    pub(super) fanout: Arc<Fanout>,
+    pub(super) counters: Arc<NodeCounters>,
+}
+
 /// Sends what its shard hands it, in order, until the shard is gone.
-pub(super) async fn run(
-    mut items: mpsc::Receiver<RelayItem>,
-    number: u16,
-    shards: Shards,
-    fanout: Arc<Fanout>,
-) {
+pub(super) async fn run(relay: Relay, mut items: mpsc::Receiver<RelayItem>) {
+    let Relay { number, shards, fanout, counters } = relay;
     while let Some(item) = items.recv().await {
         match item {
             RelayItem::Publish { publisher, message } => {
-                publish(&shards, &fanout, publisher, message).await;
+                let store = message.retain;
+                let dropped = publish(&shards, &fanout, (publisher, message), store).await;
+                counters.count_dropped(dropped);
             }
             RelayItem::Redispatch { group, message } => {
                 let nobody = ClientId::new("");
                 if let Some(parts) = fanout.redispatch(&group, &message, &nobody) {
+                    counters.count_dropped(parts.dropped);
                     send_parts(&shards, parts.shards, &nobody, &message).await;
                 }
             }
@@ -55,16 +64,24 @@ pub(super) async fn run(
     }
 }
 
-/// Publishes a message of a shard or of the node itself.
-pub(super) async fn publish(shards: &Shards, fanout: &Fanout, publisher: ClientId, message: MessageRef) {
+/// Publishes a message of a shard or of the node itself; with `store` it becomes its topic's retained one.
+/// Returns what mailboxes had no room for.
+pub(super) async fn publish(
+    shards: &Shards,
+    fanout: &Fanout,
+    (publisher, message): (ClientId, MessageRef),
+    store: bool,
+) -> Dropped {
     let topic = message.body.topic();
-    let parts = {
+    let (parts, mut dropped) = {
         let matched = fanout.match_now(topic);
-        matched.deliver(std::slice::from_ref(&message), NO_CONNECTION);
-        let home = message.retain.then(|| shards.home_of_topic(topic));
-        fanout.parts(&matched, &message, &publisher, home)
+        let dropped = matched.deliver(std::slice::from_ref(&message), NO_CONNECTION);
+        let home = store.then(|| shards.home_of_topic(topic));
+        (fanout.parts(&matched, &message, &publisher, home), dropped)
     };
+    dropped.add(parts.dropped);
     send_parts(shards, parts.shards, &publisher, &message).await;
+    dropped
 }
 
 async fn send_parts(shards: &Shards, parts: Vec<ShardPart>, publisher: &ClientId, message: &MessageRef) {

@@ -13,6 +13,7 @@ use topic_index::{PlainFilter, TopicIndex};
 
 use self::topics::Loads;
 pub(crate) use self::topics::Snapshot;
+use crate::counters::NodeCounters;
 use crate::observe::Observer;
 use crate::worker::Node;
 
@@ -54,7 +55,7 @@ impl SysTopics {
 }
 
 /// Runs until the node stops: looks at the node each interval and publishes what changed.
-pub(crate) async fn run(node: Arc<Node>, observer: Observer) {
+pub(crate) async fn run(node: Arc<Node>, observer: Observer, counters: Arc<NodeCounters>) {
     let mut loads = Loads::default();
     let mut ticks = tokio::time::interval(node.settings.sys.interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -63,7 +64,7 @@ pub(crate) async fn run(node: Arc<Node>, observer: Observer) {
         let snapshot = observer.snapshot();
         loads.add(&snapshot);
         for message in node.sys.update(topics::values(&snapshot, &loads)) {
-            node.shards.publish_own(&node.fanout, message).await;
+            counters.count_dropped(node.shards.publish_own(&node.fanout, message).await);
         }
     }
 }
