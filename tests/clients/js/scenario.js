@@ -167,7 +167,8 @@ async function five(world, show) {
   const topic = `five/${world.name}`;
   const subscriber = await open(world, "five-sub", { properties: { topicAliasMaximum: 5, receiveMaximum: 10 } });
   const publisher = await open(world, "five-pub", { autoAssignTopicAlias: true, properties: { topicAliasMaximum: 5 } });
-  await subscriber.subscribe(`${topic}/#`, { qos: 2, properties: { subscriptionIdentifier: 77 } });
+  // QoS 1: of a QoS 2 message that comes by alias, mqtt.js 5.16.0 hands out no topic
+  await subscriber.subscribe(`${topic}/#`, { qos: 1, properties: { subscriptionIdentifier: 77 } });
   const properties = {
     payloadFormatIndicator: true,
     messageExpiryInterval: 600,
