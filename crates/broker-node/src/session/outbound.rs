@@ -25,8 +25,9 @@ impl Client {
         let mut counters = QueueCounters::default();
         let now = self.worker.node.clock.now();
         for outgoing in mail.messages {
-            for scan in &mut self.scans {
-                scan.saw(outgoing.message.body.topic());
+            // Only what was published as retained stands for the retained message of its topic.
+            if outgoing.message.retain {
+                self.scans.iter_mut().for_each(|scan| scan.saw(outgoing.message.body.topic()));
             }
             if outgoing.qos == QoS::AtMostOnce {
                 self.send_qos0(&outgoing, now, &mut counters);

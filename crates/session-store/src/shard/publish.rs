@@ -117,8 +117,9 @@ impl Shard {
     fn deliver(&mut self, key: SessionKey, delivery: &Delivery<'_>, effects: &mut Vec<Effect>) {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let message = delivery.message;
-        for scan in &mut session.scans {
-            scan.saw(message.body.topic());
+        // Only what was published as retained stands for the retained message of its topic.
+        if message.retain {
+            session.scans.iter_mut().for_each(|scan| scan.saw(message.body.topic()));
         }
         let qos = message.qos.min(delivery.copy.qos);
         let item = Outgoing {

@@ -292,9 +292,21 @@ fn retained_messages_come_page_by_page_and_never_older_than_live_ones() {
     assert_eq!(world.shard.retained_page(&query, &mut messages), None);
     assert_eq!(messages.len(), 2, "an empty payload removed one");
     let scanned = Scanned { client: client.clone(), scan: *scan, messages, after: None };
-    world.publish("r/1", QoS::AtLeastOnce);
+    let live = message("r/1", b"new", QoS::AtLeastOnce, true);
+    world.publish_item(PublishItem {
+        number: 7,
+        message: live,
+        sessions: true,
+        store_retained: true,
+        groups: Vec::new(),
+    });
+    world.publish("r/2", QoS::AtLeastOnce);
     let effects = world.apply(Command::Scanned(scanned));
-    assert_eq!(pushed(&effects).len(), 1, "r/1 was delivered live meanwhile");
+    assert_eq!(
+        pushed(&effects).len(),
+        1,
+        "r/1 was replaced and delivered live meanwhile; r/2 was not replaced"
+    );
 }
 
 #[test]
