@@ -110,7 +110,7 @@ fn mqtt5_3_2_2_13_retain_is_supported_for_wills_and_publishes() {
     let will = Will::new(&topic, "w").retain();
     let (client, connack) = world.connect_ack(&Connect::v5(unique("c")).will(will));
     assert_ne!(connack.props.number(prop::RETAIN_AVAILABLE), Some(0));
-    let mut watcher = world.subscriber(&topic, 0);
+    let mut watcher = world.subscriber(&topic, 0x20);
     client.drop_connection();
     watcher.expect_publish();
     assert_eq!(world.subscriber(&topic, 0).expect_publish().text(), "w");

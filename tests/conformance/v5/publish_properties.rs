@@ -12,7 +12,7 @@ use crate::common::{BAD_UTF8, MALFORMED, World, persistent, topic};
 fn forwarded(props: &Props) -> [PropList; 3] {
     let world = World::new();
     let (away, topic) = (unique("away"), topic());
-    let mut here = world.subscriber(&topic, 2);
+    let mut here = world.subscriber(&topic, 0x20 | 2);
     world.absent(&away, &topic, 1);
     let mut publisher = world.client();
     publisher.publish_packet(Publish::v5(&topic, "p").props(props.clone()).retain(), 1);

@@ -21,7 +21,8 @@ fn mqtt5_4_4_0_1_on_resume_unacked_packets_are_sent_again_with_their_ids_in_orde
     let sent: Vec<_> = (0..4).map(|_| client.expect_publish()).collect();
     client.send(&packets::ack(kind::PUBREC, sent[1].packet_id));
     client.expect(kind::PUBREL);
-    client.drop_connection();
+    // By DISCONNECT, so that the broker is known to have stopped sending.
+    client.disconnect();
     publisher.publish(&topic, "e", 1);
 
     let mut client = world.connect(&persistent(&id));

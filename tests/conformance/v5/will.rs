@@ -108,8 +108,8 @@ fn mqtt5_3_1_2_14_a_will_without_retain_is_not_retained() {
 fn mqtt5_3_1_2_15_a_will_with_retain_is_retained() {
     let world = World::new();
     let topic = topic();
-    // Retain as published: the flag is seen as the will had it.
-    let mut subscriber = world.subscriber(&topic, 0x08);
+    // Retain as published: the flag is seen as the will had it. Handling 2: only the will itself.
+    let mut subscriber = world.subscriber(&topic, 0x28);
     let will = Will::new(&topic, "kept").retain().qos(1);
     world.connect(&Connect::v5(unique("c")).will(will)).drop_connection();
     assert!(subscriber.expect_publish().retain);
