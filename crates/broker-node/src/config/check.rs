@@ -46,7 +46,9 @@ fn check_mqtt(settings: &Settings) -> Result<(), ConfigError> {
     let mqtt = &settings.mqtt;
     size_range("mqtt.max_packet_size", mqtt.max_packet_size.into(), 128..=256 << 20)?;
     range("mqtt.receive_maximum", mqtt.receive_maximum, 1..=u16::MAX)?;
-    duration_range("mqtt.max_keep_alive", mqtt.max_keep_alive, SECOND..=KEEP_ALIVE_MAX)?;
+    if let Some(keep_alive) = mqtt.max_keep_alive {
+        duration_range("mqtt.max_keep_alive", keep_alive, SECOND..=KEEP_ALIVE_MAX)?;
+    }
     if let Some(expiry) = mqtt.max_session_expiry {
         let max = Duration::from_secs(u32::MAX.into());
         duration_range("mqtt.max_session_expiry", expiry, Duration::ZERO..=max)?;

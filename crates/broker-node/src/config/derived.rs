@@ -3,8 +3,9 @@
 
 use std::num::NonZeroUsize;
 use std::thread;
+use std::time::Duration;
 
-use mqtt_codec::Limits;
+use mqtt_codec::{Limits, Version};
 use session_store::limits::{QueueLimits, QueuePolicy as Policy, ShardLimits};
 
 use super::{QueuePolicy, Settings};
@@ -13,6 +14,8 @@ use crate::inbox::InboxLimits;
 /// Bytes of a CONNECT at most, whatever `mqtt.max_packet_size` allows to clients that are connected: its
 /// sender has not shown yet who it is.
 const CONNECT_BYTES_MAX: u32 = 128 * 1024;
+/// The longest keep alive of 5.0 clients where none is set: they are told of it.
+const KEEP_ALIVE_DEFAULT: Duration = Duration::from_hours(1);
 
 impl Settings {
     /// Threads that serve connections.
@@ -82,9 +85,11 @@ impl Settings {
         Some(u32::try_from(seconds).unwrap_or(u32::MAX))
     }
 
-    /// The longest keep alive, in seconds.
-    pub(crate) fn max_keep_alive_s(&self) -> u16 {
-        u16::try_from(self.mqtt.max_keep_alive.as_secs()).unwrap_or(u16::MAX)
+    /// The longest keep alive of a client that speaks `version`, in seconds; `None` is no bound.
+    pub(crate) fn max_keep_alive_s(&self, version: Version) -> Option<u16> {
+        let default = version.is_v5().then_some(KEEP_ALIVE_DEFAULT);
+        let maximum = self.mqtt.max_keep_alive.or(default)?;
+        Some(u16::try_from(maximum.as_secs()).unwrap_or(u16::MAX))
     }
 }
 

@@ -76,9 +76,10 @@ pub(crate) struct MqttSettings {
     pub(crate) receive_maximum: u16,
     /// Topic aliases a client may set. Default 32; 0 turns them off.
     pub(crate) topic_alias_maximum: u16,
-    /// The longest keep alive; a client that asks for more, or for none, is given this one. Default 1 h, at most 65,535 s.
-    #[serde(with = "duration")]
-    pub(crate) max_keep_alive: Duration,
+    /// The longest keep alive, at most 65,535 s; a client that asks for more, or for none, is given this one. Default
+    /// 1 h for clients of 5.0, which are told; those of older versions, which cannot be, have none unless it is set.
+    #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
+    pub(crate) max_keep_alive: Option<Duration>,
     /// The longest session expiry; a client that asks for more is given this one. Default none.
     #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
     pub(crate) max_session_expiry: Option<Duration>,
@@ -101,7 +102,7 @@ impl Default for MqttSettings {
             max_packet_size: 1 << 20,
             receive_maximum: 1024,
             topic_alias_maximum: 32,
-            max_keep_alive: Duration::from_hours(1),
+            max_keep_alive: None,
             max_session_expiry: None,
             topic_levels_max: 128,
             user_properties_max: 64,
@@ -277,6 +278,7 @@ impl Settings {
     /// Settings in which every optional key has a value: what keys there are, and the kind of value each takes.
     pub(super) fn sample() -> Self {
         let mut sample = Self::default();
+        sample.mqtt.max_keep_alive = Some(Duration::from_secs(1));
         sample.mqtt.max_session_expiry = Some(Duration::from_secs(1));
         sample.listener.insert("*".into(), ListenerSettings::sample());
         sample

@@ -220,15 +220,13 @@ fn terms(connect: &Connect, settings: &crate::config::Settings) -> Terms {
     }
 }
 
-/// The keep alive in force: at most the server's maximum, which 5.0 is told of (`[MQTT-3.1.2-21]`); an older
-/// client that asks for none has none.
+/// The keep alive in force: at most the server's maximum, also for a client that asks for none; 5.0 is told of it
+/// (`[MQTT-3.1.2-21]`).
 fn keep_alive_s(connect: &Connect, settings: &crate::config::Settings) -> u16 {
-    let maximum = settings.max_keep_alive_s();
-    match connect.keep_alive_s {
-        0 if connect.version.is_v5() => maximum,
-        0 => 0,
-        asked if connect.version.is_v5() => asked.min(maximum),
-        asked => asked,
+    match (connect.keep_alive_s, settings.max_keep_alive_s(connect.version)) {
+        (asked, None) => asked,
+        (0, Some(maximum)) => maximum,
+        (asked, Some(maximum)) => asked.min(maximum),
     }
 }
 
