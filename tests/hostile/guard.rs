@@ -26,11 +26,37 @@ const SYS_ROUND: Duration = Duration::from_millis(1_200);
 pub(crate) struct Guard {
     broker: Broker,
     addr: String,
+    neighbours: Neighbours,
+    sockets: usize,
+}
+
+/// Two clients that talk to each other, and one that watches what the broker counts.
+struct Neighbours {
     speaker: RawClient,
     listener: RawClient,
     watch: RawClient,
     topic: String,
-    sockets: usize,
+}
+
+impl Neighbours {
+    fn meet(addr: &str) -> Self {
+        let client = |version| RawClient::connect(addr, &Connect::new(version, unique("n")).keep_alive(0));
+        let (speaker, mut listener) = (client(Version::V5), client(Version::V3_1_1));
+        let topic = unique("neighbours");
+        listener.subscribe(&topic, 2);
+        let mut watch = client(Version::V3_1_1);
+        GAUGES.iter().for_each(|(gauge, _)| drop(watch.subscribe(gauge, 0)));
+        Self { speaker, listener, watch, topic }
+    }
+
+    #[track_caller]
+    fn talk(&mut self) {
+        for qos in 0..3 {
+            self.speaker.publish(&self.topic, [qos], qos);
+            let heard = self.listener.receive();
+            assert_eq!((heard.payload, heard.qos), (vec![qos], qos), "the neighbours' traffic");
+        }
+    }
 }
 
 impl Guard {
@@ -43,14 +69,9 @@ impl Guard {
     pub(crate) fn with_config(toml: &str) -> Self {
         let broker = Broker::with_config(&format!("{toml}\n[sys]\ninterval = \"1s\"\n"));
         let addr = broker.mqtt();
-        let (speaker, mut listener) =
-            (RawClient::v5(&addr, &unique("spk")), RawClient::v3(&addr, &unique("lsn")));
-        let topic = unique("neighbours");
-        listener.subscribe(&topic, 2);
-        let mut watch = RawClient::v3(&addr, &unique("wch"));
-        GAUGES.iter().for_each(|(gauge, _)| drop(watch.subscribe(gauge, 0)));
+        let neighbours = Neighbours::meet(&addr);
         let sockets = if broker.is_external() { 0 } else { broker.open_sockets() };
-        let mut guard = Self { broker, addr, speaker, listener, watch, topic, sockets };
+        let mut guard = Self { broker, addr, neighbours, sockets };
         guard.neighbours_talk();
         guard
     }
@@ -139,11 +160,12 @@ impl Guard {
     /// Shows that the neighbours' traffic goes on: a message at each QoS from one to the other.
     #[track_caller]
     pub(crate) fn neighbours_talk(&mut self) {
-        for qos in 0..3 {
-            self.speaker.publish(&self.topic, [qos], qos);
-            let heard = self.listener.receive();
-            assert_eq!((heard.payload, heard.qos), (vec![qos], qos), "the neighbours' traffic");
-        }
+        self.neighbours.talk();
+    }
+
+    /// New neighbours in place of those that the broker rightly closed.
+    pub(crate) fn neighbours_return(&mut self) {
+        self.neighbours = Neighbours::meet(&self.addr);
     }
 
     /// Waits until no more sockets are open than before the test.
@@ -168,7 +190,7 @@ impl Guard {
         let started = Instant::now();
         while started.elapsed() < SYS_ROUND || said != expected {
             assert!(started.elapsed() < BOUND, "the broker counts {said:?}, it should be {expected:?}");
-            if let Read::Packet(packet) = self.watch.read(Duration::from_millis(50)) {
+            if let Read::Packet(packet) = self.neighbours.watch.read(Duration::from_millis(50)) {
                 let publish = packet.publish(Version::V3_1_1);
                 said.insert(publish.topic.clone(), publish.text());
             }
