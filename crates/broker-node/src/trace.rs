@@ -1,13 +1,23 @@
 //! `quelea run -v`: a line a packet, in the form that users of `mosquitto -v` read. Never prints payloads,
 //! user names or passwords.
 
-use mqtt_codec::{Packet, PublishHeader, SharedPublish};
+use mqtt_codec::{Connect, Packet, PublishHeader, SharedPublish};
 use session_store::ClientId;
 use tracing::info;
 
 /// A packet that came.
 pub(crate) fn received(client: &ClientId, packet: &Packet) {
     info!(target: "quelea::packet", "received {} from {client}{}", packet.kind(), details(packet));
+}
+
+/// The CONNECT of a client, which may have been given its identifier.
+pub(crate) fn received_connect(client: &ClientId, connect: &Connect) {
+    let Connect { version, clean_start, keep_alive_s, .. } = connect;
+    let will = connect.will.is_some();
+    info!(
+        target: "quelea::packet",
+        "received CONNECT from {client} ({version}, clean start {clean_start}, keep alive {keep_alive_s} s, will {will})"
+    );
 }
 
 /// A packet that was sent.
@@ -29,10 +39,6 @@ pub(crate) fn sent_publish(client: &ClientId, body: &SharedPublish, header: &Pub
 
 fn details(packet: &Packet) -> String {
     match packet {
-        Packet::Connect(connect) => format!(
-            " ({}, clean start {}, keep alive {} s)",
-            connect.version, connect.clean_start, connect.keep_alive_s
-        ),
         Packet::ConnAck(connack) => {
             format!(" ({}, session present {})", connack.reason, connack.session_present)
         }
@@ -65,7 +71,8 @@ fn details(packet: &Packet) -> String {
         Packet::UnsubAck(unsuback) => format!(" (m{})", unsuback.packet_id.get()),
         Packet::Disconnect(disconnect) => format!(" ({})", disconnect.reason),
         Packet::Auth(auth) => format!(" ({})", auth.reason),
-        Packet::PingReq | Packet::PingResp => String::new(),
+        // CONNECT has a line of its own; a second one ends the connection.
+        Packet::Connect(_) | Packet::PingReq | Packet::PingResp => String::new(),
     }
 }
 

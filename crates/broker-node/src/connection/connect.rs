@@ -124,6 +124,11 @@ async fn accept(socket: &Socket, connect: &Connect) -> Result<Client, ReasonCode
     let terms = terms(connect, settings);
     let inbox = Inbox::new(worker.node.next_connection(), worker.node.inbox);
     let mut client = Client::new(worker, &inbox, id, terms);
+    worker.counters.packets_received.add(1);
+    worker.counters.kinds.count_received(PacketKind::Connect);
+    if settings.packet_trace {
+        crate::trace::received_connect(&client.id, connect);
+    }
     let command = ConnectCommand {
         client: client.id.clone(),
         connection: inbox.id(),

@@ -43,6 +43,12 @@ impl TopicCache {
         self.entries.insert(topic.into(), Rc::clone(matched));
     }
 
+    /// How many topics are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     fn clear(&mut self, version: u64) {
         self.entries.clear();
         self.targets = 0;

@@ -150,3 +150,6 @@ impl Fanout {
         self.view.read().subscriptions()
     }
 }
+
+#[cfg(test)]
+mod tests;
