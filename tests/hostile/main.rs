@@ -26,3 +26,14 @@ mod strings;
 mod subscribe;
 mod tls;
 mod websocket;
+
+#[test]
+fn every_row_has_a_test() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("hostile");
+    let files =
+        std::fs::read_dir(directory).unwrap().map(|entry| std::fs::read_to_string(entry.unwrap().path()));
+    let source: String = files.map(Result::unwrap).collect();
+    let missing: Vec<u32> =
+        (1..=52).filter(|row| !source.contains(&format!("#[test]\nfn b{row:02}_"))).collect();
+    assert!(missing.is_empty(), "rows without a test: {missing:?}");
+}
