@@ -84,6 +84,23 @@ fn b42_retained_messages_on_ever_new_topics_meet_the_quota() {
 }
 
 #[test]
+fn b42_large_retained_messages_all_reach_a_late_subscriber() {
+    let guard = Guard::new();
+    let mut client = guard.v5();
+    let large = vec![b'x'; 4_000];
+    (0..600).for_each(|n| assert_ne!(retain(&mut client, &format!("b42/late/{n}"), &large), QUOTA));
+    for qos in [0, 1] {
+        let mut late = guard.v5();
+        late.subscribe("b42/late/#", qos);
+        for n in 0..600 {
+            assert_eq!(late.receive().payload.len(), large.len(), "message {n} at QoS {qos}");
+        }
+        late.disconnect();
+    }
+    (0..600).for_each(|n| assert_ne!(retain(&mut client, &format!("b42/late/{n}"), b""), QUOTA));
+}
+
+#[test]
 fn b42_large_retained_messages_meet_the_quota() {
     let guard = Guard::with_config("[retained]\nbytes_max = \"16 MiB\"\n");
     let mut client = guard.v5();

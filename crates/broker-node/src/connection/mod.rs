@@ -143,6 +143,10 @@ impl Connection {
             if !self.client.staged.is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            if self.page.is_none() && self.client.wants_page() {
+                // The write made room, and nothing else would wake the look-up.
+                continue;
+            }
             let Poll::Ready(read) = self.poll_read(context)? else {
                 self.poll_timer(context)?;
                 return Poll::Pending;

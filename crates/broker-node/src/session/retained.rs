@@ -50,9 +50,14 @@ impl Scan {
 }
 
 impl Client {
-    /// The next page to fetch, if there is a scan and room for what it finds.
+    /// Whether there is a scan and room for what its next page holds.
+    pub(crate) fn wants_page(&self) -> bool {
+        !self.scans.is_empty() && self.out.len() < HIGH_WATER && self.outbound.len() <= PAGE
+    }
+
+    /// The next page to fetch, if one is wanted.
     pub(crate) fn next_page(&mut self) -> Option<PageFuture> {
-        if self.scans.is_empty() || self.out.len() >= HIGH_WATER || self.outbound.len() > PAGE {
+        if !self.wants_page() {
             return None;
         }
         let scan = self.scans.front_mut()?;
