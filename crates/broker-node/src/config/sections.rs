@@ -69,7 +69,7 @@ pub(crate) struct AuthSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MqttSettings {
-    /// The largest packet taken from a client, in bytes, up to 256 MiB. Default 1 MiB.
+    /// The largest packet taken from a connected client, in bytes, up to 256 MiB. Default 1 MiB.
     #[serde(with = "size")]
     pub(crate) max_packet_size: u32,
     /// QoS 1 and 2 publishes a client may have unacknowledged, 1 to 65,535. Default 1,024.
@@ -146,7 +146,7 @@ pub(crate) struct SessionSettings {
     /// single message always fits.
     #[serde(with = "size")]
     pub(crate) qos0_queue_bytes_max: u64,
-    /// Sessions on this node, connected or not. Default 1,000,000.
+    /// Persistent sessions on this node, connected or not, shared out among the shards. Default 1,000,000.
     pub(crate) sessions_max: u32,
 }
 
@@ -178,9 +178,9 @@ pub(crate) enum QueuePolicy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RetainedSettings {
-    /// Retained messages on this node. Default 10,000,000.
+    /// Retained messages on this node, shared out among the shards. Default 10,000,000.
     pub(crate) messages_max: u32,
-    /// Bytes of all retained messages on this node. Default 4 GiB.
+    /// Bytes of all retained messages on this node, shared out among the shards. Default 4 GiB.
     #[serde(with = "size")]
     pub(crate) bytes_max: u64,
 }
