@@ -18,10 +18,12 @@ const CONNECT_BYTES_MAX: u32 = 128 * 1024;
 const KEEP_ALIVE_DEFAULT: Duration = Duration::from_hours(1);
 
 impl Settings {
-    /// Threads that serve connections.
+    /// Threads that serve connections. One core is left to the shards and to the kernel's part of the work:
+    /// with a thread on each, connections would wait for these on two cores, and most messages would
+    /// change threads.
     pub(crate) fn worker_threads(&self) -> usize {
         match self.node.worker_threads {
-            0 => thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            0 => thread::available_parallelism().map_or(1, |cores| NonZeroUsize::get(cores).max(2) - 1),
             count => count.into(),
         }
     }

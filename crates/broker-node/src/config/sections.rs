@@ -46,7 +46,7 @@ pub(crate) struct NodeSettings {
     pub(crate) name: String,
     /// The directory that holds everything the node keeps; created where it is missing. Default `./data`.
     pub(crate) data_dir: PathBuf,
-    /// Threads that serve connections; 0 means one for each core. Default 0.
+    /// Threads that serve connections; 0 means one less than there are cores, at least one. Default 0.
     pub(crate) worker_threads: u16,
 }
 
