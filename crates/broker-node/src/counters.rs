@@ -1,5 +1,5 @@
-//! What this node counts: one typed struct, one table. Each worker thread owns one set and is its only
-//! writer; `/metrics` and `$SYS` add the sets up. Never a global, never on a label without a bound.
+//! What this node counts: one typed struct, one table. Each worker thread, shard, relay and `$SYS` owns one
+//! set and is its only writer; `/metrics` and `$SYS` add the sets up. Never a global, never on a label without a bound.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -66,7 +66,7 @@ impl KindCounters {
 
 macro_rules! node_counters {
     ($($field:ident: $unit:literal, $help:literal;)*) => {
-        /// What the connections of one worker thread count.
+        /// What one worker thread, shard or relay counts.
         #[derive(Debug, Default)]
         pub(crate) struct NodeCounters {
             $(#[doc = $help] pub(crate) $field: Counter,)*
@@ -111,7 +111,7 @@ node_counters! {
     connections_closed: "connections", "Network connections closed.";
     connects_accepted: "connections", "CONNECTs answered with success.";
     clients_ended: "connections", "Accepted connections that ended.";
-    connects_refused: "connections", "CONNECTs refused, with or without a CONNACK.";
+    connects_refused: "connections", "Connections that ended without an accepted CONNECT.";
     bytes_received: "bytes", "Bytes of MQTT received.";
     bytes_sent: "bytes", "Bytes of MQTT sent.";
     packets_received: "packets", "Control packets received.";
@@ -124,7 +124,7 @@ node_counters! {
     dropped_qos0_slow: "messages", "QoS 0 messages dropped because their subscriber reads too slowly.";
     dropped_queue_full: "messages", "QoS 1 and 2 messages dropped because a transient session's queue was full.";
     dropped_expired: "messages", "Messages dropped because they expired in a transient session's queue.";
-    dropped_too_large: "messages", "Messages not sent because they exceed their subscriber's Maximum Packet Size.";
+    dropped_too_large: "messages", "Packets not sent because they exceed their client's Maximum Packet Size.";
     dropped_denied: "messages", "Messages of clients dropped because their topic is not theirs to publish to.";
     qos2_in_doubt: "messages", "QoS 2 exchanges given up because a transient session ended.";
     protocol_errors: "connections", "Connections closed because the client broke the protocol.";

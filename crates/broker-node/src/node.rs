@@ -34,7 +34,8 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-/// Shards of a node's own cluster.
+/// Shards of a node. Part of what places a client, so it is no setting; more than the cores of a small
+/// machine, few enough to be cheap when idle.
 const SHARDS: u16 = 6;
 /// How long clients have to go when the node stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,23 +1,31 @@
 //! `quelea run -v`: a line a packet, in the form that users of `mosquitto -v` read. Never prints payloads,
 //! user names or passwords.
 
-use mqtt_codec::{Connect, Packet, PublishHeader, SharedPublish};
+use mqtt_codec::{Connect, Packet, PublishHeader, ReasonCode, SharedPublish};
 use session_store::ClientId;
 use tracing::info;
+
+use crate::listener::Peer;
 
 /// A packet that came.
 pub(crate) fn received(client: &ClientId, packet: &Packet) {
     info!(target: "quelea::packet", "received {} from {client}{}", packet.kind(), details(packet));
 }
 
-/// The CONNECT of a client, which may have been given its identifier.
-pub(crate) fn received_connect(client: &ClientId, connect: &Connect) {
-    let Connect { version, clean_start, keep_alive_s, .. } = connect;
+/// A CONNECT, whether or not it is accepted.
+pub(crate) fn received_connect(peer: Peer, connect: &Connect) {
+    let Connect { version, clean_start, keep_alive_s, client_id, .. } = connect;
     let will = connect.will.is_some();
     info!(
         target: "quelea::packet",
-        "received CONNECT from {client} ({version}, clean start {clean_start}, keep alive {keep_alive_s} s, will {will})"
+        "received CONNECT from {peer} as '{client_id}' ({version}, clean start {clean_start}, \
+         keep alive {keep_alive_s} s, will {will})"
     );
+}
+
+/// The CONNACK of a CONNECT that is refused.
+pub(crate) fn refused_connect(peer: Peer, reason: ReasonCode) {
+    info!(target: "quelea::packet", "sending CONNACK to {peer} ({reason}, session present false)");
 }
 
 /// A packet that was sent.

@@ -1,12 +1,13 @@
 //! What the connections of one worker thread share, and what all threads share. Built at start, handed to
 //! each connection; holds no connection itself.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mqtt_codec::Limits;
+use ring::rand::{SecureRandom, SystemRandom};
 use session_store::ConnectionId;
 use session_store::limits::QueueLimits;
 
@@ -74,7 +75,7 @@ pub(crate) struct Worker {
     pub(crate) cache: RefCell<TopicCache>,
     /// Where sockets are read into.
     pub(crate) scratch: RefCell<Box<[u8]>>,
-    names: Cell<u64>,
+    random: SystemRandom,
 }
 
 impl Worker {
@@ -85,19 +86,15 @@ impl Worker {
             counters,
             cache: RefCell::default(),
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
-            names: Cell::new(0),
+            random: SystemRandom::new(),
         })
     }
 
-    /// A client identifier that nobody else has (`[MQTT-3.1.3-6]`): 128 random bits.
-    pub(crate) fn unique_client_id(&self) -> String {
-        use std::hash::{BuildHasher, Hasher, RandomState};
-        self.names.set(self.names.get() + 1);
-        let half = || {
-            let mut hasher = RandomState::new().build_hasher();
-            hasher.write_u64(self.names.get());
-            hasher.finish()
-        };
-        format!("auto-{:016x}{:016x}", half(), half())
+    /// A client identifier that nobody else has (`[MQTT-3.1.3-6]`): 128 random bits. `None` where the
+    /// system has no random numbers.
+    pub(crate) fn unique_client_id(&self) -> Option<String> {
+        let mut bits = [0; 16];
+        self.random.fill(&mut bits).ok()?;
+        Some(format!("auto-{:032x}", u128::from_be_bytes(bits)))
     }
 }

@@ -241,7 +241,7 @@ pub enum Command {
 pub enum Refused {
     /// The limit of sessions is reached (0x97).
     Quota,
-    /// A still newer connection of the client took its place while it waited (0x8E).
+    /// A still newer connection of the client took its place while it waited (0x89).
     TakenOver,
 }
 

@@ -1,5 +1,5 @@
 //! What sessions count. Plain numbers owned by whoever runs the transitions; the broker adds them up
-//! and exports them. [`QUEUE_COUNTERS`] and [`SHARD_COUNTERS`] are the crate's one table of names.
+//! and exports them. [`QUEUE_COUNTERS`] and [`SHARD_COUNTERS`] are the crate's tables of names.
 
 /// Name, unit and help text of one counter or gauge.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ macro_rules! counters {
 counters! {
     /// What happened to messages in session queues.
     QueueCounters, QUEUE_COUNTERS {
-        queued: "messages", "QoS 1 and 2 messages that entered a session queue.";
+        queued: "messages", "QoS 1 and 2 messages that entered a session queue, but for retained ones of a new subscription.";
         sent: "messages", "QoS 1 and 2 messages sent from a session queue, resends included.";
         dropped_queue_full: "messages", "Messages dropped because a session queue was full.";
         dropped_expired: "messages", "Messages dropped because their expiry interval passed in a queue.";

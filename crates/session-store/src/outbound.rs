@@ -150,17 +150,14 @@ impl Outbound {
         self.items.push_back(Item { state: State::Queued, qos, retain, message, subscription_ids, group });
     }
 
+    /// Removes the oldest message that was never sent. It has no packet id yet, so those behind it move up;
+    /// all that was sent lies before it.
     fn drop_oldest_unsent(&mut self) -> bool {
-        let mut position = self.cursor;
-        while position < self.end() {
-            let found = self.item_mut(position).is_some_and(|item| item.state == State::Queued);
-            if found {
-                self.finish(position);
-                return true;
-            }
-            position += 1;
-        }
-        false
+        let index = self.items.partition_point(|item| item.state != State::Queued);
+        let Some(item) = self.items.remove(index) else { return false };
+        self.live -= 1;
+        self.bytes -= item.message.map_or(0, |message| message.size());
+        true
     }
 
     /// Marks the item at `position` done, frees its message and drops the done front of the queue.

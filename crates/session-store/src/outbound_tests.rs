@@ -138,6 +138,20 @@ fn a_full_queue_drops_by_policy() {
 }
 
 #[test]
+fn drop_oldest_behind_an_open_exchange_keeps_the_queue_small() {
+    let limits = QueueLimits { messages_max: 3, bytes_max: 1_000, policy: QueuePolicy::DropOldest };
+    let mut outbound = queue(&[QoS::AtLeastOnce]);
+    send_all(&mut outbound, 1);
+    let mut counters = QueueCounters::default();
+    for _ in 0..10_000 {
+        outbound.enqueue(outgoing(QoS::AtLeastOnce), &limits, &mut counters);
+    }
+    assert_eq!((outbound.items.len(), counters.dropped_queue_full), (3, 9_998));
+    outbound.resume();
+    assert_eq!(send_all(&mut outbound, 9), [(1, Some(true)), (2, Some(false)), (3, Some(false))]);
+}
+
+#[test]
 fn drop_oldest_never_drops_what_was_sent() {
     let limits = QueueLimits { messages_max: 1, bytes_max: 1_000, policy: QueuePolicy::DropOldest };
     let mut outbound = queue(&[QoS::AtLeastOnce]);

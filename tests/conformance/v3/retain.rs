@@ -10,8 +10,9 @@ fn mqtt3_3_3_1_5_a_retained_message_is_stored_with_its_qos() {
     let (_broker, addr) = broker();
     let topic = unique("r");
     for qos in [1, 2, 0] {
-        client(&addr).publish_packet(Publish::v3(&topic, [qos]).retain(), qos);
-        client(&addr).ping();
+        let mut publisher = client(&addr);
+        publisher.publish_packet(Publish::v3(&topic, [qos]).retain(), qos);
+        publisher.ping();
         let mut late = watcher(&addr, &topic);
         let got = late.receive();
         assert_eq!((got.payload, got.qos), (vec![qos], qos));

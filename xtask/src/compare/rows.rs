@@ -1,5 +1,5 @@
 //! The rows of the comparison: what each loads the broker with and what it measures.
-//! Read by `compare` and `measure`. One row, one promise of the design that a single node can show.
+//! Read by `compare` and `measure`. One row, one thing that a user would compare.
 
 use super::broker::Kind;
 

@@ -41,12 +41,19 @@ pub(crate) struct AckQueue {
     entries: VecDeque<Entry>,
     /// Number of the first entry.
     first: u64,
+    /// Entries that are PUBACKs.
+    pubacks: usize,
 }
 
 impl AckQueue {
     /// How many are owed.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// How many of them are PUBACKs. A PUBREC's publish is counted by its packet id, which stays open longer.
+    pub(crate) fn pubacks(&self) -> usize {
+        self.pubacks
     }
 
     /// Whether none is owed, so that one more that waits for nothing may leave at once.
@@ -62,6 +69,7 @@ impl AckQueue {
     /// Adds an acknowledgement that waits for `waits` answers.
     pub(crate) fn push(&mut self, due: Due, waits: u32) {
         let Due { owed, packet_id, reason } = due;
+        self.pubacks += usize::from(owed == Owed::Puback);
         self.entries.push_back(Entry { owed, packet_id, reason, waits });
     }
 
@@ -91,6 +99,7 @@ impl AckQueue {
         }
         let Entry { owed, packet_id, reason, .. } = self.entries.pop_front()?;
         self.first += 1;
+        self.pubacks -= usize::from(owed == Owed::Puback);
         Some(Due { owed, packet_id, reason })
     }
 }
@@ -120,6 +129,6 @@ mod tests {
         assert_eq!(acks.pop_due(), None, "an answer to an entry that is gone changes nothing");
         acks.received(PacketId::new(3).unwrap());
         assert_eq!(acks.pop_due(), Some(due(3, Owed::Pubrec)));
-        assert_eq!(acks.next_number(), 3);
+        assert_eq!((acks.next_number(), acks.pubacks()), (3, 0));
     }
 }

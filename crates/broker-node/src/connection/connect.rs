@@ -1,4 +1,5 @@
 //! CONNECT (section 3.1 of MQTT 5.0): the first packet of a connection, what it may ask for, and CONNACK.
+//! Called once by the task of a connection; knows nothing of later packets.
 
 use std::future::poll_fn;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -25,7 +26,7 @@ use crate::session::{Client, Terms};
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where a connection comes from.
-pub(super) struct From {
+pub(super) struct Origin {
     /// Who is at the other end.
     pub(super) peer: Peer,
     /// Where it came in.
@@ -44,7 +45,7 @@ enum Refusal {
 
 /// Serves CONNECT. `None` where the connection is refused or lost; the client knows then what its version
 /// lets it know.
-pub(super) async fn connect(socket: &mut Socket, from: &From, deadline: Instant) -> Option<Box<Client>> {
+pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instant) -> Option<Box<Client>> {
     let peer = from.peer;
     let refusal = match timeout_at(deadline, first_packet(socket)).await {
         Err(_) => {
@@ -52,7 +53,7 @@ pub(super) async fn connect(socket: &mut Socket, from: &From, deadline: Instant)
             Refusal::Gone("no complete CONNECT in time")
         }
         Ok(Err(refusal)) => refusal,
-        Ok(Ok(connect)) => match accept(socket, &connect).await {
+        Ok(Ok(connect)) => match accept(socket, &connect, peer).await {
             Ok(client) => {
                 let (listener, kind) = (from.listener.name.as_str(), socket.kind().as_str());
                 debug!(client = %client.id, %peer, listener, kind, version = %client.terms.version, "connected");
@@ -67,7 +68,7 @@ pub(super) async fn connect(socket: &mut Socket, from: &From, deadline: Instant)
         Refusal::Silent(offence) => debug!(%peer, %offence, "connection refused"),
         Refusal::Told(version, reason) => {
             debug!(%peer, %version, %reason, "CONNECT refused");
-            tell(socket, version, reason).await;
+            tell(socket, peer, version, reason).await;
         }
     }
     None
@@ -102,10 +103,16 @@ fn refused(offence: Offence, version: Option<Version>) -> Refusal {
     }
 }
 
-async fn tell(socket: &mut Socket, version: Version, reason: ReasonCode) {
+async fn tell(socket: &mut Socket, peer: Peer, version: Version, reason: ReasonCode) {
     let connack = ConnAck { reason, ..ConnAck::default() };
     let mut out = super::Out::default();
     if Packet::ConnAck(Box::new(connack)).encode(version, out.tail()).is_ok() {
+        let counters = &socket.worker.counters;
+        counters.packets_sent.add(1);
+        counters.kinds.count_sent(PacketKind::ConnAck);
+        if socket.worker.node.settings.packet_trace {
+            crate::trace::refused_connect(peer, reason);
+        }
         let mut written = 0;
         let write = poll_fn(|context| socket.poll_write(&mut out, context, &mut written));
         let _client_gone = timeout(REFUSAL_TIMEOUT, write).await;
@@ -113,9 +120,14 @@ async fn tell(socket: &mut Socket, version: Version, reason: ReasonCode) {
 }
 
 /// Accepts a CONNECT whose form is right, or says why not.
-async fn accept(socket: &Socket, connect: &Connect) -> Result<Client, ReasonCode> {
+async fn accept(socket: &Socket, connect: &Connect, peer: Peer) -> Result<Client, ReasonCode> {
     let worker = &socket.worker;
     let settings = &worker.node.settings;
+    worker.counters.packets_received.add(1);
+    worker.counters.kinds.count_received(PacketKind::Connect);
+    if settings.packet_trace {
+        crate::trace::received_connect(peer, connect);
+    }
     if connect.authentication_method.is_some() {
         return Err(ReasonCode::BadAuthenticationMethod);
     }
@@ -124,11 +136,6 @@ async fn accept(socket: &Socket, connect: &Connect) -> Result<Client, ReasonCode
     let terms = terms(connect, settings);
     let inbox = Inbox::new(worker.node.next_connection(), worker.node.inbox);
     let mut client = Client::new(worker, &inbox, id, terms);
-    worker.counters.packets_received.add(1);
-    worker.counters.kinds.count_received(PacketKind::Connect);
-    if settings.packet_trace {
-        crate::trace::received_connect(&client.id, connect);
-    }
     let command = ConnectCommand {
         client: client.id.clone(),
         connection: inbox.id(),
@@ -155,6 +162,7 @@ async fn accept(socket: &Socket, connect: &Connect) -> Result<Client, ReasonCode
 
 async fn answer_of_home(inbox: &Arc<Inbox>) -> (Result<Connected, Refused>, Mail) {
     let mut rest = Mail::default();
+    let mut end = None;
     loop {
         let taken = poll_fn(|context| inbox.poll_take(context)).await;
         let mut answer = None;
@@ -164,9 +172,13 @@ async fn answer_of_home(inbox: &Arc<Inbox>) -> (Result<Connected, Refused>, Mail
                 other => rest.replies.push(other),
             }
         }
+        end = taken.end.or(end);
         rest.pushes.extend(taken.mail.pushes);
         rest.messages.extend(taken.mail.messages);
         if let Some(answer) = answer {
+            if let Some(reason) = end {
+                inbox.end(reason);
+            }
             return (answer, rest);
         }
     }
@@ -191,14 +203,20 @@ fn will(connect: &Connect, levels_max: u16) -> Result<Option<command::Will>, Rea
 }
 
 /// The client's identifier, and whether it was assigned (`[MQTT-3.1.3-6]`, `[MQTT-3.1.3-8]` of 3.1.1).
-fn client_id(connect: &Connect, unique: impl FnOnce() -> String) -> Result<(ClientId, bool), ReasonCode> {
+fn client_id(
+    connect: &Connect,
+    unique: impl FnOnce() -> Option<String>,
+) -> Result<(ClientId, bool), ReasonCode> {
     if !connect.client_id.is_empty() {
         return Ok((ClientId::new(connect.client_id.as_str()), false));
     }
     match connect.version {
-        Version::V5 => Ok((ClientId::new(&unique()), true)),
-        Version::V3_1_1 if connect.clean_start => Ok((ClientId::new(&unique()), true)),
-        Version::V3_1_1 | Version::V3_1 => Err(ReasonCode::ClientIdentifierNotValid),
+        Version::V3_1_1 if !connect.clean_start => Err(ReasonCode::ClientIdentifierNotValid),
+        Version::V3_1 => Err(ReasonCode::ClientIdentifierNotValid),
+        Version::V5 | Version::V3_1_1 => {
+            let assigned = unique().ok_or(ReasonCode::ServerUnavailable)?;
+            Ok((ClientId::new(&assigned), true))
+        }
     }
 }
 

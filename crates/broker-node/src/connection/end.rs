@@ -1,4 +1,5 @@
 //! The end of a connection: what it still owes, what its home is told, and the last packet.
+//! Called once, last; never reads from the socket.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -55,7 +56,13 @@ impl Connection {
         let counters = &self.client.worker.counters;
         match ending.reason {
             Some(ReasonCode::SessionTakenOver) => counters.taken_over.add(1),
-            Some(ReasonCode::KeepAliveTimeout | ReasonCode::ServerShuttingDown) | None => {}
+            Some(
+                ReasonCode::KeepAliveTimeout
+                | ReasonCode::ServerShuttingDown
+                | ReasonCode::QuotaExceeded
+                | ReasonCode::MessageRateTooHigh,
+            )
+            | None => {}
             Some(_) => counters.protocol_errors.add(1),
         }
     }

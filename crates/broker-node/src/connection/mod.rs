@@ -66,7 +66,7 @@ impl Handler for Connections {
             let mut socket = Socket::new(&worker, transport);
             // Boxed, so that a connection that is served holds no memory for what is over.
             let connecting = async {
-                let from = connect::From { peer, listener };
+                let from = connect::Origin { peer, listener };
                 tokio::select! {
                     connected = connect::connect(&mut socket, &from, deadline) => connected,
                     () = stop.requested() => None,
@@ -139,6 +139,10 @@ impl Connection {
         loop {
             self.poll_mail(context)?;
             self.poll_page(context);
+            if !self.client.staged.is_empty() {
+                // Before the write: what the client is answered comes after what it published.
+                return Poll::Ready(Ok(()));
+            }
             self.poll_write(context)?;
             if !self.client.staged.is_empty() {
                 return Poll::Ready(Ok(()));
@@ -164,7 +168,7 @@ impl Connection {
     fn poll_mail(&mut self, context: &Context<'_>) -> Result<(), Ending> {
         while let Poll::Ready(taken) = self.client.inbox.poll_take(context) {
             if taken.overflow {
-                return Err(Ending::told(ReasonCode::QuotaExceeded, "the queue of the session is full"));
+                return Err(Ending::queue_full());
             }
             if let Some(reason) = taken.end {
                 let will = WillFate::KeepAtLeast(DRAIN_WILL_GRACE_S);
@@ -282,7 +286,8 @@ impl Connection {
         }
     }
 
-    /// 1.5 times the keep alive after the last packet (`[MQTT-3.1.2-22]`).
+    /// 1.5 times the keep alive after the last bytes: a large packet on a slow line is no silence
+    /// (`[MQTT-3.1.2-22]`).
     fn keep_alive_end(&self) -> Option<Instant> {
         let keep_alive_s = self.client.terms.keep_alive_s;
         (keep_alive_s > 0).then(|| self.last_read + Duration::from_millis(u64::from(keep_alive_s) * 1_500))

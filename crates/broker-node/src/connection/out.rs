@@ -52,7 +52,7 @@ impl Out {
         }
     }
 
-    /// Writes as much as the socket takes. Ready with the bytes written once all is out; pending with
+    /// Writes as much as the socket takes, and adds that to `written`. Ready once all is out; pending with
     /// some left where the socket is full.
     pub(crate) fn poll_write(
         &mut self,

@@ -73,7 +73,8 @@ impl Matched {
 #[derive(Debug)]
 pub(crate) struct Fanout {
     view: RwLock<View>,
-    /// Grows with each change of the view, after it can be seen.
+    /// Grows with each change of the view, under its write lock, so that view and version read under one
+    /// read lock belong together.
     version: AtomicU64,
     strategy: SharedStrategy,
 }

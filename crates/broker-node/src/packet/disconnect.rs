@@ -1,4 +1,5 @@
 //! DISCONNECT of a client (section 3.14).
+//! Called by `session::inbound`; never writes, `connection::end` does.
 
 use mqtt_codec::{Disconnect, Offence, ReasonCode};
 use session_store::command::{EXPIRY_NEVER, WillFate};

@@ -1,4 +1,5 @@
 //! PINGREQ of a client (section 3.12), and the bound on how many a second are answered.
+//! Called by `session::inbound`; never waits.
 
 use mqtt_codec::{Packet, ReasonCode};
 

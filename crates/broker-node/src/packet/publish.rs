@@ -58,7 +58,7 @@ impl Client {
     /// More than the announced Receive Maximum is a protocol error in 5.0 (section 3.3.4); older clients know
     /// no such number, and those that leave QoS 2 exchanges open without end are disconnected too.
     fn check_receive_maximum(&self, due: Due) -> Result<(), Ending> {
-        let open = self.acks.len() + self.inbound.len();
+        let open = self.acks.pubacks() + self.inbound.len();
         let known = self.inbound.contains(due.packet_id);
         if known || open < usize::from(self.worker.node.settings.mqtt.receive_maximum) {
             return Ok(());

@@ -1,4 +1,5 @@
 //! UNSUBSCRIBE of a client (section 3.10).
+//! Called by `session::inbound`; never waits.
 
 use mqtt_codec::{Packet, PacketId, ReasonCode, UnsubAck, Unsubscribe};
 use session_store::command::{Command, Unsubscribe as UnsubscribeCommand};

@@ -1,4 +1,5 @@
 //! Packets of a connected client: the one match over them, and what ends a read.
+//! Called by the connection's task; never waits and never writes.
 
 use mqtt_codec::{Offence, Packet, decode};
 

@@ -1,4 +1,4 @@
-//! A connected client: the state of its connection and of its session on this host. One owner, the task of
+//! A connected client: the state of its connection and of its session on this node. One owner, the task of
 //! its connection. `inbound` takes packets in, `outbound` sends; what a persistent session keeps lives in
 //! its shard, and commands to it are staged here and sent by the task.
 
@@ -46,6 +46,11 @@ impl Ending {
     /// The broker ends the connection, for a reason that the client is told.
     pub(crate) fn told(reason: ReasonCode, why: &str) -> Self {
         Self { reason: Some(reason), will: WillFate::Keep, expiry_s: None, why: why.into() }
+    }
+
+    /// A message was dropped, and the policy wants the client disconnected.
+    pub(crate) fn queue_full() -> Self {
+        Self::told(ReasonCode::QuotaExceeded, "the queue of the session is full")
     }
 
     /// The network connection is gone.

@@ -35,7 +35,7 @@ impl Client {
             }
             let queue = self.worker.node.queue;
             if self.outbound.enqueue(outgoing, &queue, &mut counters) == Enqueued::Disconnect {
-                return Err(Ending::told(ReasonCode::QuotaExceeded, "the queue of the session is full"));
+                return Err(Ending::queue_full());
             }
         }
         self.count_queue(counters);
@@ -61,7 +61,7 @@ impl Client {
             Reply::Stop => return Err(Ending::told(ReasonCode::SessionTakenOver, "session taken over")),
             Reply::WrongAck => return Err(mqtt_codec::Offence::AckOfOtherExchange.into()),
             Reply::QueueFull => {
-                return Err(Ending::told(ReasonCode::QuotaExceeded, "the queue of the session is full"));
+                return Err(Ending::queue_full());
             }
             // Taken by the task that connects; nobody connects twice on one connection.
             Reply::Connected(_) => {}

@@ -11,7 +11,7 @@ use session_store::{MessageRef, Outgoing};
 use topic_index::PlainFilter;
 
 use super::{Client, HIGH_WATER};
-use crate::shard::Page;
+use crate::shard::{Page, PageWanted};
 
 /// Messages of one page.
 const PAGE: usize = 256;
@@ -69,8 +69,8 @@ impl Client {
         let scan = self.scans.front()?;
         let shards = self.worker.node.shards.clone();
         let (number, shard) = (scan.number, scan.shard);
-        let (filter, after) = (scan.filter.clone(), scan.after.clone());
-        Some(Box::pin(async move { (number, shards.page(shard, filter, after, PAGE).await) }))
+        let wanted = PageWanted { filter: scan.filter.clone(), after: scan.after.clone(), limit: PAGE };
+        Some(Box::pin(async move { (number, shards.page(shard, wanted).await) }))
     }
 
     /// A page came; `None` when the node stops. Its scan may be gone.

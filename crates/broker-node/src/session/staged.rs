@@ -1,4 +1,5 @@
 //! Commands that a connection has for shards, collected while one read is handled and sent together.
+//! Filled by `packet`, emptied by `connection`; never sends anything itself.
 
 use session_store::ConnectionId;
 use session_store::command::{Ack, Acks, Command, Publish, PublishItem};

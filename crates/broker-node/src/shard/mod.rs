@@ -29,25 +29,23 @@ const MAILBOX: usize = 1_024;
 pub(crate) enum ShardMail {
     /// A command, and the connection that its answer goes to.
     Command(Command, Option<Arc<Inbox>>),
-    /// A page of retained messages.
-    Page(PageRequest),
+    /// A page of retained messages, and where it goes.
+    Page(PageWanted, oneshot::Sender<Page>),
     /// How much it holds.
     Sizes(oneshot::Sender<ShardSizes>),
     /// The connections of its clients are to end.
     EndConnections(ReasonCode),
 }
 
-/// A page of retained messages is wanted.
+/// Which page of retained messages is wanted.
 #[derive(Debug)]
-pub(crate) struct PageRequest {
+pub(crate) struct PageWanted {
     /// What the topics must match.
     pub(crate) filter: PlainFilter,
     /// The last topic of the page before.
     pub(crate) after: Option<Box<[u8]>>,
     /// Messages at most.
     pub(crate) limit: usize,
-    /// Where the page goes.
-    pub(crate) answer: oneshot::Sender<Page>,
 }
 
 /// A page of retained messages.
@@ -140,8 +138,7 @@ impl Shards {
         self.mailboxes.get(usize::from(shard))
     }
 
-    /// Gives a command to a shard; waits while its mailbox is full. The command comes back as an error
-    /// only when the node stops.
+    /// Gives a command to a shard; waits while its mailbox is full. When the node stops it is lost.
     pub(crate) async fn send(&self, shard: u16, command: Command, from: &Arc<Inbox>) {
         if let Some(mailbox) = self.mailbox(shard) {
             let mail = ShardMail::Command(command, Some(Arc::clone(from)));
@@ -155,18 +152,15 @@ impl Shards {
         }
     }
 
-    /// A page of retained messages; `None` when the node stops.
-    pub(crate) async fn page(
-        &self,
-        shard: u16,
-        filter: PlainFilter,
-        after: Option<Box<[u8]>>,
-        limit: usize,
-    ) -> Option<Page> {
-        let (answer, page) = oneshot::channel();
-        let request = PageRequest { filter, after, limit, answer };
-        self.mailbox(shard)?.inner.send(ShardMail::Page(request)).await.ok()?;
-        page.await.ok()
+    /// A page of retained messages for a connection; `None` when the node stops. It comes after every
+    /// publish that was sent to the shard before it.
+    pub(crate) async fn page(&self, shard: u16, wanted: PageWanted) -> Option<Page> {
+        page_of(&self.mailbox(shard)?.outer, wanted).await
+    }
+
+    /// A page of retained messages for a relay, which never waits for connections.
+    async fn page_inner(&self, shard: u16, wanted: PageWanted) -> Option<Page> {
+        page_of(&self.mailbox(shard)?.inner, wanted).await
     }
 
     /// Publishes a message of the node itself, which no shard stores. Returns what mailboxes had no room
@@ -206,6 +200,12 @@ impl Shards {
         }
         sum
     }
+}
+
+async fn page_of(mailbox: &mpsc::Sender<ShardMail>, wanted: PageWanted) -> Option<Page> {
+    let (answer, page) = oneshot::channel();
+    mailbox.send(ShardMail::Page(wanted, answer)).await.ok()?;
+    page.await.ok()
 }
 
 /// FNV-1a: short, and the same on every node and in every version, which is all that the homes need.

@@ -11,7 +11,7 @@ use session_store::{ClientId, ConnectionId, MessageRef};
 use tokio::sync::mpsc;
 use topic_index::PlainFilter;
 
-use super::Shards;
+use super::{PageWanted, Shards};
 use crate::counters::NodeCounters;
 use crate::fanout::{Fanout, ShardPart};
 use crate::inbox::Dropped;
@@ -56,7 +56,8 @@ pub(super) async fn run(relay: Relay, mut items: mpsc::Receiver<RelayItem>) {
                 }
             }
             RelayItem::Scan { client, scan, filter, shard, after } => {
-                let Some(page) = shards.page(shard, filter, after, SCAN_PAGE).await else { return };
+                let wanted = PageWanted { filter, after, limit: SCAN_PAGE };
+                let Some(page) = shards.page_inner(shard, wanted).await else { return };
                 let scanned = Scanned { client, scan, messages: page.messages, after: page.after };
                 shards.send_inner(number, Command::Scanned(scanned)).await;
             }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::relay::RelayItem;
-use super::{Page, PageRequest, ShardMail};
+use super::{Page, PageWanted, ShardMail};
 use crate::clock::Clock;
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
@@ -92,7 +92,7 @@ impl ShardTask {
                     }
                 }
                 n = ends.outer.recv_many(&mut outer_batch, BATCH), if takes_outer => if n == 0 { return },
-                () = sleep(wait) => self.apply(Command::Tick, None),
+                () = sleep(wait), if takes_outer => self.apply(Command::Tick, None),
             }
             for mail in batch.drain(..).chain(outer_batch.drain(..)) {
                 self.take(mail);
@@ -109,7 +109,9 @@ impl ShardTask {
     fn take(&mut self, mail: ShardMail) {
         match mail {
             ShardMail::Command(command, from) => self.apply(command, from),
-            ShardMail::Page(request) => self.page(request),
+            ShardMail::Page(wanted, answer) => {
+                let _asker_gone = answer.send(self.page(&wanted));
+            }
             ShardMail::Sizes(answer) => {
                 let _asker_gone = answer.send(self.state.sizes());
             }
@@ -117,13 +119,12 @@ impl ShardTask {
         }
     }
 
-    fn page(&self, request: PageRequest) {
-        let PageRequest { filter, after, limit, answer } = request;
+    fn page(&self, wanted: &PageWanted) -> Page {
+        let PageWanted { filter, after, limit } = wanted;
         let mut messages = Vec::new();
-        let now = self.clock.now();
-        let query = PageQuery { filter: &filter, after: after.as_deref(), limit, now };
+        let query = PageQuery { filter, after: after.as_deref(), limit: *limit, now: self.clock.now() };
         let after = self.state.retained_page(&query, &mut messages);
-        let _asker_gone = answer.send(Page { messages, after });
+        Page { messages, after }
     }
 
     fn apply(&mut self, command: Command, from: Option<Arc<Inbox>>) {

@@ -137,7 +137,7 @@ pub(crate) fn values(snapshot: &Snapshot, loads: &Loads) -> Vec<(String, String)
     values
 }
 
-fn counts(snapshot: &Snapshot, loads: &Loads) -> [(&'static str, u64); 28] {
+fn counts(snapshot: &Snapshot, loads: &Loads) -> [(&'static str, u64); 30] {
     let Snapshot { node, shard, sizes, .. } = snapshot;
     let connected = snapshot.clients_connected();
     let away = (sizes.sessions - sizes.sessions_connected) as u64;
@@ -161,13 +161,15 @@ fn counts(snapshot: &Snapshot, loads: &Loads) -> [(&'static str, u64); 28] {
         ("bytes/received", node.bytes_received),
         ("bytes/sent", node.bytes_sent),
         ("subscriptions/count", (snapshot.transient_subscriptions + sizes.subscriptions) as u64),
-        ("shared_subscriptions/count", snapshot.shared_subscriptions as u64),
+        ("shared_subscriptions/count", (snapshot.shared_subscriptions + sizes.shared_subscriptions) as u64),
         ("retained messages/count", sizes.retained_messages as u64),
         ("store/messages/count", stored),
         ("store/messages/bytes", (sizes.queued_bytes + sizes.retained_bytes) as u64),
         ("heap/current", snapshot.memory.0),
         ("heap/maximum", snapshot.memory.1),
         ("connections/socket/count", snapshot.sockets),
+        ("packet/out/count", node.packets_sent),
+        ("packet/out/bytes", node.bytes_sent),
         ("sessions/persistent", sizes.sessions as u64),
         ("wills/published", shard.wills_published),
         ("queues/messages", sizes.queued_messages as u64),

@@ -1,4 +1,5 @@
 //! CONNECT, take-over, and the end of connections and sessions.
+//! Called by `Shard::apply`; never reads a clock.
 
 use super::{Client, Due, Shard};
 use crate::command::{Connect, Connected, EXPIRY_NEVER, Effect, End, Refused, Reply, Will, WillFate};

@@ -1,4 +1,5 @@
 //! Sending from persistent queues, and what clients acknowledge.
+//! Called by `Shard::apply`; never reads a clock.
 
 use super::Shard;
 use crate::command::{Ack, Acks, Effect, Push, Reply};

@@ -165,6 +165,7 @@ impl Shard {
             sessions: self.sessions.len(),
             sessions_connected: connected,
             subscriptions: self.sessions.values().map(|session| session.subscriptions.len()).sum(),
+            shared_subscriptions: self.groups.iter().map(|(_, _, slot)| slot.len()).sum(),
             queued_messages: self.sessions.values().map(|session| session.outbound.len()).sum(),
             queued_bytes: self.sessions.values().map(|session| session.outbound.bytes()).sum(),
             retained_messages: self.retained.len(),
@@ -235,6 +236,8 @@ pub struct ShardSizes {
     pub sessions_connected: usize,
     /// Their subscriptions.
     pub subscriptions: usize,
+    /// Those of them that are shared.
+    pub shared_subscriptions: usize,
     /// Messages in their queues.
     pub queued_messages: usize,
     /// Bytes of these.
@@ -251,6 +254,7 @@ impl ShardSizes {
         self.sessions += other.sessions;
         self.sessions_connected += other.sessions_connected;
         self.subscriptions += other.subscriptions;
+        self.shared_subscriptions += other.shared_subscriptions;
         self.queued_messages += other.queued_messages;
         self.queued_bytes += other.queued_bytes;
         self.retained_messages += other.retained_messages;

@@ -1,4 +1,5 @@
 //! Publishes that arrive at a shard: matched against its sessions, queued, stored as retained.
+//! Called by `Shard::apply`; never reads a clock.
 
 use mqtt_codec::QoS;
 

@@ -1,4 +1,5 @@
 //! SUBSCRIBE and UNSUBSCRIBE of persistent sessions, and the routes that change by them.
+//! Called by `Shard::apply`; never reads a clock.
 
 use topic_index::Filter;
 

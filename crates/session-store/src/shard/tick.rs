@@ -1,4 +1,5 @@
 //! What ends by the passing of time: delayed wills, sessions, retained messages.
+//! Called by `Shard::apply`; never reads a clock.
 
 use super::{Due, Shard};
 use crate::command::Effect;
