@@ -2,12 +2,13 @@
 //! a shard turns one into the other and does nothing else.
 
 use mqtt_codec::{PacketId, QoS, SharedPublish};
-use topic_index::{Filter, PlainFilter};
+use topic_index::Filter;
 
 use crate::ids::{ClientId, ConnectionId, Epoch};
 use crate::matching::{GroupRef, Subscribed};
 use crate::message::MessageRef;
 use crate::outbound::Outgoing;
+use crate::scan::Ask;
 
 /// Seconds of session expiry that mean "never" (section 3.1.2.11.2 of MQTT 5.0).
 pub const EXPIRY_NEVER: u32 = u32::MAX;
@@ -78,6 +79,18 @@ pub enum RetainedWanted {
     IfNew,
     /// None (`[MQTT-3.3.1-11]`).
     Never,
+}
+
+impl RetainedWanted {
+    /// Whether retained messages are sent for a subscription that is new or not.
+    #[must_use]
+    pub fn applies(self, is_new: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::IfNew => is_new,
+            Self::Never => false,
+        }
+    }
 }
 
 /// One filter of a SUBSCRIBE whose syntax and rights were checked.
@@ -346,17 +359,6 @@ pub enum Effect {
     },
     /// Pick another member of the group for this message.
     Redispatch(GroupRef, MessageRef),
-    /// Fetch a page of retained messages and answer with [`Scanned`].
-    Scan {
-        /// For whose session.
-        client: ClientId,
-        /// The scan's number within it.
-        scan: u64,
-        /// What is looked for.
-        filter: PlainFilter,
-        /// In which shard.
-        shard: u16,
-        /// Behind which topic.
-        after: Option<Box<[u8]>>,
-    },
+    /// Fetch a page of retained messages for the session of this client and answer with [`Scanned`].
+    Scan(ClientId, Ask),
 }

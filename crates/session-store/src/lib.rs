@@ -16,6 +16,7 @@ pub mod message;
 pub mod outbound;
 mod outgoing;
 pub mod retained;
+pub mod scan;
 pub mod session;
 pub mod shard;
 

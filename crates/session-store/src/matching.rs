@@ -36,6 +36,15 @@ pub struct Subscribed {
     pub id: Option<u32>,
 }
 
+impl Subscribed {
+    /// The copy that this subscription alone comes to.
+    #[must_use]
+    pub fn copy(&self) -> Copied {
+        let ids = self.id.map(|id| [id].into());
+        Copied { qos: self.qos, retain_as_published: self.retain_as_published, ids }
+    }
+}
+
 /// Subscribers above this number move from a vector to a hash map.
 const FEW: usize = 16;
 
@@ -145,6 +154,18 @@ pub enum Own {
     Other(Box<Copied>),
 }
 
+impl Own {
+    /// The copy to deliver, by whether the subscriber is the publisher.
+    #[must_use]
+    pub fn pick<'a>(&'a self, copy: &'a Copied, is_publisher: bool) -> Option<&'a Copied> {
+        match (self, is_publisher) {
+            (Self::Same, _) | (_, false) => Some(copy),
+            (Self::Nothing, true) => None,
+            (Self::Other(own), true) => Some(own),
+        }
+    }
+}
+
 /// All matching subscriptions of one subscriber, merged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merged<K> {
@@ -160,11 +181,7 @@ impl<K> Merged<K> {
     /// The copy to deliver, by whether the subscriber is the publisher.
     #[must_use]
     pub fn copy_for(&self, is_publisher: bool) -> Option<&Copied> {
-        match (&self.own, is_publisher) {
-            (Own::Same, _) | (_, false) => Some(&self.copy),
-            (Own::Nothing, true) => None,
-            (Own::Other(copy), true) => Some(copy),
-        }
+        self.own.pick(&self.copy, is_publisher)
     }
 }
 

@@ -111,11 +111,7 @@ impl GroupSlot {
     fn make_view(&self, name: &GroupRef) -> GroupView {
         let member = |(_, inbox, subscribed): &(ConnectionId, Arc<Inbox>, Subscribed)| Member {
             inbox: Arc::clone(inbox),
-            copy: Copied {
-                qos: subscribed.qos,
-                retain_as_published: subscribed.retain_as_published,
-                ids: subscribed.id.map(|id| [id].into()),
-            },
+            copy: subscribed.copy(),
         };
         let locals: Vec<Member> = self.locals.iter().map(member).collect();
         let connected = self.shards.iter().any(|(_, members)| members.connected > 0) || !locals.is_empty();

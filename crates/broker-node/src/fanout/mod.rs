@@ -58,11 +58,8 @@ impl Matched {
     pub(crate) fn deliver(&self, messages: &[MessageRef], publisher: ConnectionId) -> Dropped {
         let mut dropped = Dropped::default();
         for target in &self.locals {
-            let copy = match (&target.own, target.inbox.id() == publisher) {
-                (Own::Same, _) | (_, false) => &target.copy,
-                (Own::Nothing, true) => continue,
-                (Own::Other(copy), true) => copy,
-            };
+            let is_publisher = target.inbox.id() == publisher;
+            let Some(copy) = target.own.pick(&target.copy, is_publisher) else { continue };
             dropped.add(target.inbox.deliver(&Run { messages, copy, group: None }));
         }
         dropped

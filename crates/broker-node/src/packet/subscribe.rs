@@ -4,9 +4,9 @@
 use mqtt_codec::{Packet, PacketId, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeFilter};
 use session_store::command::{Command, RetainedWanted, Subscribe as SubscribeCommand, SubscribeTo};
 use session_store::matching::Subscribed;
-use topic_index::Filter;
+use topic_index::{Filter, PlainFilter};
 
-use crate::session::{Client, Scan, Waiting};
+use crate::session::{Client, Waiting};
 
 impl Client {
     /// Subscribes to each filter as if it came alone (`[MQTT-3.8.4-5]`).
@@ -27,8 +27,12 @@ impl Client {
         if self.persistent && !filters.is_empty() {
             self.subscribe_at_home(subscribe.packet_id, codes, filters);
         } else {
-            self.subscribe_here(&mut codes, filters);
+            let retained = self.subscribe_here(&mut codes, filters);
             self.send_suback(subscribe.packet_id, codes);
+            for (filter, subscribed) in retained {
+                self.send_sys_topics(&filter, &subscribed);
+                self.scans.add(filter, subscribed);
+            }
         }
     }
 
@@ -62,8 +66,14 @@ impl Client {
         self.staged.push(self.home, Command::Subscribe(command));
     }
 
-    fn subscribe_here(&mut self, codes: &mut [ReasonCode], filters: Vec<(usize, SubscribeTo)>) {
+    /// Returns the subscriptions that want retained messages, which are sent after SUBACK.
+    fn subscribe_here(
+        &mut self,
+        codes: &mut [ReasonCode],
+        filters: Vec<(usize, SubscribeTo)>,
+    ) -> Vec<(PlainFilter, Subscribed)> {
         let maximum = self.worker.node.settings.mqtt.subscriptions_per_client_max as usize;
+        let mut retained = Vec::new();
         for (place, to) in filters {
             let known = self.subscriptions.contains_key(&to.filter);
             if !known && self.subscriptions.len() >= maximum {
@@ -73,18 +83,12 @@ impl Client {
                 continue;
             }
             self.worker.node.fanout.subscribe(&to.filter, &self.inbox, to.subscribed);
-            let wanted = match to.retained {
-                RetainedWanted::Always => true,
-                RetainedWanted::IfNew => !known,
-                RetainedWanted::Never => false,
-            };
-            if let (true, Filter::Plain(plain)) = (wanted, &to.filter) {
-                self.scans.retain(|scan| scan.filter != *plain);
-                self.scans_started += 1;
-                self.scans.push_back(Scan::new(self.scans_started, plain.clone(), to.subscribed));
+            if let (true, Filter::Plain(plain)) = (to.retained.applies(!known), &to.filter) {
+                retained.push((plain.clone(), to.subscribed));
             }
             self.subscriptions.insert(to.filter, to.subscribed);
         }
+        retained
     }
 
     /// The home's answer to a SUBSCRIBE.
@@ -98,11 +102,7 @@ impl Client {
         self.send_suback(packet_id, codes);
         for (place, to) in filters {
             let new = answer.iter().find(|(other, _)| *other == place).and_then(|(_, result)| *result);
-            let wanted = match to.retained {
-                RetainedWanted::Always => new.is_some(),
-                RetainedWanted::IfNew => new == Some(true),
-                RetainedWanted::Never => false,
-            };
+            let wanted = new.is_some_and(|new| to.retained.applies(new));
             if let (true, Filter::Plain(plain)) = (wanted, &to.filter) {
                 self.send_sys_topics(plain, &to.subscribed);
             }

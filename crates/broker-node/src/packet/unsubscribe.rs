@@ -47,7 +47,7 @@ impl Client {
         let existed = self.subscriptions.remove(filter).is_some();
         if existed {
             self.worker.node.fanout.unsubscribe(filter, self.inbox.id());
-            self.scans.retain(|scan| scan.filter != *filter.plain());
+            self.scans.remove(filter.plain());
         }
         existed
     }

@@ -15,11 +15,12 @@ use std::sync::Arc;
 use mqtt_codec::{Disconnect, Offence, Packet, PacketId, ReasonCode, Text, Version};
 use session_store::command::{Push, SubscribeTo, WillFate};
 use session_store::matching::Subscribed;
+use session_store::scan::Scans;
 use session_store::{ClientId, Epoch, Inbound, MessageRef, Outbound};
 use topic_index::Filter;
 
 pub(crate) use self::aliases::{InboundAliases, OutboundAliases};
-pub(crate) use self::retained::{PageFuture, Scan};
+pub(crate) use self::retained::PageFuture;
 pub(crate) use self::staged::Staged;
 use crate::connection::{AckQueue, Out};
 use crate::fanout::{Fanout, Matched};
@@ -141,8 +142,7 @@ pub(crate) struct Client {
     /// Packets of a persistent session that wait for the socket.
     pub(crate) pushes: VecDeque<Push>,
     /// Look-ups of retained messages for a transient session.
-    pub(crate) scans: VecDeque<Scan>,
-    pub(crate) scans_started: u64,
+    pub(crate) scans: Scans,
 }
 
 /// PINGREQs of the present second.
@@ -176,8 +176,7 @@ impl Client {
             outbound: Outbound::new(false),
             subscriptions: BTreeMap::new(),
             pushes: VecDeque::new(),
-            scans: VecDeque::new(),
-            scans_started: 0,
+            scans: Scans::default(),
             terms,
         }
     }

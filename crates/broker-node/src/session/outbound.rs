@@ -27,7 +27,7 @@ impl Client {
         for outgoing in mail.messages {
             // Only what was published as retained stands for the retained message of its topic.
             if outgoing.message.retain {
-                self.scans.iter_mut().for_each(|scan| scan.saw(outgoing.message.body.topic()));
+                self.scans.saw(outgoing.message.body.topic());
             }
             if outgoing.qos == QoS::AtMostOnce {
                 self.send_qos0(&outgoing, now, &mut counters);

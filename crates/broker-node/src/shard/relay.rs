@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use session_store::command::{Command, Publish, Scanned};
 use session_store::matching::GroupRef;
+use session_store::scan::Ask;
 use session_store::shard::SCAN_PAGE;
 use session_store::{ClientId, ConnectionId, MessageRef};
 use tokio::sync::mpsc;
-use topic_index::PlainFilter;
 
 use super::{PageWanted, Shards};
 use crate::counters::NodeCounters;
@@ -27,7 +27,7 @@ pub(super) enum RelayItem {
     /// A message of a group whose member is gone.
     Redispatch { group: GroupRef, message: MessageRef },
     /// A page for a scan.
-    Scan { client: ClientId, scan: u64, filter: PlainFilter, shard: u16, after: Option<Box<[u8]>> },
+    Scan(ClientId, Ask),
 }
 
 /// What a relay sends with.
@@ -55,7 +55,8 @@ pub(super) async fn run(relay: Relay, mut items: mpsc::Receiver<RelayItem>) {
                     send_parts(&shards, parts.shards, &nobody, &message).await;
                 }
             }
-            RelayItem::Scan { client, scan, filter, shard, after } => {
+            RelayItem::Scan(client, ask) => {
+                let Ask { scan, filter, shard, after } = ask;
                 let wanted = PageWanted { filter, after, limit: SCAN_PAGE };
                 let Some(page) = shards.page_inner(shard, wanted).await else { return };
                 let scanned = Scanned { client, scan, messages: page.messages, after: page.after };

@@ -168,9 +168,7 @@ impl ShardTask {
             Effect::Redispatch(group, message) => {
                 self.to_relay.push_back(RelayItem::Redispatch { group, message });
             }
-            Effect::Scan { client, scan, filter, shard, after } => {
-                self.to_relay.push_back(RelayItem::Scan { client, scan, filter, shard, after });
-            }
+            Effect::Scan(client, ask) => self.to_relay.push_back(RelayItem::Scan(client, ask)),
         }
     }
 

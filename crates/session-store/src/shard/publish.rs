@@ -106,11 +106,7 @@ impl Shard {
         let count = members.len() as u64;
         let index = pick.choice.checked_rem(count).and_then(|index| usize::try_from(index).ok());
         let Some((key, subscribed)) = index.and_then(|index| members.get(index)) else { return false };
-        let copy = Copied {
-            qos: subscribed.qos,
-            retain_as_published: subscribed.retain_as_published,
-            ids: subscribed.id.map(|id| [id].into()),
-        };
+        let copy = subscribed.copy();
         self.deliver(*key, &Delivery { message, copy: &copy, group: Some(&pick.group) }, effects);
         true
     }
@@ -120,7 +116,7 @@ impl Shard {
         let message = delivery.message;
         // Only what was published as retained stands for the retained message of its topic.
         if message.retain {
-            session.scans.iter_mut().for_each(|scan| scan.saw(message.body.topic()));
+            session.scans.saw(message.body.topic());
         }
         let qos = message.qos.min(delivery.copy.qos);
         let item = Outgoing {

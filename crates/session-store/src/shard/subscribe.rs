@@ -5,9 +5,7 @@ use topic_index::Filter;
 
 use super::Shard;
 use super::slot::FilterSlot;
-use crate::command::{
-    Effect, Members, Reply, RetainedWanted, RouteChange, Subscribe, SubscribeTo, Unsubscribe,
-};
+use crate::command::{Effect, Members, Reply, RouteChange, Subscribe, SubscribeTo, Unsubscribe};
 use crate::ids::SessionKey;
 
 impl Shard {
@@ -33,14 +31,8 @@ impl Shard {
         }
         session.subscriptions.insert(to.filter.clone(), to.subscribed);
         let connected = session.connection.is_some();
-        let wanted = match to.retained {
-            RetainedWanted::Always => true,
-            RetainedWanted::IfNew => new,
-            RetainedWanted::Never => false,
-        };
-        if let (true, Filter::Plain(plain)) = (wanted, &to.filter) {
-            let plain = plain.clone();
-            self.add_scan(key, plain, to.subscribed);
+        if let (true, Filter::Plain(plain)) = (to.retained.applies(new), &to.filter) {
+            session.scans.add(plain.clone(), to.subscribed);
         }
         self.change_route(&to.filter, effects, |slot| slot.insert(key, to.subscribed, connected));
         Some(new)
@@ -54,7 +46,7 @@ impl Shard {
             let Some(session) = self.sessions.get_mut(&key) else { break };
             let existed = session.subscriptions.remove(&filter).is_some();
             let connected = session.connection.is_some();
-            session.scans.retain(|scan| &scan.filter != filter.plain());
+            session.scans.remove(filter.plain());
             if existed {
                 self.unindex(&filter, key, connected, effects);
             }

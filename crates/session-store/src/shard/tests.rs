@@ -286,12 +286,12 @@ fn retained_messages_come_page_by_page_and_never_older_than_live_ones() {
     world.retain("r/3", b"");
     world.connect("c", false, 100);
     let effects = world.subscribe("c", "r/#", RetainedWanted::Always);
-    let Some(Effect::Scan { client, scan, filter, .. }) = effects.last() else { panic!("{effects:?}") };
+    let Some(Effect::Scan(client, ask)) = effects.last() else { panic!("{effects:?}") };
     let mut messages = Vec::new();
-    let query = PageQuery { filter, after: None, limit: 64, now: world.now };
+    let query = PageQuery { filter: &ask.filter, after: None, limit: 64, now: world.now };
     assert_eq!(world.shard.retained_page(&query, &mut messages), None);
     assert_eq!(messages.len(), 2, "an empty payload removed one");
-    let scanned = Scanned { client: client.clone(), scan: *scan, messages, after: None };
+    let scanned = Scanned { client: client.clone(), scan: ask.scan, messages, after: None };
     let live = message("r/1", b"new", QoS::AtLeastOnce, true);
     world.publish_item(PublishItem {
         number: 7,

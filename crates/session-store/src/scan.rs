@@ -1,0 +1,160 @@
+//! Look-ups of retained messages for new subscriptions (section 3.3.1.3 of MQTT 5.0): a filter and a cursor
+//! for each shard, page by page as the queue drains. Owned by a session, persistent or transient; says what
+//! to fetch and what of it to send, and fetches nothing itself.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use topic_index::PlainFilter;
+
+use crate::matching::Subscribed;
+use crate::message::MessageRef;
+
+/// Topics delivered live that one scan remembers, so that it does not send their older retained
+/// messages afterwards.
+const LIVE_TOPICS_MAX: usize = 4_096;
+
+#[derive(Debug)]
+struct Scan {
+    number: u64,
+    filter: PlainFilter,
+    subscribed: Subscribed,
+    shard: u16,
+    after: Option<Box<[u8]>>,
+    /// A page was asked for and has not come.
+    waiting: bool,
+    live: BTreeSet<Box<[u8]>>,
+}
+
+/// A page to fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Which scan wants it; given back with the page.
+    pub scan: u64,
+    /// What the topics must match.
+    pub filter: PlainFilter,
+    /// In which shard.
+    pub shard: u16,
+    /// Behind which topic.
+    pub after: Option<Box<[u8]>>,
+}
+
+/// The scans of one session; one is served at a time. Bounded by the session's subscriptions.
+#[derive(Debug, Default)]
+pub struct Scans {
+    queue: VecDeque<Scan>,
+    started: u64,
+}
+
+impl Scans {
+    /// Whether a page could be asked for.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.queue.front().is_some_and(|scan| !scan.waiting)
+    }
+
+    /// A subscription wants retained messages; a scan for the same filter starts anew (`[MQTT-3.8.4-4]`).
+    pub fn add(&mut self, filter: PlainFilter, subscribed: Subscribed) {
+        self.remove(&filter);
+        self.started += 1;
+        let (number, live) = (self.started, BTreeSet::new());
+        self.queue.push_back(Scan {
+            number,
+            filter,
+            subscribed,
+            shard: 0,
+            after: None,
+            waiting: false,
+            live,
+        });
+    }
+
+    /// The subscription is gone.
+    pub fn remove(&mut self, filter: &PlainFilter) {
+        self.queue.retain(|scan| scan.filter != *filter);
+    }
+
+    /// A message published as retained was delivered live: what the scans find of its topic is older.
+    pub fn saw(&mut self, topic: &[u8]) {
+        for scan in &mut self.queue {
+            if scan.live.len() < LIVE_TOPICS_MAX && topic_index::matches(&scan.filter, topic) {
+                scan.live.insert(topic.into());
+            }
+        }
+    }
+
+    /// The next page to fetch, if none is under way.
+    pub fn ask(&mut self) -> Option<Ask> {
+        let scan = self.queue.front_mut().filter(|scan| !scan.waiting)?;
+        scan.waiting = true;
+        let (filter, after) = (scan.filter.clone(), scan.after.clone());
+        Some(Ask { scan: scan.number, filter, shard: scan.shard, after })
+    }
+
+    /// A page came, and the topic to go on behind if its shard has more. Returns what is to be sent, and how
+    /// its subscription wants it; `None` where the scan is gone. `shards` is how many there are.
+    pub fn answer(
+        &mut self,
+        number: u64,
+        mut messages: Vec<MessageRef>,
+        after: Option<Box<[u8]>>,
+        shards: u16,
+    ) -> Option<(Subscribed, Vec<MessageRef>)> {
+        let index = self.queue.iter().position(|scan| scan.number == number)?;
+        let scan = self.queue.get_mut(index)?;
+        messages.retain(|message| !scan.live.contains(message.body.topic()));
+        let subscribed = scan.subscribed;
+        scan.waiting = false;
+        scan.after = after;
+        if scan.after.is_none() {
+            scan.shard += 1;
+        }
+        if scan.shard >= shards {
+            self.queue.remove(index);
+        }
+        Some((subscribed, messages))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mqtt_codec::QoS;
+    use topic_index::Filter;
+
+    use super::*;
+
+    const SUBSCRIBED: Subscribed =
+        Subscribed { qos: QoS::AtMostOnce, no_local: false, retain_as_published: false, id: None };
+
+    fn filter(text: &str) -> PlainFilter {
+        Filter::parse(text, 9).unwrap().plain().clone()
+    }
+
+    #[test]
+    fn a_scan_goes_through_every_shard_and_page_and_ends() {
+        let mut scans = Scans::default();
+        scans.add(filter("a/#"), SUBSCRIBED);
+        let first = scans.ask().unwrap();
+        assert_eq!((first.shard, first.after.as_deref()), (0, None));
+        assert_eq!(scans.ask(), None, "one page at a time");
+        scans.answer(first.scan, Vec::new(), Some(b"a/1".as_slice().into()), 2);
+        let second = scans.ask().unwrap();
+        assert_eq!((second.shard, second.after.as_deref()), (0, Some(b"a/1".as_slice())));
+        scans.answer(second.scan, Vec::new(), None, 2);
+        let third = scans.ask().unwrap();
+        assert_eq!((third.shard, third.after), (1, None));
+        scans.answer(third.scan, Vec::new(), None, 2);
+        assert!(!scans.ready());
+    }
+
+    #[test]
+    fn a_page_of_a_scan_that_started_anew_is_not_taken() {
+        let mut scans = Scans::default();
+        scans.add(filter("a"), SUBSCRIBED);
+        let old = scans.ask().unwrap();
+        scans.add(filter("a"), SUBSCRIBED);
+        assert!(scans.answer(old.scan, Vec::new(), None, 6).is_none());
+        assert_eq!(scans.ask().map(|ask| ask.shard), Some(0));
+        scans.remove(&filter("a"));
+        assert!(!scans.ready());
+    }
+}
