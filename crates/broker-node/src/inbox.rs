@@ -76,6 +76,8 @@ pub(crate) struct Dropped {
     pub(crate) qos0: u64,
     /// QoS 1 and 2 messages dropped: its queue is full.
     pub(crate) queue_full: u64,
+    /// Nothing was taken: the connection has ended.
+    pub(crate) closed: bool,
 }
 
 impl Dropped {
@@ -154,6 +156,7 @@ impl Inbox {
         let qos0_backlog = self.backlog_qos0_bytes.load(Ordering::Relaxed);
         let mut state = self.state.lock();
         if state.closed {
+            dropped.closed = true;
             return dropped;
         }
         state.mail.messages.reserve(run.messages.len());

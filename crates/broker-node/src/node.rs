@@ -37,6 +37,8 @@ use tracing::{info, warn};
 /// Shards of a node. Part of what places a client, so it is no setting; more than the cores of a small
 /// machine, few enough to be cheap when idle.
 const SHARDS: u16 = 6;
+/// Tasks that the main runtime runs before it looks for sockets and timers: few, since a shard's turn is long.
+const EVENT_INTERVAL: u32 = 7;
 /// How long clients have to go when the node stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Descriptors kept for what is neither an MQTT connection nor counted with something else: files, the main runtime.
@@ -58,8 +60,12 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     let _data = DataDir::open(&settings.node.data_dir)?;
     let slots = Slots::new(connections_max(&settings));
     // The main runtime accepts and does housekeeping; connections have their own threads.
-    let runtime =
-        Builder::new_multi_thread().worker_threads(1).thread_name("main-runtime").enable_all().build()?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .event_interval(EVENT_INTERVAL)
+        .thread_name("main-runtime")
+        .enable_all()
+        .build()?;
     let served = runtime.block_on(serve(Arc::new(settings), slots));
     // What has not ended in time is not waited for.
     runtime.shutdown_background();

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mqtt_codec::Limits;
 use ring::rand::{SecureRandom, SystemRandom};
 use session_store::ConnectionId;
+use session_store::authentication::Method;
 use session_store::limits::QueueLimits;
 
 use crate::clock::Clock;
@@ -39,6 +40,8 @@ pub(crate) struct Node {
     pub(crate) fanout: Arc<Fanout>,
     /// The homes of clients and topics.
     pub(crate) shards: Shards,
+    /// Methods of enhanced authentication.
+    pub(crate) methods: Vec<Arc<dyn Method>>,
     /// The node's time.
     pub(crate) clock: Clock,
     /// What the node tells of itself.
@@ -54,8 +57,20 @@ impl Node {
         let queue = settings.queue_limits();
         let inbox = settings.inbox_limits();
         let connections = AtomicU64::new(1);
-        let sys = Arc::default();
-        Self { settings, limits, connect_limits, queue, inbox, fanout, shards, clock, sys, connections }
+        let (sys, methods) = (Arc::default(), Vec::new());
+        Self {
+            settings,
+            limits,
+            connect_limits,
+            queue,
+            inbox,
+            fanout,
+            shards,
+            methods,
+            clock,
+            sys,
+            connections,
+        }
     }
 
     /// A number for a new connection; 0 is nobody's.

@@ -174,6 +174,8 @@ pub enum Ack {
     Pubrec(PacketId, bool),
     /// PUBCOMP.
     Pubcomp(PacketId),
+    /// The connection has taken all of a page of retained messages.
+    PageTaken(u64),
 }
 
 /// Acknowledgements of a persistent session's client, in their order.
@@ -318,6 +320,8 @@ pub enum Push {
     Release(PacketId),
     /// PUBREL with 0x92, for a PUBREC of an unknown exchange.
     ReleaseUnknown(PacketId),
+    /// Nothing to send: the page of this scan ends here, and the next one waits for [`Ack::PageTaken`].
+    PageEnd(u64),
 }
 
 /// A route of this shard changed.

@@ -6,6 +6,7 @@
 //! - [`Outbound`] and [`Inbound`]: the two halves of a session's delivery state. A transient session's live
 //!   with its connection, a persistent one's in its shard; the transitions are the same.
 
+pub mod authentication;
 pub mod command;
 pub mod counters;
 pub mod ids;

@@ -13,6 +13,16 @@ use crate::message::MessageRef;
 /// messages afterwards.
 const LIVE_TOPICS_MAX: usize = 4_096;
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PageState {
+    /// None is under way.
+    Idle,
+    /// One was asked for and has not come.
+    Asked,
+    /// One came, and its messages are on their way to the client.
+    Sending,
+}
+
 #[derive(Debug)]
 struct Scan {
     number: u64,
@@ -20,8 +30,7 @@ struct Scan {
     subscribed: Subscribed,
     shard: u16,
     after: Option<Box<[u8]>>,
-    /// A page was asked for and has not come.
-    waiting: bool,
+    page: PageState,
     live: BTreeSet<Box<[u8]>>,
 }
 
@@ -46,10 +55,17 @@ pub struct Scans {
 }
 
 impl Scans {
+    /// No scans yet; the number of the first is `number`, so that pages asked for by an earlier session
+    /// are not taken for its own.
+    #[must_use]
+    pub fn starting_at(number: u64) -> Self {
+        Self { queue: VecDeque::new(), started: number }
+    }
+
     /// Whether a page could be asked for.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.queue.front().is_some_and(|scan| !scan.waiting)
+        self.queue.front().is_some_and(|scan| scan.page == PageState::Idle)
     }
 
     /// A subscription wants retained messages; a scan for the same filter starts anew (`[MQTT-3.8.4-4]`).
@@ -63,7 +79,7 @@ impl Scans {
             subscribed,
             shard: 0,
             after: None,
-            waiting: false,
+            page: PageState::Idle,
             live,
         });
     }
@@ -75,17 +91,19 @@ impl Scans {
 
     /// A message published as retained was delivered live: what the scans find of its topic is older.
     pub fn saw(&mut self, topic: &[u8]) {
-        for scan in &mut self.queue {
-            if scan.live.len() < LIVE_TOPICS_MAX && topic_index::matches(&scan.filter, topic) {
-                scan.live.insert(topic.into());
-            }
+        // Scans that have not begun will find what is live now.
+        if let Some(scan) = self.queue.front_mut()
+            && scan.live.len() < LIVE_TOPICS_MAX
+            && topic_index::matches(&scan.filter, topic)
+        {
+            scan.live.insert(topic.into());
         }
     }
 
     /// The next page to fetch, if none is under way.
     pub fn ask(&mut self) -> Option<Ask> {
-        let scan = self.queue.front_mut().filter(|scan| !scan.waiting)?;
-        scan.waiting = true;
+        let scan = self.queue.front_mut().filter(|scan| scan.page == PageState::Idle)?;
+        scan.page = PageState::Asked;
         let (filter, after) = (scan.filter.clone(), scan.after.clone());
         Some(Ask { scan: scan.number, filter, shard: scan.shard, after })
     }
@@ -103,7 +121,7 @@ impl Scans {
         let scan = self.queue.get_mut(index)?;
         messages.retain(|message| !scan.live.contains(message.body.topic()));
         let subscribed = scan.subscribed;
-        scan.waiting = false;
+        scan.page = PageState::Sending;
         scan.after = after;
         if scan.after.is_none() {
             scan.shard += 1;
@@ -112,6 +130,23 @@ impl Scans {
             self.queue.remove(index);
         }
         Some((subscribed, messages))
+    }
+}
+
+impl Scans {
+    /// The client has taken the page of this scan: the next one may be asked for.
+    pub fn taken(&mut self, number: u64) {
+        let scan = self.queue.iter_mut().find(|scan| scan.number == number);
+        if let Some(scan) = scan.filter(|scan| scan.page == PageState::Sending) {
+            scan.page = PageState::Idle;
+        }
+    }
+
+    /// The client is back on a new connection: what the old one did not take of a page is in the queue.
+    pub fn resume(&mut self) {
+        for scan in self.queue.iter_mut().filter(|scan| scan.page == PageState::Sending) {
+            scan.page = PageState::Idle;
+        }
     }
 }
 
@@ -137,9 +172,12 @@ mod tests {
         assert_eq!((first.shard, first.after.as_deref()), (0, None));
         assert_eq!(scans.ask(), None, "one page at a time");
         scans.answer(first.scan, Vec::new(), Some(b"a/1".as_slice().into()), 2);
+        assert_eq!(scans.ask(), None, "the page is on its way to the client");
+        scans.taken(first.scan);
         let second = scans.ask().unwrap();
         assert_eq!((second.shard, second.after.as_deref()), (0, Some(b"a/1".as_slice())));
         scans.answer(second.scan, Vec::new(), None, 2);
+        scans.resume();
         let third = scans.ask().unwrap();
         assert_eq!((third.shard, third.after), (1, None));
         scans.answer(third.scan, Vec::new(), None, 2);

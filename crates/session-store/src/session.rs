@@ -25,7 +25,8 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(client: ClientId) -> Self {
+    /// `generation` tells it from earlier sessions of its shard.
+    pub(crate) fn new(client: ClientId, generation: u64) -> Self {
         Self {
             client,
             connection: None,
@@ -34,7 +35,7 @@ impl Session {
             subscriptions: BTreeMap::new(),
             outbound: Outbound::new(true),
             inbound: Inbound::default(),
-            scans: Scans::default(),
+            scans: Scans::starting_at(generation << 32),
         }
     }
 

@@ -35,14 +35,21 @@ pub(crate) struct Due {
     pub(crate) reason: ReasonCode,
 }
 
-/// Acknowledgements owed, in order of arrival.
-#[derive(Debug, Default)]
+/// Acknowledgements owed, in order of arrival. Their numbers begin at 1: 0 is that of publishes which are
+/// owed none.
+#[derive(Debug)]
 pub(crate) struct AckQueue {
     entries: VecDeque<Entry>,
     /// Number of the first entry.
     first: u64,
     /// Entries that are PUBACKs.
     pubacks: usize,
+}
+
+impl Default for AckQueue {
+    fn default() -> Self {
+        Self { entries: VecDeque::new(), first: 1, pubacks: 0 }
+    }
 }
 
 impl AckQueue {
@@ -116,6 +123,8 @@ mod tests {
     fn acknowledgements_leave_in_order_of_arrival() {
         let mut acks = AckQueue::default();
         let slow = acks.next_number();
+        assert_ne!(slow, 0);
+        acks.answered(0, Some(ReasonCode::QuotaExceeded));
         acks.push(due(1, Owed::Puback), 2);
         acks.push(due(2, Owed::Pubrec), 0);
         assert_eq!(acks.pop_due(), None);
@@ -129,6 +138,6 @@ mod tests {
         assert_eq!(acks.pop_due(), None, "an answer to an entry that is gone changes nothing");
         acks.received(PacketId::new(3).unwrap());
         assert_eq!(acks.pop_due(), Some(due(3, Owed::Pubrec)));
-        assert_eq!((acks.next_number(), acks.pubacks()), (3, 0));
+        assert_eq!((acks.next_number(), acks.pubacks()), (4, 0));
     }
 }

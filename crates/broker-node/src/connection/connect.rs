@@ -6,15 +6,18 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mqtt_codec::{
     ConnAck, ConnAckProperties, Connect, Offence, Packet, PacketKind, ReasonCode, SharedPublish, Text,
     Version, connect_version, decode_connect,
 };
+use session_store::authentication::Authentication;
 use session_store::command::{Command, Connect as ConnectCommand, Connected, EXPIRY_NEVER, Refused, Reply};
 use session_store::{ClientId, command};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
+use super::authenticate::{Refused as NotAuthenticated, authenticate};
 use super::socket::Socket;
 use crate::config::ListenerSettings;
 use crate::inbox::{Inbox, Mail};
@@ -47,13 +50,13 @@ enum Refusal {
 /// lets it know.
 pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instant) -> Option<Box<Client>> {
     let peer = from.peer;
-    let refusal = match timeout_at(deadline, first_packet(socket)).await {
+    let refusal = match timeout_at(deadline, introduce(socket, peer)).await {
         Err(_) => {
             socket.worker.counters.connect_timeouts.add(1);
             Refusal::Gone("no complete CONNECT in time")
         }
         Ok(Err(refusal)) => refusal,
-        Ok(Ok(connect)) => match accept(socket, &connect, peer).await {
+        Ok(Ok((connect, authentication))) => match accept(socket, &connect, authentication).await {
             Ok(client) => {
                 let (listener, kind) = (from.listener.name.as_str(), socket.kind().as_str());
                 debug!(client = %client.id, %peer, listener, kind, version = %client.terms.version, "connected");
@@ -72,6 +75,25 @@ pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instan
         }
     }
     None
+}
+
+/// CONNECT, and whatever AUTH packets its method of authentication wants.
+async fn introduce(
+    socket: &mut Socket,
+    peer: Peer,
+) -> Result<(Box<Connect>, (Authentication, Option<Bytes>)), Refusal> {
+    let connect = first_packet(socket).await?;
+    let worker = &socket.worker;
+    worker.counters.packets_received.add(1);
+    worker.counters.kinds.count_received(PacketKind::Connect);
+    if worker.node.settings.packet_trace {
+        crate::trace::received_connect(peer, &connect);
+    }
+    match authenticate(socket, &connect).await {
+        Ok(authentication) => Ok((connect, authentication)),
+        Err(NotAuthenticated::Told(reason)) => Err(Refusal::Told(connect.version, reason)),
+        Err(NotAuthenticated::Gone(why)) => Err(Refusal::Gone(why)),
+    }
 }
 
 async fn first_packet(socket: &mut Socket) -> Result<Box<Connect>, Refusal> {
@@ -120,17 +142,13 @@ async fn tell(socket: &mut Socket, peer: Peer, version: Version, reason: ReasonC
 }
 
 /// Accepts a CONNECT whose form is right, or says why not.
-async fn accept(socket: &Socket, connect: &Connect, peer: Peer) -> Result<Client, ReasonCode> {
+async fn accept(
+    socket: &Socket,
+    connect: &Connect,
+    (authentication, data): (Authentication, Option<Bytes>),
+) -> Result<Client, ReasonCode> {
     let worker = &socket.worker;
     let settings = &worker.node.settings;
-    worker.counters.packets_received.add(1);
-    worker.counters.kinds.count_received(PacketKind::Connect);
-    if settings.packet_trace {
-        crate::trace::received_connect(peer, connect);
-    }
-    if connect.authentication_method.is_some() {
-        return Err(ReasonCode::BadAuthenticationMethod);
-    }
     let will = will(connect, settings.mqtt.topic_levels_max)?;
     let (id, assigned) = client_id(connect, || worker.unique_client_id())?;
     let terms = terms(connect, settings);
@@ -152,9 +170,12 @@ async fn accept(socket: &Socket, connect: &Connect, peer: Peer) -> Result<Client
     })?;
     client.epoch = connected.epoch;
     client.persistent = connected.persistent;
+    client.authentication = authentication;
     worker.counters.connects_accepted.add(1);
     let assigned = assigned.then(|| Text::new(client.id.as_str()).ok()).flatten();
-    let connack = connack(connect, &client, connected, assigned);
+    let mut connack = connack(connect, &client, connected, assigned);
+    connack.properties.authentication_method = connect.authentication_method.clone();
+    connack.properties.authentication_data = data;
     client.send(&Packet::ConnAck(Box::new(connack)));
     inbox.put_back(mail);
     Ok(client)

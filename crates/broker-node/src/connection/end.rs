@@ -12,10 +12,9 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::Connection;
-use crate::inbox::Mail;
 use crate::session::Ending;
 
-/// How long the frames of a connection that is taken over have to be answered.
+/// How long the frames of a connection that ends have to be answered.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client has to take the last packets.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,13 +26,12 @@ impl Connection {
         debug!(client = %self.client.id, why = %ending.why, "connection ended");
         self.count(&ending);
         self.send_staged().await;
-        if ending.reason == Some(ReasonCode::SessionTakenOver) {
-            let _late = timeout(SETTLE_TIMEOUT, self.settle()).await;
-            self.send_staged().await;
-        }
-        let rest = self.client.inbox.close();
-        if !self.client.persistent {
-            self.end_transient_session(rest).await;
+        let _late = timeout(SETTLE_TIMEOUT, self.settle()).await;
+        self.send_staged().await;
+        if self.client.persistent {
+            self.client.inbox.close();
+        } else {
+            self.end_transient_session().await;
         }
         let client = &self.client;
         let (id, epoch, home) = (client.id.clone(), client.epoch, client.home);
@@ -68,7 +66,7 @@ impl Connection {
     }
 
     /// Waits until every publish of the connection is answered, so that nothing of it takes effect after
-    /// the client's next CONNACK.
+    /// the client's next CONNACK, or after its will.
     async fn settle(&mut self) {
         while !self.client.acks.is_empty() {
             let taken = poll_fn(|context| self.client.inbox.poll_take(context)).await;
@@ -79,13 +77,15 @@ impl Connection {
 
     /// Removes the session's subscriptions; messages of shared groups that nobody acknowledged go to other
     /// members.
-    async fn end_transient_session(&mut self, rest: Mail) {
+    async fn end_transient_session(&mut self) {
         let client = &mut self.client;
         let node = std::sync::Arc::clone(&client.worker.node);
         if !client.subscriptions.is_empty() {
             let subscriptions = std::mem::take(&mut client.subscriptions);
             node.fanout.unsubscribe_all(subscriptions.keys(), client.inbox.id());
         }
+        // After the subscriptions: what was matched before is there now, what comes later is picked again.
+        let rest = client.inbox.close();
         let outbound = std::mem::replace(&mut client.outbound, Outbound::new(false));
         let (mut back, in_doubt) = outbound.into_unacknowledged();
         client.worker.counters.qos2_in_doubt.add(in_doubt);

@@ -3,6 +3,7 @@
 //! everything of it and waits for nothing but its socket, its mailbox and time.
 
 mod acks;
+mod authenticate;
 mod connect;
 mod end;
 mod frames;
@@ -138,11 +139,11 @@ impl Connection {
     fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ending>> {
         loop {
             self.poll_mail(context)?;
-            self.poll_page(context);
             if !self.client.staged.is_empty() {
-                // Before the write: what the client is answered comes after what it published.
+                // Before look-ups and writes: they come after what the client published.
                 return Poll::Ready(Ok(()));
             }
+            self.poll_page(context);
             self.poll_write(context)?;
             if !self.client.staged.is_empty() {
                 return Poll::Ready(Ok(()));
@@ -167,14 +168,16 @@ impl Connection {
 
     fn poll_mail(&mut self, context: &Context<'_>) -> Result<(), Ending> {
         while let Poll::Ready(taken) = self.client.inbox.poll_take(context) {
-            if taken.overflow {
-                return Err(Ending::queue_full());
-            }
+            // All of it is taken before the connection ends: a shared group's messages go to others then.
+            let received = self.client.receive_mail(taken.mail);
             if let Some(reason) = taken.end {
                 let will = WillFate::KeepAtLeast(DRAIN_WILL_GRACE_S);
                 return Err(Ending { will, ..Ending::told(reason, "the server ends the connection") });
             }
-            self.client.receive_mail(taken.mail)?;
+            if taken.overflow {
+                return Err(Ending::queue_full());
+            }
+            received?;
         }
         Ok(())
     }

@@ -180,7 +180,13 @@ impl GroupView {
         self.local(place).is_none_or(|member| member.inbox.room() > 0)
     }
 
-    fn at(&self, place: u64) -> Option<Picked> {
+    /// How many places there are.
+    pub(super) fn places(&self) -> u64 {
+        self.places
+    }
+
+    /// Who has a place.
+    pub(super) fn at(&self, place: u64) -> Option<Picked> {
         if let Some(member) = self.local(place) {
             return Some(Picked::Local(member.clone()));
         }

@@ -75,18 +75,28 @@ impl Fanout {
     }
 
     fn pick_into(&self, group: &GroupView, message: &MessageRef, publisher: &ClientId, parts: &mut Parts) {
-        match self.pick(group, publisher, message.body.topic()) {
-            None => {}
-            Some(Picked::Shard(shard, pick)) => {
-                if let Some(part) = parts.of(shard) {
-                    part.groups.push(pick);
+        let mut picked = self.pick(group, publisher, message.body.topic());
+        // A member that has ended since the view was made takes nothing: another is picked.
+        for turn in 0..=group.places() {
+            match picked {
+                None => return,
+                Some(Picked::Shard(shard, pick)) => {
+                    if let Some(part) = parts.of(shard) {
+                        part.groups.push(pick);
+                    }
+                    return;
+                }
+                Some(Picked::Local(member)) => {
+                    let messages = std::slice::from_ref(message);
+                    let group = (message.qos.min(member.copy.qos) > QoS::AtMostOnce).then(|| group.name());
+                    let dropped = member.inbox.deliver(&Run { messages, copy: &member.copy, group });
+                    if !dropped.closed {
+                        parts.dropped.add(dropped);
+                        return;
+                    }
                 }
             }
-            Some(Picked::Local(member)) => {
-                let messages = std::slice::from_ref(message);
-                let group = (message.qos.min(member.copy.qos) > QoS::AtMostOnce).then(|| group.name());
-                parts.dropped.add(member.inbox.deliver(&Run { messages, copy: &member.copy, group }));
-            }
+            picked = group.at(turn);
         }
     }
 

@@ -2,6 +2,7 @@
 //! all packets.
 
 mod acks;
+mod auth;
 mod disconnect;
 mod ping;
 mod publish;

@@ -31,7 +31,7 @@ impl Client {
             Packet::PingReq => self.pingreq()?,
             Packet::Disconnect(disconnect) => return Err(self.disconnect(&disconnect)),
             Packet::Connect(_) => return Err(Offence::SecondConnect.into()),
-            Packet::Auth(_) => return Err(Offence::AuthOutOfTurn.into()),
+            Packet::Auth(auth) => self.auth(&auth)?,
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 return Err(Offence::NotFromClient { kind: packet.kind() }.into());
             }

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mqtt_codec::{Disconnect, Offence, Packet, PacketId, ReasonCode, Text, Version};
+use session_store::authentication::Authentication;
 use session_store::command::{Push, SubscribeTo, WillFate};
 use session_store::matching::Subscribed;
 use session_store::scan::Scans;
@@ -131,6 +132,7 @@ pub(crate) struct Client {
     pub(crate) inbound: Inbound,
     pub(crate) aliases_in: InboundAliases,
     pub(crate) pings: Pings,
+    pub(crate) authentication: Authentication,
 
     // What it gets.
     pub(crate) out: Out,
@@ -141,6 +143,8 @@ pub(crate) struct Client {
     pub(crate) subscriptions: BTreeMap<Filter, Subscribed>,
     /// Packets of a persistent session that wait for the socket.
     pub(crate) pushes: VecDeque<Push>,
+    /// Bytes of those of QoS 0.
+    pub(crate) pushes_qos0_bytes: u64,
     /// Look-ups of retained messages for a transient session.
     pub(crate) scans: Scans,
 }
@@ -171,11 +175,13 @@ impl Client {
             inbound: Inbound::default(),
             aliases_in: InboundAliases::new(alias_maximum),
             pings: Pings::default(),
+            authentication: Authentication::default(),
             out: Out::default(),
             aliases_out: OutboundAliases::new(terms.topic_alias_maximum),
             outbound: Outbound::new(false),
             subscriptions: BTreeMap::new(),
             pushes: VecDeque::new(),
+            pushes_qos0_bytes: 0,
             scans: Scans::default(),
             terms,
         }

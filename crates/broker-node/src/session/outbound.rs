@@ -16,10 +16,14 @@ impl Client {
     /// # Errors
     /// A shard says that the connection ends.
     pub(crate) fn receive_mail(&mut self, mail: Mail) -> Result<(), Ending> {
+        let mut ending = None;
         for reply in mail.replies {
-            self.handle_reply(reply)?;
+            if let Err(end) = self.handle_reply(reply) {
+                ending.get_or_insert(end);
+            }
         }
         self.send_due_acks();
+        self.pushes_qos0_bytes += mail.pushes.iter().map(qos0_bytes).sum::<u64>();
         self.pushes.extend(mail.pushes);
         self.send_pushes();
         let mut counters = QueueCounters::default();
@@ -35,12 +39,12 @@ impl Client {
             }
             let queue = self.worker.node.queue;
             if self.outbound.enqueue(outgoing, &queue, &mut counters) == Enqueued::Disconnect {
-                return Err(Ending::queue_full());
+                ending.get_or_insert_with(Ending::queue_full);
             }
         }
         self.count_queue(counters);
         self.send_queued();
-        Ok(())
+        ending.map_or(Ok(()), Err)
     }
 
     fn handle_reply(&mut self, reply: Reply) -> Result<(), Ending> {
@@ -134,8 +138,13 @@ impl Client {
         }
         let now = self.worker.node.clock.now();
         while self.out.len() < HIGH_WATER {
-            match self.pushes.pop_front() {
+            let push = self.pushes.pop_front();
+            self.pushes_qos0_bytes -= push.as_ref().map_or(0, qos0_bytes);
+            match push {
                 None => break,
+                Some(Push::PageEnd(scan)) => {
+                    self.staged.ack(self.home, (&self.id, self.epoch), Ack::PageTaken(scan));
+                }
                 Some(Push::Release(packet_id)) => self.send_pubrel(packet_id, ReasonCode::Success),
                 Some(Push::ReleaseUnknown(packet_id)) => {
                     self.send_pubrel(packet_id, ReasonCode::PacketIdentifierNotFound);
@@ -213,8 +222,16 @@ impl Client {
         self.inbox.set_backlog(Backlog {
             messages: u32::try_from(held).unwrap_or(u32::MAX),
             bytes: self.outbound.bytes() as u64,
-            qos0_bytes: self.out.len() as u64,
+            qos0_bytes: self.out.len() as u64 + self.pushes_qos0_bytes,
             room: u32::from(self.terms.receive_maximum).saturating_sub(in_flight),
         });
+    }
+}
+
+/// Bytes of a push that count against the bound of QoS 0.
+fn qos0_bytes(push: &Push) -> u64 {
+    match push {
+        Push::Publish { packet_id: None, item, .. } => item.message.size() as u64,
+        _ => 0,
     }
 }

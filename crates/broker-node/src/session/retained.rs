@@ -43,6 +43,7 @@ impl Client {
         for message in messages {
             self.send_retained(message, &subscribed);
         }
+        self.scans.taken(scan);
         self.send_queued();
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
+use mqtt_codec::ReasonCode;
 use parking_lot::Mutex;
 use session_store::command::{Command, Effect, Reply};
 use session_store::counters::{QueueCounters, ShardCounters};
@@ -21,8 +22,9 @@ use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
 use crate::inbox::Inbox;
 
-/// Commands applied before effects of the relay get their turn.
-const BATCH: usize = 64;
+/// Commands applied before others of the runtime get their turn: each can hold what one read of a socket
+/// brings.
+const BATCH: usize = 8;
 /// With so much to relay, connections wait.
 const RELAY_BACKLOG: usize = 4_096;
 /// Time between two looks when nothing is due.
@@ -45,6 +47,8 @@ pub(super) struct ShardTask {
     counters: Arc<NodeCounters>,
     /// Connections of clients whose home this is.
     inboxes: HashMap<ConnectionId, Arc<Inbox>>,
+    /// The node stops: connections end for this reason.
+    ending: Option<ReasonCode>,
     effects: Vec<Effect>,
     to_relay: VecDeque<RelayItem>,
 }
@@ -59,6 +63,7 @@ impl ShardTask {
             totals: Arc::default(),
             counters: Arc::default(),
             inboxes: HashMap::new(),
+            ending: None,
             effects: Vec::new(),
             to_relay: VecDeque::new(),
         }
@@ -92,12 +97,17 @@ impl ShardTask {
                     }
                 }
                 n = ends.outer.recv_many(&mut outer_batch, BATCH), if takes_outer => if n == 0 { return },
-                () = sleep(wait), if takes_outer => self.apply(Command::Tick, None),
+                () = sleep(wait), if takes_outer => {}
             }
             for mail in batch.drain(..).chain(outer_batch.drain(..)) {
                 self.take(mail);
             }
+            if takes_outer && self.state.next_due().is_some_and(|at| at <= self.clock.now()) {
+                self.apply(Command::Tick, None);
+            }
             self.publish_counters();
+            // Other shards, accepting and the driver get their turn, however much waits here.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -115,7 +125,10 @@ impl ShardTask {
             ShardMail::Sizes(answer) => {
                 let _asker_gone = answer.send(self.state.sizes());
             }
-            ShardMail::EndConnections(reason) => self.inboxes.values().for_each(|inbox| inbox.end(reason)),
+            ShardMail::EndConnections(reason) => {
+                self.ending = Some(reason);
+                self.inboxes.values().for_each(|inbox| inbox.end(reason));
+            }
         }
     }
 
@@ -131,6 +144,9 @@ impl ShardTask {
         let ends = matches!(command, Command::End(_));
         if let (Command::Connect(_), Some(inbox)) = (&command, &from) {
             self.inboxes.insert(inbox.id(), Arc::clone(inbox));
+            if let Some(reason) = self.ending {
+                inbox.end(reason);
+            }
         }
         let mut effects = std::mem::take(&mut self.effects);
         self.state.apply(self.clock.now(), command, &mut effects);

@@ -63,6 +63,7 @@ impl Shard {
             session.expiry_s = connect.expiry_s;
             session.receive_maximum = connect.receive_maximum;
             session.outbound.resume();
+            session.scans.resume();
         }
         if let Some(key) = key {
             self.count_in_groups(key, true, effects);
@@ -84,7 +85,8 @@ impl Shard {
         }
         let key = SessionKey(self.next_session);
         self.next_session = self.next_session.wrapping_add(1);
-        self.sessions.insert(key, Session::new(client.clone()));
+        self.generation += 1;
+        self.sessions.insert(key, Session::new(client.clone(), self.generation));
         key
     }
 

@@ -35,6 +35,10 @@ impl Shard {
         let mut releases = Vec::new();
         for ack in &acks.acks {
             let (acked, packet_id) = match *ack {
+                Ack::PageTaken(scan) => {
+                    session.scans.taken(scan);
+                    continue;
+                }
                 Ack::Puback(packet_id) => (session.outbound.puback(packet_id), packet_id),
                 Ack::Pubrec(packet_id, refused) => (session.outbound.pubrec(packet_id, refused), packet_id),
                 Ack::Pubcomp(packet_id) => (session.outbound.pubcomp(packet_id), packet_id),

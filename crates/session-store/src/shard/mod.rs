@@ -74,6 +74,8 @@ pub struct Shard {
     clients: HashMap<ClientId, Client>,
     sessions: HashMap<SessionKey, Session>,
     next_session: u32,
+    /// Sessions created so far.
+    generation: u64,
     index: FilterIndex<FilterSlot>,
     groups: SharedIndex<FilterSlot>,
     retained: Retained,
@@ -96,6 +98,7 @@ impl Shard {
             clients: HashMap::new(),
             sessions: HashMap::new(),
             next_session: 0,
+            generation: 0,
             index: FilterIndex::new(),
             groups: SharedIndex::new(),
             retained: Retained::default(),

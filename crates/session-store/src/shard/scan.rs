@@ -38,7 +38,9 @@ impl Shard {
         for message in messages {
             Self::queue_retained(session, &subscribed, message, &mut self.touched.qos0);
         }
+        let connection = session.connection;
         self.flush_touched(effects);
+        effects.extend(connection.map(|connection| Effect::Push(connection, vec![Push::PageEnd(scan)])));
         self.pump(key, effects);
     }
 

@@ -1,0 +1,76 @@
+//! Enhanced authentication before CONNACK (section 4.12 of MQTT 5.0): AUTH packets go back and forth until
+//! the client is accepted or refused. Called by `connect`, under the deadline of CONNECT; what a packet
+//! means is decided by `session_store::authentication`.
+
+use std::future::poll_fn;
+
+use bytes::Bytes;
+use mqtt_codec::{Auth, Connect, Packet, ReasonCode, Text, Version, decode};
+use session_store::authentication::{Answer, Authentication};
+
+use super::socket::Socket;
+
+/// Why there is no CONNACK with success.
+pub(super) enum Refused {
+    /// The client is told.
+    Told(ReasonCode),
+    /// It is gone, or said something that is answered by closing.
+    Gone(&'static str),
+}
+
+/// Authenticates a client; gives the state for later and the data that CONNACK carries.
+pub(super) async fn authenticate(
+    socket: &mut Socket,
+    connect: &Connect,
+) -> Result<(Authentication, Option<Bytes>), Refused> {
+    let worker = std::rc::Rc::clone(&socket.worker);
+    let mut state = Authentication::default();
+    let method = connect.authentication_method.as_ref().map(Text::as_str);
+    let data = connect.authentication_data.as_deref().unwrap_or(&[]);
+    let mut answer = state.connect(&worker.node.methods, method, data);
+    loop {
+        match answer.map_err(|refusal| Refused::Told(refusal.reason()))? {
+            Answer::Accepted(data) => return Ok((state, data)),
+            Answer::Challenge(data) => challenge(socket, connect, data).await?,
+        }
+        let auth = next_auth(socket).await?;
+        let method = auth.authentication_method.as_ref().map(Text::as_str);
+        answer = state.auth(auth.reason, method, auth.authentication_data.as_deref().unwrap_or(&[]));
+    }
+}
+
+async fn challenge(socket: &mut Socket, connect: &Connect, data: Bytes) -> Result<(), Refused> {
+    let auth = Auth {
+        reason: ReasonCode::ContinueAuthentication,
+        authentication_method: connect.authentication_method.clone(),
+        authentication_data: Some(data),
+        ..Auth::default()
+    };
+    let mut out = super::Out::default();
+    let encoded = Packet::Auth(auth).encode(Version::V5, out.tail());
+    encoded.map_err(|_| Refused::Told(ReasonCode::UnspecifiedError))?;
+    let mut written = 0;
+    let sent = poll_fn(|context| socket.poll_write(&mut out, context, &mut written)).await;
+    sent.map_err(|_| Refused::Gone("the connection was lost"))
+}
+
+/// The client's next packet, which must be AUTH (`[MQTT-3.1.2-30]`).
+async fn next_auth(socket: &mut Socket) -> Result<Auth, Refused> {
+    let worker = std::rc::Rc::clone(&socket.worker);
+    let limits = &worker.node.connect_limits;
+    loop {
+        let raw = socket.frames.next(limits).map_err(|offence| Refused::Told(offence.reason()))?;
+        if let Some(raw) = raw {
+            return match decode(Version::V5, raw.first_byte, raw.body, limits) {
+                Ok(Packet::Auth(auth)) => Ok(auth),
+                Ok(Packet::Disconnect(_)) => Err(Refused::Gone("the client disconnected")),
+                Ok(_) => Err(Refused::Told(ReasonCode::ProtocolError)),
+                Err(offence) => Err(Refused::Told(offence.reason())),
+            };
+        }
+        match poll_fn(|context| socket.poll_read(context)).await {
+            Ok(0) | Err(_) => return Err(Refused::Gone("the connection was lost")),
+            Ok(_) => {}
+        }
+    }
+}
