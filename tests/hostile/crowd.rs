@@ -29,7 +29,7 @@ fn rise(guard: &Guard, before: u64) -> u64 {
 }
 
 #[test]
-fn g17_a_thousand_strangers_hold_less_than_4_kib_each() {
+fn g17_strangers_hold_less_than_4_kib_each() {
     let guard = Guard::with_config("[limits]\nconnect_timeout = \"60s\"\n");
     if guard.is_external() {
         return;
@@ -43,10 +43,11 @@ fn g17_a_thousand_strangers_hold_less_than_4_kib_each() {
         drop(crowd(&guard, 100, &prefix));
         guard.sockets_are_back();
         let before = guard.broker().rss_kib();
-        let strangers = crowd(&guard, 1_000, &prefix);
+        // The allocator's memory grows in steps of 2 MiB: a thousand would measure little but these.
+        let strangers = crowd(&guard, 3_000, &prefix);
         pause(Duration::from_millis(300));
         let rise = rise(&guard, before);
-        assert!(rise < 1_000 * EACH_KIB, "{rise} KiB for 1,000 strangers that sent {prefix:02x?}");
+        assert!(rise < 3_000 * EACH_KIB, "{rise} KiB for 3,000 strangers that sent {prefix:02x?}");
         drop(strangers);
         guard.sockets_are_back();
     }

@@ -47,7 +47,7 @@ enum Refusal {
 }
 
 /// Serves CONNECT. `None` where the connection is refused or lost; the client knows then what its version
-/// lets it know.
+/// lets it know. What comes after CONNECT is boxed, so that a peer that sends none costs little.
 pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instant) -> Option<Box<Client>> {
     let peer = from.peer;
     let refusal = match timeout_at(deadline, introduce(socket, peer)).await {
@@ -56,7 +56,7 @@ pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instan
             Refusal::Gone("no complete CONNECT in time")
         }
         Ok(Err(refusal)) => refusal,
-        Ok(Ok((connect, authentication))) => match accept(socket, &connect, authentication).await {
+        Ok(Ok((connect, authentication))) => match Box::pin(accept(socket, &connect, authentication)).await {
             Ok(client) => {
                 let (listener, kind) = (from.listener.name.as_str(), socket.kind().as_str());
                 debug!(client = %client.id, %peer, listener, kind, version = %client.terms.version, "connected");
@@ -71,7 +71,7 @@ pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instan
         Refusal::Silent(offence) => debug!(%peer, %offence, "connection refused"),
         Refusal::Told(version, reason) => {
             debug!(%peer, %version, %reason, "CONNECT refused");
-            tell(socket, peer, version, reason).await;
+            Box::pin(tell(socket, peer, version, reason)).await;
         }
     }
     None
@@ -89,7 +89,7 @@ async fn introduce(
     if worker.node.settings.packet_trace {
         crate::trace::received_connect(peer, &connect);
     }
-    match authenticate(socket, &connect).await {
+    match Box::pin(authenticate(socket, &connect)).await {
         Ok(authentication) => Ok((connect, authentication)),
         Err(NotAuthenticated::Told(reason)) => Err(Refusal::Told(connect.version, reason)),
         Err(NotAuthenticated::Gone(why)) => Err(Refusal::Gone(why)),

@@ -309,3 +309,18 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::size_of;
+
+    use super::*;
+    use crate::inbox::Inbox;
+
+    #[test]
+    fn what_each_connection_holds_stays_small() {
+        let sizes = [size_of::<Connection>(), size_of::<Client>(), size_of::<Inbox>()];
+        assert!(sizes.iter().sum::<usize>() <= 2_048, "connection, client, inbox: {sizes:?} bytes");
+        println!("{sizes:?}");
+    }
+}
