@@ -164,11 +164,10 @@ impl Inbox {
             let qos = message.qos.min(run.copy.qos);
             let size = message.size() as u64;
             if qos == QoS::AtMostOnce {
-                if state.qos0_bytes + qos0_backlog + size > self.limits.qos0_bytes_max.max(size) {
+                if !self.takes_qos0(&mut state, qos0_backlog, size) {
                     dropped.qos0 += 1;
                     continue;
                 }
-                state.qos0_bytes += size;
             } else {
                 if !self.takes(&mut state, backlog, size) {
                     dropped.queue_full += 1;
@@ -205,6 +204,14 @@ impl Inbox {
         room
     }
 
+    /// Takes a QoS 0 message while less than the bound waits, so that one of any size gets through; what
+    /// waits is at most the bound and one message.
+    fn takes_qos0(&self, state: &mut State, backlog: u64, size: u64) -> bool {
+        let room = state.qos0_bytes + backlog < self.limits.qos0_bytes_max;
+        state.qos0_bytes += if room { size } else { 0 };
+        room
+    }
+
     /// Leaves packets for a persistent session's client. Its shard bounds those of QoS 1 and 2 by the
     /// client's window; of QoS 0 it takes what it has room for.
     pub(crate) fn push(&self, pushes: Vec<Push>) -> Dropped {
@@ -217,11 +224,10 @@ impl Inbox {
         for push in pushes {
             if let Push::Publish { packet_id: None, item, .. } = &push {
                 let size = item.message.size() as u64;
-                if state.qos0_bytes + qos0_backlog + size > self.limits.qos0_bytes_max.max(size) {
+                if !self.takes_qos0(&mut state, qos0_backlog, size) {
                     dropped.qos0 += 1;
                     continue;
                 }
-                state.qos0_bytes += size;
             }
             state.mail.pushes.push(push);
         }

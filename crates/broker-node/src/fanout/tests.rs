@@ -176,6 +176,18 @@ fn a_full_mailbox_drops_and_counts_by_qos() {
 }
 
 #[test]
+fn a_qos_0_message_above_the_bound_gets_through_while_little_waits() {
+    let inbox = Inbox::new(ConnectionId(1), InboxLimits { qos0_bytes_max: 100, ..LIMITS });
+    inbox.set_backlog(Backlog { messages: 0, bytes: 0, qos0_bytes: 5, room: 1 });
+    let fanout = Fanout::new(SharedStrategy::RoundRobin);
+    fanout.subscribe(&filter("#"), &inbox, subscribed(QoS::AtMostOnce));
+    let large = message(&"t".repeat(500));
+    let dropped = fanout.match_now(b"t").deliver(&[large.clone(), large], ConnectionId(9));
+    assert_eq!(dropped.qos0, 1, "the second waits behind too much");
+    assert_eq!(taken(&inbox), 1);
+}
+
+#[test]
 fn the_memory_of_a_worker_is_bounded() {
     let fanout = Fanout::new(SharedStrategy::RoundRobin);
     let mut cache = TopicCache::default();

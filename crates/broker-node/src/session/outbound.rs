@@ -170,6 +170,8 @@ impl Client {
         self.send_pushes();
         if self.outbound.has_unsent() {
             self.send_queued();
+        } else {
+            self.tell_backlog();
         }
     }
 
