@@ -1,4 +1,4 @@
-//! Hostile input: the rows B1 to B52 of the catalogue of bad input, and what strangers may cost.
+//! Hostile input: the rows B1 to B52, each a kind of bad input, and what strangers may cost.
 //! Run by `cargo xtask test` against the built broker, a process of its own for each test; speaks raw bytes only.
 #![allow(
     clippy::unwrap_used,

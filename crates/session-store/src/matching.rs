@@ -100,6 +100,7 @@ impl<K: Copy + Eq + std::hash::Hash, V> SubscriberSet<K, V> {
     }
 
     /// Removes a subscriber.
+    #[expect(clippy::disallowed_methods, reason = "the set has no order that is seen: callers sort")]
     pub fn remove(&mut self, key: K) -> Option<V> {
         match self {
             Self::Few(list) => {
@@ -116,7 +117,8 @@ impl<K: Copy + Eq + std::hash::Hash, V> SubscriberSet<K, V> {
         }
     }
 
-    /// Calls `visit` for each subscriber, in no order that means anything.
+    /// Calls `visit` for each subscriber, in no order that means anything: what depends on it is sorted.
+    #[expect(clippy::disallowed_methods, reason = "callers sort what they are given")]
     pub fn for_each<'a>(&'a self, mut visit: impl FnMut(K, &'a V)) {
         match self {
             Self::Few(list) => list.iter().for_each(|(k, v)| visit(*k, v)),

@@ -6,7 +6,7 @@ use anyhow::Result;
 use super::Tree;
 
 /// First folders of a path that only one machine has. Everybody has the last one, but what is in it is one machine's.
-const FOLDERS: [&str; 5] = ["work", "root", "farm", "home", "tmp"];
+const FOLDERS: [&str; 5] = ["home", "root", "mnt", "work", "tmp"];
 
 /// One finding a line.
 pub(super) fn machine_paths(tree: &Tree) -> Result<Vec<String>> {
