@@ -9,6 +9,7 @@
 )]
 
 mod acks;
+mod bursts;
 mod ca;
 mod connect;
 mod crowd;

@@ -68,6 +68,8 @@ pub struct End {
     pub will: WillFate,
     /// A session expiry that DISCONNECT gave instead of CONNECT's (section 3.14.2.2.2).
     pub expiry_s: Option<u32>,
+    /// Publishes that were pushed to the connection and never written to its socket.
+    pub unsent: Vec<PacketId>,
 }
 
 /// What a new or replaced subscription wants of retained messages (section 3.8.3.1).

@@ -296,6 +296,31 @@ impl Outbound {
         self.in_flight = 0;
     }
 
+    /// These were taken for sending and never were: they wait again, so that they may expire and are not
+    /// marked as repeats. What was taken after the first of them was not sent either.
+    pub fn not_sent(&mut self, packet_ids: &[PacketId]) {
+        for packet_id in packet_ids {
+            let position = self.position_of(*packet_id);
+            if position >= self.cursor {
+                continue;
+            }
+            let Some(item) = self.item_mut(position).filter(|item| item.state == State::Sent) else {
+                continue;
+            };
+            item.state = State::Queued;
+            self.in_flight -= 1;
+        }
+        let first = self.items.iter().position(|item| item.state == State::Queued);
+        let sent = first.unwrap_or(self.items.len()) as u64;
+        let taken_back = self.cursor.saturating_sub(self.first + sent);
+        if taken_back > 0 {
+            let behind = self.items.iter().skip(usize::try_from(sent).unwrap_or(usize::MAX));
+            let open = behind.filter(|item| matches!(item.state, State::Sent | State::Released)).count();
+            self.in_flight -= u32::try_from(open).unwrap_or(u32::MAX);
+            self.cursor = self.first + sent;
+        }
+    }
+
     /// Ends the queue: QoS 1 messages of shared groups that nobody acknowledged are handed back, to be
     /// picked again; all else is given up. Returns them and how many QoS 2 exchanges were in doubt.
     pub fn into_unacknowledged(self) -> (Vec<(GroupRef, MessageRef)>, u64) {

@@ -67,6 +67,27 @@ fn a_resumed_session_sends_again_from_the_oldest_with_the_same_ids() {
 }
 
 #[test]
+fn what_never_left_may_expire_and_is_no_repeat() {
+    let mut outbound = Outbound::new(true);
+    let item = |at| Outgoing { message: message(QoS::AtLeastOnce, at), ..outgoing(QoS::AtLeastOnce) };
+    [None, Some(Millis(5_000)), None].into_iter().for_each(|at| outbound.enqueue_unbounded(item(at)));
+    assert_eq!(send_all(&mut outbound, 9).len(), 3);
+    outbound.not_sent(&[id(2), id(3)]);
+    outbound.validate().unwrap();
+    outbound.resume();
+    let mut counters = QueueCounters::default();
+    let mut sent = Vec::new();
+    while let Some(Send::Publish { packet_id, dup, .. }) =
+        outbound.next_to_send(9, Millis(9_000), &mut counters)
+    {
+        sent.push((packet_id.get(), dup));
+    }
+    assert_eq!(sent, [(1, true), (3, false)], "the second expired before it was ever sent");
+    outbound.not_sent(&[id(1), id(9)]);
+    outbound.validate().unwrap();
+}
+
+#[test]
 fn qos_2_goes_forward_only() {
     let mut outbound = queue(&[QoS::ExactlyOnce]);
     send_all(&mut outbound, 1);

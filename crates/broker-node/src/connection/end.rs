@@ -4,8 +4,8 @@
 use std::future::poll_fn;
 use std::time::Duration;
 
-use mqtt_codec::ReasonCode;
-use session_store::command::{Command, End, Publish};
+use mqtt_codec::{PacketId, ReasonCode};
+use session_store::command::{Command, End, Publish, Push};
 use session_store::matching::GroupRef;
 use session_store::{MessageRef, Outbound};
 use tokio::time::timeout;
@@ -28,14 +28,16 @@ impl Connection {
         self.send_staged().await;
         let _late = timeout(SETTLE_TIMEOUT, self.settle()).await;
         self.send_staged().await;
+        let mut unsent = Vec::new();
         if self.client.persistent {
-            self.client.inbox.close();
+            let rest = self.client.inbox.close();
+            unsent.extend(self.client.pushes.drain(..).chain(rest.pushes).filter_map(packet_id_of));
         } else {
             self.end_transient_session().await;
         }
         let client = &self.client;
         let (id, epoch, home) = (client.id.clone(), client.epoch, client.home);
-        let end = End { client: id, epoch, will: ending.will, expiry_s: ending.expiry_s };
+        let end = End { client: id, epoch, will: ending.will, expiry_s: ending.expiry_s, unsent };
         client.worker.node.shards.send(home, Command::End(end), &client.inbox).await;
         client.worker.counters.clients_ended.add(1);
         self.client.say_goodbye(&ending);
@@ -105,5 +107,12 @@ impl Connection {
             let publish = Publish { reply_to: None, publisher: client.id.clone(), items };
             client.worker.node.shards.send(shard, Command::Publish(publish), &client.inbox).await;
         }
+    }
+}
+
+fn packet_id_of(push: Push) -> Option<PacketId> {
+    match push {
+        Push::Publish { packet_id, .. } => packet_id,
+        Push::Release(_) | Push::ReleaseUnknown(_) | Push::PageEnd(_) => None,
     }
 }

@@ -103,6 +103,7 @@ impl Shard {
         let session = key.and_then(|key| self.sessions.get_mut(&key));
         let expiry_s = session.map_or(0, |session| {
             session.connection = None;
+            session.outbound.not_sent(&end.unsent);
             session.expiry_s = end.expiry_s.unwrap_or(session.expiry_s);
             session.expiry_s
         });

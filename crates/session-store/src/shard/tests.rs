@@ -56,7 +56,13 @@ impl World {
 
     fn end(&mut self, client: &str, will: WillFate) -> Vec<Effect> {
         let epoch = self.epoch(client);
-        self.apply(Command::End(End { client: ClientId::new(client), epoch, will, expiry_s: None }))
+        self.apply(Command::End(End {
+            client: ClientId::new(client),
+            epoch,
+            will,
+            expiry_s: None,
+            unsent: Vec::new(),
+        }))
     }
 
     fn epoch(&self, client: &str) -> Epoch {
@@ -355,7 +361,8 @@ fn a_group_message_goes_to_one_connected_member_and_moves_when_its_session_ends(
         (0..4).flat_map(|choice| pushed(&world.publish_item(item(choice)))).map(|push| push.0).collect();
     assert_eq!(to, [ConnectionId(2), ConnectionId(3), ConnectionId(2), ConnectionId(3)]);
     let client = ClientId::new("m2");
-    let end = End { client, epoch: world.epoch("m2"), will: WillFate::Keep, expiry_s: Some(0) };
+    let end =
+        End { client, epoch: world.epoch("m2"), will: WillFate::Keep, expiry_s: Some(0), unsent: Vec::new() };
     let effects = world.apply(Command::End(end));
     let moved = effects.iter().filter(|effect| matches!(effect, Effect::Redispatch(..))).count();
     assert_eq!(moved, 2, "its unacknowledged messages go to others");
