@@ -58,3 +58,20 @@ fn sixteen_mebibytes_arrive_whole_over_websocket() {
         .collect();
     assert_eq!(run(command).lines(), expected);
 }
+
+#[test]
+fn what_comes_after_a_large_qos_0_message_comes_too() {
+    need!(tools::program("mosquitto_sub"));
+    let node = Node::with_config(CONFIG);
+    let dir = Directory::new();
+    let file = dir.file("payload");
+    fs::write(&file, payload()).unwrap();
+    let client = Mosquitto::tcp(&node, "311");
+    let subscriber = client.subscribe_as("%l", &["-t", "large/#"]);
+    for small in 0..3 {
+        client.publish(&["-t", "large/온도", "-f", &file]);
+        subscriber.0.wait_for(&format!("MSG {SIZE}"), small + 1);
+        client.publish(&["-t", "large/hum", "-m", &"x".repeat(small + 1)]);
+        subscriber.0.wait_for(&format!("MSG {}", small + 1), 1);
+    }
+}
