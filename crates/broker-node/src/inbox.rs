@@ -103,12 +103,12 @@ pub(crate) struct Inbox {
 }
 
 /// One message run for one subscriber.
-pub(crate) struct Run<'a> {
+pub(crate) struct Run<'a, M> {
     /// The messages, in their order.
-    pub(crate) messages: &'a [MessageRef],
+    pub(crate) messages: M,
     /// How the subscriber wants them.
     pub(crate) copy: &'a Copied,
-    /// The group that picked it.
+    /// The group that picked it; another of its members gets what this one does not acknowledge.
     pub(crate) group: Option<&'a GroupRef>,
 }
 
@@ -150,7 +150,10 @@ impl Inbox {
     }
 
     /// Leaves a run of messages for a transient session.
-    pub(crate) fn deliver(&self, run: &Run<'_>) -> Dropped {
+    pub(crate) fn deliver<'a, M>(&self, run: Run<'a, M>) -> Dropped
+    where
+        M: Iterator<Item = &'a MessageRef>,
+    {
         let mut dropped = Dropped::default();
         let backlog = (self.backlog.load(Ordering::Relaxed), self.backlog_bytes.load(Ordering::Relaxed));
         let qos0_backlog = self.backlog_qos0_bytes.load(Ordering::Relaxed);
@@ -159,7 +162,7 @@ impl Inbox {
             dropped.closed = true;
             return dropped;
         }
-        state.mail.messages.reserve(run.messages.len());
+        state.mail.messages.reserve(run.messages.size_hint().1.unwrap_or(0));
         for message in run.messages {
             let qos = message.qos.min(run.copy.qos);
             let size = message.size() as u64;
@@ -181,7 +184,7 @@ impl Inbox {
                 qos,
                 retain: message.retain && run.copy.retain_as_published,
                 subscription_ids: run.copy.ids.clone(),
-                group: run.group.cloned(),
+                group: run.group.filter(|_| qos > QoS::AtMostOnce).cloned(),
             });
         }
         Self::wake(state);

@@ -5,14 +5,14 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use mqtt_codec::{PacketId, ReasonCode};
-use session_store::command::{Command, End, Publish, Push};
-use session_store::matching::GroupRef;
-use session_store::{MessageRef, Outbound};
+use session_store::Outbound;
+use session_store::command::{Command, End, Push};
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::Connection;
 use crate::session::Ending;
+use crate::shard::Dispatch;
 
 /// How long the frames of a connection that ends have to be answered.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,20 +92,14 @@ impl Connection {
         let (mut back, in_doubt) = outbound.into_unacknowledged();
         client.worker.counters.qos2_in_doubt.add(in_doubt);
         back.extend(rest.messages.into_iter().filter_map(|item| Some((item.group?, item.message))));
-        for (group, message) in back {
-            self.redispatch(&group, message).await;
-        }
-    }
-
-    async fn redispatch(&self, group: &GroupRef, message: MessageRef) {
-        let client = &self.client;
-        let Some(parts) = client.worker.node.fanout.redispatch(group, &message, &client.id) else { return };
-        client.worker.counters.count_dropped(parts.dropped);
-        for part in parts.shards {
-            let shard = part.shard;
-            let items = vec![part.into_item(0, MessageRef::clone(&message))];
-            let publish = Publish { reply_to: None, publisher: client.id.clone(), items };
-            client.worker.node.shards.send(shard, Command::Publish(publish), &client.inbox).await;
+        let mut dispatch = Dispatch::new(&node.fanout);
+        for part in back.chunks(Dispatch::BATCH) {
+            part.iter().for_each(|(group, message)| dispatch.redispatch(group, message));
+            let dispatched = dispatch.finish();
+            client.worker.counters.count_dropped(dispatched.dropped);
+            for (shard, command) in dispatched.commands {
+                node.shards.send(shard, command, &client.inbox).await;
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::config::SharedStrategy;
 use crate::inbox::Inbox;
 
 /// A transient member.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Member {
     /// Its mailbox.
     pub(crate) inbox: Arc<Inbox>,
@@ -23,11 +23,11 @@ pub(crate) struct Member {
     pub(crate) copy: Copied,
 }
 
-/// Who takes a message.
+/// Who has a place in a group.
 #[derive(Debug)]
-pub(crate) enum Picked {
+pub(crate) enum Holder<'a> {
     /// A transient member of this node.
-    Local(Member),
+    Local(&'a Member),
     /// A member of a shard, which the number decides there.
     Shard(u16, GroupPick),
 }
@@ -129,14 +129,9 @@ impl GroupView {
         &self.name
     }
 
-    /// Picks the member that takes a message; members whose window is full are passed over as long as
+    /// Picks the place that takes a message; members whose window is full are passed over as long as
     /// another has room. `None` when there is no member.
-    pub(super) fn pick(
-        &self,
-        strategy: SharedStrategy,
-        publisher: &ClientId,
-        topic: &[u8],
-    ) -> Option<Picked> {
+    pub(super) fn pick(&self, strategy: SharedStrategy, publisher: &ClientId, topic: &[u8]) -> Option<u64> {
         let place = match strategy {
             SharedStrategy::RoundRobin => self.turn.fetch_add(1, Ordering::Relaxed),
             SharedStrategy::Random => scramble(self.turn.fetch_add(1, Ordering::Relaxed)),
@@ -151,10 +146,20 @@ impl GroupView {
             SharedStrategy::Sticky | SharedStrategy::HashClient | SharedStrategy::HashTopic
         );
         if keeps_place {
-            return self.at(first);
+            return Some(first);
         }
-        let with_room = (first..self.places).chain(0..first).find(|place| self.has_room(*place));
-        self.at(with_room.unwrap_or(first))
+        let with_room = self.from(first).find(|place| self.has_room(*place));
+        Some(with_room.unwrap_or(first))
+    }
+
+    /// All places, in the order of turns, beginning with this one.
+    fn from(&self, first: u64) -> impl Iterator<Item = u64> + use<> {
+        (first..self.places).chain(0..first)
+    }
+
+    /// All places but this one, in the order of turns: who takes its messages when its holder has ended.
+    pub(super) fn behind(&self, place: u64) -> impl Iterator<Item = u64> + use<> {
+        self.from(place).skip(1)
     }
 
     /// The place of the transient member with the fewest messages, in turn among equals; a shard's place
@@ -180,21 +185,16 @@ impl GroupView {
         self.local(place).is_none_or(|member| member.inbox.room() > 0)
     }
 
-    /// How many places there are.
-    pub(super) fn places(&self) -> u64 {
-        self.places
-    }
-
     /// Who has a place.
-    pub(super) fn at(&self, place: u64) -> Option<Picked> {
+    pub(super) fn at(&self, place: u64) -> Option<Holder<'_>> {
         if let Some(member) = self.local(place) {
-            return Some(Picked::Local(member.clone()));
+            return Some(Holder::Local(member));
         }
-        let mut choice = place - self.locals.len() as u64;
+        let mut choice = place.checked_sub(self.locals.len() as u64)?;
         for (shard, places) in &self.shards {
             if choice < u64::from(*places) {
                 let group = Arc::clone(&self.name);
-                return Some(Picked::Shard(*shard, GroupPick { group, choice }));
+                return Some(Holder::Shard(*shard, GroupPick { group, choice }));
             }
             choice -= u64::from(*places);
         }

@@ -3,6 +3,7 @@
 //! shards' relays; never waits, never touches a socket.
 
 mod cache;
+mod gathering;
 mod groups;
 mod parts;
 mod view;
@@ -15,15 +16,15 @@ use mqtt_codec::QoS;
 use parking_lot::RwLock;
 use session_store::command::RouteChange;
 use session_store::matching::{Copied, GroupRef, Own, Subscribed};
-use session_store::{ClientId, ConnectionId, MessageRef};
+use session_store::{ClientId, ConnectionId};
 use topic_index::Filter;
 
 pub(crate) use self::cache::TopicCache;
-pub(crate) use self::groups::{GroupView, Picked};
-pub(crate) use self::parts::ShardPart;
+pub(crate) use self::gathering::{Accepted, Gathering, Placed};
+pub(crate) use self::groups::GroupView;
 use self::view::View;
 use crate::config::SharedStrategy;
-use crate::inbox::{Dropped, Inbox, Run};
+use crate::inbox::Inbox;
 
 /// A transient subscriber that a topic matches.
 #[derive(Debug)]
@@ -41,7 +42,8 @@ pub(crate) struct LocalTarget {
 pub(crate) struct Matched {
     /// Transient subscribers of this node.
     pub(crate) locals: Vec<LocalTarget>,
-    /// Shards with persistent subscribers, and the highest QoS granted there.
+    /// Shards with persistent subscribers, and the highest QoS granted there: nobody waits for one that
+    /// sends all of it at QoS 0.
     pub(crate) shards: Vec<(u16, QoS)>,
     /// Shared groups.
     pub(crate) groups: Vec<Arc<GroupView>>,
@@ -52,17 +54,6 @@ impl Matched {
     /// Whether nobody gets the message.
     pub(crate) fn is_empty(&self) -> bool {
         self.locals.is_empty() && self.shards.is_empty() && self.groups.is_empty()
-    }
-
-    /// Leaves a run of messages with every transient subscriber.
-    pub(crate) fn deliver(&self, messages: &[MessageRef], publisher: ConnectionId) -> Dropped {
-        let mut dropped = Dropped::default();
-        for target in &self.locals {
-            let is_publisher = target.inbox.id() == publisher;
-            let Some(copy) = target.own.pick(&target.copy, is_publisher) else { continue };
-            dropped.add(target.inbox.deliver(&Run { messages, copy, group: None }));
-        }
-        dropped
     }
 }
 
@@ -133,14 +124,16 @@ impl Fanout {
         view.matched(topic, version)
     }
 
-    /// Picks one member of a group for a message by the configured strategy.
-    pub(crate) fn pick(&self, group: &GroupView, publisher: &ClientId, topic: &[u8]) -> Option<Picked> {
+    /// Picks one place of a group for a message by the configured strategy.
+    fn pick(&self, group: &GroupView, publisher: &ClientId, topic: &[u8]) -> Option<u64> {
         group.pick(self.strategy, publisher, topic)
     }
 
-    /// The group of that name as it is now.
-    pub(crate) fn group(&self, name: &GroupRef) -> Option<Arc<GroupView>> {
-        self.view.read().group(name)
+    /// The group of that name as it is now, and nobody else: where a message of a member that is gone goes.
+    pub(crate) fn group_now(&self, name: &GroupRef) -> Matched {
+        let view = self.view.read();
+        let version = self.version.load(Ordering::Acquire);
+        Matched { groups: view.group(name).into_iter().collect(), version, ..Matched::default() }
     }
 
     /// Subscriptions of transient sessions: ordinary ones, and shared ones.

@@ -1,115 +1,55 @@
-//! What of one message goes where: transient members of shared groups get theirs at once, shards get one
-//! part each. Used by connections and by relays, so that both send the same.
+//! What of one message goes to which shard. Made by `Gathering`, so that connections and relays send the
+//! same; never sends anything itself.
 
-use mqtt_codec::QoS;
+use session_store::MessageRef;
 use session_store::command::{GroupPick, PublishItem};
-use session_store::matching::GroupRef;
-use session_store::{ClientId, MessageRef};
-
-use super::{Fanout, GroupView, Matched, Picked};
-use crate::inbox::{Dropped, Run};
 
 /// What one shard gets of a message.
 #[derive(Debug)]
-pub(crate) struct ShardPart {
+pub(super) struct ShardPart {
     /// The shard.
-    pub(crate) shard: u16,
-    sessions: bool,
-    store_retained: bool,
-    groups: Vec<GroupPick>,
+    pub(super) shard: u16,
+    /// Whether its ordinary subscriptions are matched.
+    pub(super) sessions: bool,
+    /// Whether it stores the message as retained.
+    pub(super) store_retained: bool,
+    /// Groups of which a member there was picked.
+    pub(super) groups: Vec<GroupPick>,
+    /// Whether the message's acknowledgement waits for the shard's answer.
+    pub(super) awaited: bool,
 }
 
 impl ShardPart {
     fn empty(shard: u16) -> Self {
-        Self { shard, sessions: false, store_retained: false, groups: Vec::new() }
+        Self { shard, sessions: false, store_retained: false, groups: Vec::new(), awaited: false }
+    }
+
+    /// What a shard gets of a message that one of its members was picked for.
+    pub(super) fn picked(shard: u16, pick: GroupPick) -> Self {
+        Self { groups: vec![pick], awaited: true, ..Self::empty(shard) }
     }
 
     /// The part as the shard takes it; `number` comes back with its answer.
-    pub(crate) fn into_item(self, number: u64, message: MessageRef) -> PublishItem {
-        let Self { sessions, store_retained, groups, .. } = self;
-        PublishItem { number, message, sessions, store_retained, groups }
+    pub(super) fn into_item(self, number: u64, message: MessageRef) -> PublishItem {
+        let Self { sessions, store_retained, groups, awaited, .. } = self;
+        PublishItem { number: if awaited { number } else { 0 }, message, sessions, store_retained, groups }
     }
 }
 
-/// The parts of a message for shards, and what could not be delivered here.
+/// The parts of one message, at most one for each shard.
 #[derive(Debug, Default)]
-pub(crate) struct Parts {
-    /// At most one for each shard.
-    pub(crate) shards: Vec<ShardPart>,
-    /// What mailboxes had no room for.
-    pub(crate) dropped: Dropped,
-}
+pub(super) struct Parts(pub(super) Vec<ShardPart>);
 
 impl Parts {
-    fn of(&mut self, shard: u16) -> Option<&mut ShardPart> {
-        if !self.shards.iter().any(|part| part.shard == shard) {
-            self.shards.push(ShardPart::empty(shard));
+    /// Adds something to the part of a shard; `awaited` where the acknowledgement waits for it.
+    pub(super) fn add(&mut self, shard: u16, awaited: bool, change: impl FnOnce(&mut ShardPart)) {
+        let index = self.0.iter().position(|part| part.shard == shard).unwrap_or_else(|| {
+            self.0.push(ShardPart::empty(shard));
+            self.0.len() - 1
+        });
+        if let Some(part) = self.0.get_mut(index) {
+            part.awaited |= awaited;
+            change(part);
         }
-        self.shards.iter_mut().find(|part| part.shard == shard)
-    }
-}
-
-impl Fanout {
-    /// Everything but the transient subscribers, which [`Matched::deliver`] serves. `topic_home` is the
-    /// shard that stores the message as retained, where it is to be.
-    pub(crate) fn parts(
-        &self,
-        matched: &Matched,
-        message: &MessageRef,
-        publisher: &ClientId,
-        topic_home: Option<u16>,
-    ) -> Parts {
-        let mut parts = Parts::default();
-        for (shard, _) in &matched.shards {
-            if let Some(part) = parts.of(*shard) {
-                part.sessions = true;
-            }
-        }
-        if let Some(part) = topic_home.and_then(|shard| parts.of(shard)) {
-            part.store_retained = true;
-        }
-        for group in &matched.groups {
-            self.pick_into(group, message, publisher, &mut parts);
-        }
-        parts
-    }
-
-    fn pick_into(&self, group: &GroupView, message: &MessageRef, publisher: &ClientId, parts: &mut Parts) {
-        let mut picked = self.pick(group, publisher, message.body.topic());
-        // A member that has ended since the view was made takes nothing: another is picked.
-        for turn in 0..=group.places() {
-            match picked {
-                None => return,
-                Some(Picked::Shard(shard, pick)) => {
-                    if let Some(part) = parts.of(shard) {
-                        part.groups.push(pick);
-                    }
-                    return;
-                }
-                Some(Picked::Local(member)) => {
-                    let messages = std::slice::from_ref(message);
-                    let group = (message.qos.min(member.copy.qos) > QoS::AtMostOnce).then(|| group.name());
-                    let dropped = member.inbox.deliver(&Run { messages, copy: &member.copy, group });
-                    if !dropped.closed {
-                        parts.dropped.add(dropped);
-                        return;
-                    }
-                }
-            }
-            picked = group.at(turn);
-        }
-    }
-
-    /// Picks another member of a group for a message whose member is gone. `None` when nobody is left.
-    pub(crate) fn redispatch(
-        &self,
-        name: &GroupRef,
-        message: &MessageRef,
-        publisher: &ClientId,
-    ) -> Option<Parts> {
-        let group = self.group(name)?;
-        let mut parts = Parts::default();
-        self.pick_into(&group, message, publisher, &mut parts);
-        Some(parts)
     }
 }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mqtt_codec::{QoS, SharedPublish, Text};
-use session_store::command::{Members, RouteChange};
+use session_store::command::{Members, PublishItem, RouteChange};
 use session_store::limits::QueuePolicy;
 use session_store::matching::Subscribed;
 use session_store::{ClientId, ConnectionId, Message, MessageRef};
 use topic_index::Filter;
 
+use super::groups::Holder;
 use super::*;
-use crate::inbox::{Backlog, InboxLimits};
+use crate::inbox::{Backlog, Dropped, InboxLimits};
 
 const LIMITS: InboxLimits = InboxLimits {
     messages_max: 1_000,
@@ -37,8 +38,71 @@ fn message(topic: &str) -> MessageRef {
     Arc::new(Message { body, qos: QoS::AtLeastOnce, retain: false, expires_at: None })
 }
 
+fn numbered(topic: &str, n: u8, qos: QoS) -> MessageRef {
+    let body = SharedPublish::new(&Text::new(topic).unwrap(), &Bytes::new(), &Bytes::copy_from_slice(&[n]));
+    Arc::new(Message { body, qos, retain: false, expires_at: None })
+}
+
 fn taken(inbox: &Inbox) -> usize {
     inbox.close().messages.len()
+}
+
+/// Numbers of the messages in a mailbox, and whether another member gets them if they are not acknowledged.
+fn numbers(inbox: &Inbox) -> Vec<(u8, bool)> {
+    let messages = inbox.close().messages;
+    messages.iter().map(|item| (item.message.body.payload()[0], item.group.is_some())).collect()
+}
+
+/// What became of a run of messages.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// Answers that each message's acknowledgement waits for before the delivery.
+    waits: Vec<u32>,
+    to_shards: Vec<(u16, PublishItem)>,
+    dropped: Dropped,
+    /// Numbers of acknowledgements that a member here has answered.
+    here: Vec<u64>,
+    moved: Vec<(u16, PublishItem)>,
+}
+
+/// Adds messages of one topic to a run; their acknowledgements are numbered from 1.
+fn gather(fanout: &Fanout, matched: &Matched, messages: &[MessageRef]) -> (Gathering, Outcome) {
+    let (mut gathered, mut outcome) = (Gathering::default(), Outcome::default());
+    let publisher = ClientId::new("p");
+    for (message, number) in messages.iter().zip(1..) {
+        let accepted = Accepted { message: message.clone(), publisher: &publisher, topic_home: None, number };
+        let to_shards = &mut outcome.to_shards;
+        let waits = gathered.add((fanout, matched), accepted, |shard, item| to_shards.push((shard, item)));
+        outcome.waits.push(waits);
+    }
+    (gathered, outcome)
+}
+
+fn finish((mut gathered, mut outcome): (Gathering, Outcome), matched: &Matched) -> Outcome {
+    outcome.dropped = gathered.deliver(matched, ConnectionId(9), |placed| match placed {
+        Placed::Here(number) => outcome.here.push(number),
+        Placed::Shard(shard, item) => outcome.moved.push((shard, item)),
+    });
+    assert!(gathered.is_empty());
+    outcome
+}
+
+/// Delivers messages of one topic as one run.
+fn deliver(fanout: &Fanout, messages: &[MessageRef]) -> Outcome {
+    let matched = fanout.match_now(messages[0].body.topic());
+    finish(gather(fanout, &matched, messages), &matched)
+}
+
+fn group_of(fanout: &Fanout, members: &[u64]) -> Vec<Arc<Inbox>> {
+    let inboxes: Vec<Arc<Inbox>> = members.iter().copied().map(inbox).collect();
+    for inbox in &inboxes {
+        fanout.subscribe(&filter("$share/g/t"), inbox, subscribed(QoS::AtLeastOnce));
+    }
+    inboxes
+}
+
+fn run_of(range: std::ops::Range<u8>) -> Vec<MessageRef> {
+    range.map(|n| numbered("t", n, QoS::AtLeastOnce)).collect()
 }
 
 /// A group of four members, each with a mailbox, and which of them takes each of `topics`.
@@ -54,8 +118,9 @@ fn picks(strategy: SharedStrategy, publisher: &str, topics: &[&str], busy: &[u64
     let publisher = ClientId::new(publisher);
     let pick = |topic: &&str| {
         let matched = fanout.match_now(topic.as_bytes());
-        match fanout.pick(matched.groups.first().unwrap(), &publisher, topic.as_bytes()) {
-            Some(Picked::Local(member)) => member.inbox.id().0,
+        let group = matched.groups.first().unwrap();
+        match group.at(fanout.pick(group, &publisher, topic.as_bytes()).unwrap()) {
+            Some(Holder::Local(member)) => member.inbox.id().0,
             other => panic!("{other:?}"),
         }
     };
@@ -77,7 +142,7 @@ fn a_subscriber_gets_one_copy_and_a_change_is_seen_at_once() {
     assert_eq!(after.locals.first().map(|target| target.copy.qos), Some(QoS::AtMostOnce));
     assert!(!fanout.is_current(&matched) && fanout.is_current(&after));
     assert_eq!(fanout.subscriptions(), (1, 0));
-    matched.deliver(&[message("a/b")], ConnectionId(9));
+    deliver(&fanout, &[message("a/b")]);
     assert_eq!(taken(&one), 1);
 }
 
@@ -142,17 +207,17 @@ fn places_of_shards_come_behind_the_members_here() {
     let publisher = ClientId::new("p");
     let group = fanout.match_now(b"t").groups.pop().unwrap();
     let places: Vec<Option<(u16, u64)>> = (0..4)
-        .map(|_| match fanout.pick(&group, &publisher, b"t").unwrap() {
-            Picked::Local(_) => None,
-            Picked::Shard(shard, pick) => Some((shard, pick.choice)),
+        .map(|_| match group.at(fanout.pick(&group, &publisher, b"t").unwrap()).unwrap() {
+            Holder::Local(_) => None,
+            Holder::Shard(shard, pick) => Some((shard, pick.choice)),
         })
         .collect();
     assert_eq!(places, [None, Some((4, 0)), Some((4, 1)), None], "only connected ones have a place");
     fanout.unsubscribe(&filter("$share/g/t"), here.id());
     fanout.change_route(4, &RouteChange { members: Members { all: 3, connected: 0 }, ..change });
     let group = fanout.match_now(b"t").groups.pop().unwrap();
-    let choices = (0..3).filter_map(|_| fanout.pick(&group, &publisher, b"t")).count();
-    assert_eq!(choices, 3, "while nobody is connected all have one");
+    let places = (0..3).filter_map(|_| group.at(fanout.pick(&group, &publisher, b"t")?)).count();
+    assert_eq!(places, 3, "while nobody is connected all have one");
 }
 
 #[test]
@@ -163,10 +228,10 @@ fn a_full_mailbox_drops_and_counts_by_qos() {
         let fanout = Fanout::new(SharedStrategy::RoundRobin);
         fanout.subscribe(&filter("t"), &inbox, subscribed(QoS::AtLeastOnce));
         let messages: Vec<MessageRef> = (0..5).map(|_| message("t")).collect();
-        let dropped = fanout.match_now(b"t").deliver(&messages, ConnectionId(9));
+        let dropped = deliver(&fanout, &messages).dropped;
         assert_eq!((dropped.queue_full, dropped.qos0), (3, 0));
         fanout.subscribe(&filter("t"), &inbox, subscribed(QoS::AtMostOnce));
-        let dropped = fanout.match_now(b"t").deliver(&messages, ConnectionId(9));
+        let dropped = deliver(&fanout, &messages).dropped;
         assert!(dropped.qos0 >= 2 && dropped.queue_full == 0, "{dropped:?}");
         let waker = std::task::Waker::noop();
         let context = std::task::Context::from_waker(waker);
@@ -182,7 +247,7 @@ fn a_qos_0_message_above_the_bound_gets_through_while_little_waits() {
     let fanout = Fanout::new(SharedStrategy::RoundRobin);
     fanout.subscribe(&filter("#"), &inbox, subscribed(QoS::AtMostOnce));
     let large = message(&"t".repeat(500));
-    let dropped = fanout.match_now(b"t").deliver(&[large.clone(), large], ConnectionId(9));
+    let dropped = deliver(&fanout, &[large.clone(), large]).dropped;
     assert_eq!(dropped.qos0, 1, "the second waits behind too much");
     assert_eq!(taken(&inbox), 1);
 }
@@ -195,4 +260,100 @@ fn the_memory_of_a_worker_is_bounded() {
         fanout.matched(format!("t/{n}").as_bytes(), &mut cache);
     }
     assert!(cache.len() <= 8_192, "{}", cache.len());
+}
+
+#[test]
+fn a_run_is_spread_evenly_over_a_group_and_each_member_keeps_the_order() {
+    let fanout = Fanout::new(SharedStrategy::RoundRobin);
+    let members = group_of(&fanout, &[1, 2, 3]);
+    let everything = inbox(7);
+    fanout.subscribe(&filter("#"), &everything, subscribed(QoS::AtLeastOnce));
+    let first = deliver(&fanout, &run_of(0..7));
+    let second = deliver(&fanout, &run_of(7..9));
+    assert_eq!((first.waits, second.waits), (vec![1; 7], vec![1; 2]), "each waits for its member");
+    let mut answered = first.here;
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 2, 3, 4, 5, 6, 7], "and is answered once");
+    let got: Vec<Vec<(u8, bool)>> = members.iter().map(|inbox| numbers(inbox)).collect();
+    let expected = [[0, 3, 6], [1, 4, 7], [2, 5, 8]].map(|ids| ids.map(|n| (n, true)).to_vec());
+    assert_eq!(got, expected, "turns go on from run to run");
+    assert_eq!(numbers(&everything), (0..9).map(|n| (n, false)).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_a_member_does_not_acknowledge_goes_to_others_but_not_at_qos_0() {
+    let fanout = Fanout::new(SharedStrategy::Sticky);
+    let members = group_of(&fanout, &[1, 2]);
+    let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+    let messages: Vec<MessageRef> = (0..3).zip(qos).map(|(n, qos)| numbered("t", n, qos)).collect();
+    deliver(&fanout, &messages);
+    assert_eq!(numbers(&members[0]), [(0, false), (1, true), (2, true)]);
+    assert_eq!(taken(&members[1]), 0);
+}
+
+#[test]
+fn the_next_in_turn_takes_what_a_member_was_picked_for_that_has_ended() {
+    let fanout = Fanout::new(SharedStrategy::RoundRobin);
+    let members = group_of(&fanout, &[1, 2, 3, 4]);
+    let matched = fanout.match_now(b"t");
+    let gathered = gather(&fanout, &matched, &run_of(0..8));
+    // Between the look-up and the delivery.
+    members[1].close();
+    members[3].close();
+    let outcome = finish(gathered, &matched);
+    assert_eq!((outcome.here.len(), outcome.dropped), (8, Dropped::default()));
+    assert_eq!(numbers(&members[0]).into_iter().map(|(n, _)| n).collect::<Vec<_>>(), [0, 4, 3, 7]);
+    assert_eq!(numbers(&members[2]).into_iter().map(|(n, _)| n).collect::<Vec<_>>(), [1, 5, 2, 6]);
+    let outcome = deliver(&fanout, &run_of(0..5));
+    assert_eq!(outcome.here.len(), 5, "when nobody is left nobody is waited for");
+    assert_eq!(outcome.dropped, Dropped::default());
+}
+
+#[test]
+fn a_shard_takes_over_and_answers_for_a_member_that_has_ended() {
+    let fanout = Fanout::new(SharedStrategy::RoundRobin);
+    let members = group_of(&fanout, &[1]);
+    let change = RouteChange {
+        filter: filter("$share/g/t"),
+        qos: Some(QoS::AtLeastOnce),
+        members: Members { all: 1, connected: 1 },
+    };
+    fanout.change_route(4, &change);
+    let matched = fanout.match_now(b"t");
+    let gathered = gather(&fanout, &matched, &run_of(0..4));
+    members[0].close();
+    let outcome = finish(gathered, &matched);
+    let numbers = |items: &[(u16, PublishItem)]| -> Vec<(u16, u64, usize)> {
+        items.iter().map(|(shard, item)| (*shard, item.number, item.groups.len())).collect()
+    };
+    assert_eq!(outcome.waits, [1, 1, 1, 1]);
+    assert_eq!(numbers(&outcome.to_shards), [(4, 2, 1), (4, 4, 1)]);
+    assert_eq!(numbers(&outcome.moved), [(4, 1, 1), (4, 3, 1)], "their acknowledgements wait for the shard");
+    assert_eq!(outcome.here, [0_u64; 0]);
+}
+
+#[test]
+fn a_full_member_drops_what_it_was_picked_for_and_counts_it() {
+    let fanout = Fanout::new(SharedStrategy::RoundRobin);
+    let small = InboxLimits { messages_max: 2, ..LIMITS };
+    let members = [Inbox::new(ConnectionId(1), small), inbox(2)];
+    for inbox in &members {
+        fanout.subscribe(&filter("$share/g/t"), inbox, subscribed(QoS::AtLeastOnce));
+    }
+    let outcome = deliver(&fanout, &run_of(0..10));
+    assert_eq!((outcome.dropped.queue_full, outcome.here.len()), (3, 10));
+    assert_eq!((taken(&members[0]), taken(&members[1])), (2, 5));
+}
+
+#[test]
+fn no_acknowledgement_waits_for_a_route_that_sends_on_at_qos_0() {
+    let fanout = Fanout::new(SharedStrategy::RoundRobin);
+    let change = |qos| RouteChange { filter: filter("t"), qos: Some(qos), members: Members::default() };
+    fanout.change_route(3, &change(QoS::AtMostOnce));
+    let message = [message("t")];
+    let outcome = deliver(&fanout, &message);
+    assert_eq!((&outcome.waits[..], outcome.to_shards[0].1.number), (&[0][..], 0));
+    fanout.change_route(3, &change(QoS::AtLeastOnce));
+    let outcome = deliver(&fanout, &message);
+    assert_eq!((&outcome.waits[..], outcome.to_shards[0].1.number), (&[1][..], 1));
 }

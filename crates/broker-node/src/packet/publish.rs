@@ -9,6 +9,7 @@ use session_store::command::{Command, Receive};
 use session_store::{Message, MessageRef};
 
 use crate::connection::{Due, Owed};
+use crate::fanout::Accepted;
 use crate::session::{Client, Ending};
 
 /// First levels of topics that clients cannot publish to: they are the broker's own, or would be taken for
@@ -103,25 +104,17 @@ impl Client {
             self.flush_run();
             self.run.matched = Rc::clone(&matched);
         }
-        let mut waits = 0;
-        if message.retain || !matched.shards.is_empty() || !matched.groups.is_empty() {
-            let home = message.retain.then(|| worker.node.shards.home_of_topic(topic));
-            let parts = worker.node.fanout.parts(&matched, &message, &self.id, home);
-            self.worker.counters.count_dropped(parts.dropped);
-            let number = due.map_or(0, |_| self.acks.next_number());
-            for part in parts.shards {
-                waits += u32::from(due.is_some());
-                let shard = part.shard;
-                let item = part.into_item(number, Arc::clone(&message));
-                self.staged.publish(shard, (self.inbox.id(), &self.id), item);
-            }
-        }
         let nobody = matched.is_empty();
         if nobody {
             worker.counters.messages_without_subscriber.add(1);
-        } else if !matched.locals.is_empty() {
-            self.run.messages.push(message);
         }
+        let topic_home = message.retain.then(|| worker.node.shards.home_of_topic(topic));
+        let number = due.map_or(0, |_| self.acks.next_number());
+        let Self { run, staged, inbox, id, .. } = self;
+        let accepted = Accepted { message, publisher: id, topic_home, number };
+        let waits = run.gathered.add((&worker.node.fanout, &matched), accepted, |shard, item| {
+            staged.publish(shard, (Some(inbox.id()), id), item);
+        });
         if let Some(mut due) = due {
             if nobody && waits == 0 {
                 due.reason = ReasonCode::NoMatchingSubscribers;

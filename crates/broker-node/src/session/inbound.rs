@@ -5,6 +5,7 @@ use mqtt_codec::{Offence, Packet, decode};
 
 use super::{Client, Ending};
 use crate::connection::RawPacket;
+use crate::fanout::Placed;
 
 impl Client {
     /// Handles one packet.
@@ -42,11 +43,15 @@ impl Client {
     /// Delivers what the last run of publishes left to deliver. Called before anything that could
     /// overtake it, and at the end of each read.
     pub(crate) fn flush_run(&mut self) {
-        if self.run.messages.is_empty() {
+        let Self { run, acks, staged, inbox, id, .. } = self;
+        if run.gathered.is_empty() {
             return;
         }
-        let dropped = self.run.matched.deliver(&self.run.messages, self.inbox.id());
-        self.run.messages.clear();
+        let dropped = run.gathered.deliver(&run.matched, inbox.id(), |placed| match placed {
+            Placed::Here(number) => acks.answered(number, None),
+            Placed::Shard(shard, item) => staged.publish(shard, (Some(inbox.id()), id), item),
+        });
         self.worker.counters.count_dropped(dropped);
+        self.send_due_acks();
     }
 }

@@ -6,7 +6,6 @@ mod aliases;
 mod inbound;
 mod outbound;
 mod retained;
-mod staged;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -17,15 +16,15 @@ use session_store::authentication::Authentication;
 use session_store::command::{Push, SubscribeTo, WillFate};
 use session_store::matching::Subscribed;
 use session_store::scan::Scans;
-use session_store::{ClientId, Epoch, Inbound, MessageRef, Outbound};
+use session_store::{ClientId, Epoch, Inbound, Outbound};
 use topic_index::Filter;
 
 pub(crate) use self::aliases::{InboundAliases, OutboundAliases};
 pub(crate) use self::retained::PageFuture;
-pub(crate) use self::staged::Staged;
 use crate::connection::{AckQueue, Out};
-use crate::fanout::{Fanout, Matched};
+use crate::fanout::{Fanout, Gathering, Matched};
 use crate::inbox::Inbox;
+use crate::shard::Staged;
 use crate::worker::Worker;
 
 /// Bytes that may wait for the socket before no further QoS 1 and 2 message is encoded.
@@ -90,13 +89,13 @@ pub(crate) struct Terms {
 #[derive(Debug, Default)]
 pub(crate) struct MessageRun {
     pub(crate) matched: Rc<Matched>,
-    pub(crate) messages: Vec<MessageRef>,
+    pub(crate) gathered: Gathering,
 }
 
 impl MessageRun {
     /// What the topic matches, if it is that of the message before and the route view has not changed.
     pub(crate) fn matching(&self, topic: &[u8], fanout: &Fanout) -> Option<Rc<Matched>> {
-        let last = self.messages.last()?;
+        let last = self.gathered.last()?;
         let same = last.body.topic() == topic && fanout.is_current(&self.matched);
         same.then(|| Rc::clone(&self.matched))
     }

@@ -1,7 +1,9 @@
 //! The shards of this node: one task each that owns a `session_store::Shard` and carries out what it
 //! decides. Connections speak to them by bounded mailboxes; a shard never waits for a connection.
 
+mod dispatch;
 mod relay;
+mod staged;
 mod task;
 
 use std::sync::Arc;
@@ -16,6 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use topic_index::PlainFilter;
 
+pub(crate) use self::dispatch::Dispatch;
+use self::dispatch::Dispatched;
+pub(crate) use self::staged::Staged;
 use crate::clock::Clock;
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
@@ -165,8 +170,19 @@ impl Shards {
 
     /// Publishes a message of the node itself, which no shard stores. Returns what mailboxes had no room
     /// for.
-    pub(crate) async fn publish_own(&self, fanout: &Fanout, message: MessageRef) -> Dropped {
-        relay::publish(self, fanout, (ClientId::new(""), message), false).await
+    pub(crate) async fn publish_own(&self, fanout: &Arc<Fanout>, message: &MessageRef) -> Dropped {
+        let mut dispatch = Dispatch::new(fanout);
+        dispatch.publish(&ClientId::new(""), message, None);
+        self.send_dispatched(dispatch.finish()).await
+    }
+
+    /// Sends the shards what was dispatched, past what connections have for them; returns what mailboxes
+    /// had no room for.
+    async fn send_dispatched(&self, dispatched: Dispatched) -> Dropped {
+        for (shard, command) in dispatched.commands {
+            self.send_inner(shard, command).await;
+        }
+        dispatched.dropped
     }
 
     /// Ends the connections of all clients.

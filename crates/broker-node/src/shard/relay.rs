@@ -4,20 +4,16 @@
 
 use std::sync::Arc;
 
-use session_store::command::{Command, Publish, Scanned};
+use session_store::command::{Command, Scanned};
 use session_store::matching::GroupRef;
 use session_store::scan::Ask;
 use session_store::shard::SCAN_PAGE;
-use session_store::{ClientId, ConnectionId, MessageRef};
+use session_store::{ClientId, MessageRef};
 use tokio::sync::mpsc;
 
-use super::{PageWanted, Shards};
+use super::{Dispatch, PageWanted, Shards};
 use crate::counters::NodeCounters;
-use crate::fanout::{Fanout, ShardPart};
-use crate::inbox::Dropped;
-
-/// Nobody's connection: what a shard publishes comes from none.
-const NO_CONNECTION: ConnectionId = ConnectionId(0);
+use crate::fanout::Fanout;
 
 /// One thing to send.
 #[derive(Debug)]
@@ -41,56 +37,27 @@ pub(super) struct Relay {
 /// Sends what its shard hands it, in order, until the shard is gone.
 pub(super) async fn run(relay: Relay, mut items: mpsc::Receiver<RelayItem>) {
     let Relay { number, shards, fanout, counters } = relay;
-    while let Some(item) = items.recv().await {
-        match item {
-            RelayItem::Publish { publisher, message } => {
-                let store = message.retain;
-                let dropped = publish(&shards, &fanout, (publisher, message), store).await;
-                counters.count_dropped(dropped);
-            }
-            RelayItem::Redispatch { group, message } => {
-                let nobody = ClientId::new("");
-                if let Some(parts) = fanout.redispatch(&group, &message, &nobody) {
-                    counters.count_dropped(parts.dropped);
-                    send_parts(&shards, parts.shards, &nobody, &message).await;
+    let mut batch = Vec::with_capacity(Dispatch::BATCH);
+    let mut dispatch = Dispatch::new(&fanout);
+    while items.recv_many(&mut batch, Dispatch::BATCH).await > 0 {
+        for item in batch.drain(..) {
+            match item {
+                RelayItem::Publish { publisher, message } => {
+                    let topic_home = message.retain.then(|| shards.home_of_topic(message.body.topic()));
+                    dispatch.publish(&publisher, &message, topic_home);
+                }
+                RelayItem::Redispatch { group, message } => dispatch.redispatch(&group, &message),
+                RelayItem::Scan(client, ask) => {
+                    // A look-up sees what was published before it.
+                    counters.count_dropped(shards.send_dispatched(dispatch.finish()).await);
+                    let Ask { scan, filter, shard, after } = ask;
+                    let wanted = PageWanted { filter, after, limit: SCAN_PAGE };
+                    let Some(page) = shards.page_inner(shard, wanted).await else { return };
+                    let scanned = Scanned { client, scan, messages: page.messages, after: page.after };
+                    shards.send_inner(number, Command::Scanned(scanned)).await;
                 }
             }
-            RelayItem::Scan(client, ask) => {
-                let Ask { scan, filter, shard, after } = ask;
-                let wanted = PageWanted { filter, after, limit: SCAN_PAGE };
-                let Some(page) = shards.page_inner(shard, wanted).await else { return };
-                let scanned = Scanned { client, scan, messages: page.messages, after: page.after };
-                shards.send_inner(number, Command::Scanned(scanned)).await;
-            }
         }
-    }
-}
-
-/// Publishes a message of a shard or of the node itself; with `store` it becomes its topic's retained one.
-/// Returns what mailboxes had no room for.
-pub(super) async fn publish(
-    shards: &Shards,
-    fanout: &Fanout,
-    (publisher, message): (ClientId, MessageRef),
-    store: bool,
-) -> Dropped {
-    let topic = message.body.topic();
-    let (parts, mut dropped) = {
-        let matched = fanout.match_now(topic);
-        let dropped = matched.deliver(std::slice::from_ref(&message), NO_CONNECTION);
-        let home = store.then(|| shards.home_of_topic(topic));
-        (fanout.parts(&matched, &message, &publisher, home), dropped)
-    };
-    dropped.add(parts.dropped);
-    send_parts(shards, parts.shards, &publisher, &message).await;
-    dropped
-}
-
-async fn send_parts(shards: &Shards, parts: Vec<ShardPart>, publisher: &ClientId, message: &MessageRef) {
-    for part in parts {
-        let shard = part.shard;
-        let items = vec![part.into_item(0, MessageRef::clone(message))];
-        let publish = Publish { reply_to: None, publisher: publisher.clone(), items };
-        shards.send_inner(shard, Command::Publish(publish)).await;
+        counters.count_dropped(shards.send_dispatched(dispatch.finish()).await);
     }
 }

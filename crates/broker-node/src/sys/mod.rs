@@ -64,7 +64,7 @@ pub(crate) async fn run(node: Arc<Node>, observer: Observer, counters: Arc<NodeC
         let snapshot = observer.snapshot();
         loads.add(&snapshot);
         for message in node.sys.update(topics::values(&snapshot, &loads)) {
-            counters.count_dropped(node.shards.publish_own(&node.fanout, message).await);
+            counters.count_dropped(node.shards.publish_own(&node.fanout, &message).await);
         }
     }
 }

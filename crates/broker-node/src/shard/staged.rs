@@ -1,5 +1,5 @@
-//! Commands that a connection has for shards, collected while one read is handled and sent together.
-//! Filled by `packet`, emptied by `connection`; never sends anything itself.
+//! Commands for shards, collected and sent together: by a connection while it handles one read, by `Dispatch` for
+//! all that it publishes. Never sends anything itself.
 
 use session_store::ConnectionId;
 use session_store::command::{Ack, Acks, Command, Publish, PublishItem};
@@ -27,19 +27,22 @@ impl Staged {
         self.commands.push((shard, command));
     }
 
-    /// Adds a publish, to the frame that is already there for this shard if nothing came between.
+    /// Adds a publish, to those of the same client that are already there for this shard if nothing came
+    /// between. All publishes of one `Staged` are answered to the same connection, or to nobody.
     pub(crate) fn publish(
         &mut self,
         shard: u16,
-        (connection, client): (ConnectionId, &ClientId),
+        (reply_to, client): (Option<ConnectionId>, &ClientId),
         item: PublishItem,
     ) {
         let last = self.commands.iter_mut().rev().find(|(to, _)| *to == shard);
-        if let Some((_, Command::Publish(publish))) = last {
+        if let Some((_, Command::Publish(publish))) = last
+            && publish.publisher == *client
+        {
             publish.items.push(item);
             return;
         }
-        let publish = Publish { reply_to: Some(connection), publisher: client.clone(), items: vec![item] };
+        let publish = Publish { reply_to, publisher: client.clone(), items: vec![item] };
         self.commands.push((shard, Command::Publish(publish)));
     }
 

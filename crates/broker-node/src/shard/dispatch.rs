@@ -1,0 +1,220 @@
+//! Messages that come from no connection: those that a shard itself publishes, those of the node, and those of
+//! shared groups whose member is gone. Used by relays, by connections that end, and for `$SYS`; never waits.
+
+use std::sync::Arc;
+
+use session_store::command::Command;
+use session_store::matching::GroupRef;
+use session_store::{ClientId, ConnectionId, MessageRef};
+
+use super::Staged;
+use crate::fanout::{Accepted, Fanout, Gathering, Matched, Placed};
+use crate::inbox::Dropped;
+
+/// Nobody's connection.
+const NO_CONNECTION: ConnectionId = ConnectionId(0);
+
+/// What the gathered messages were matched by.
+#[derive(Debug)]
+enum MatchedBy {
+    /// The topic of this message.
+    Topic(MessageRef),
+    /// The name of a group.
+    Group(GroupRef),
+}
+
+/// Messages on their way to all who get them. Consecutive ones of one topic, or of one group, are matched once
+/// and delivered together.
+#[derive(Debug)]
+pub(crate) struct Dispatch {
+    fanout: Arc<Fanout>,
+    matched: Matched,
+    by: Option<MatchedBy>,
+    gathered: Gathering,
+    staged: Staged,
+    dropped: Dropped,
+    nobody: ClientId,
+}
+
+/// What is left to do after messages were dispatched.
+#[derive(Debug)]
+pub(crate) struct Dispatched {
+    /// Commands for shards, in the order in which they are to arrive.
+    pub(crate) commands: Vec<(u16, Command)>,
+    /// What mailboxes had no room for.
+    pub(crate) dropped: Dropped,
+}
+
+impl Dispatch {
+    /// Messages dispatched at most before [`Dispatch::finish`]: others get their turn then.
+    pub(crate) const BATCH: usize = 64;
+
+    /// Nothing to dispatch yet.
+    pub(crate) fn new(fanout: &Arc<Fanout>) -> Self {
+        Self {
+            fanout: Arc::clone(fanout),
+            matched: Matched::default(),
+            by: None,
+            gathered: Gathering::default(),
+            staged: Staged::default(),
+            dropped: Dropped::default(),
+            nobody: ClientId::new(""),
+        }
+    }
+
+    /// Publishes a message; `topic_home` is the shard that stores it as retained, where it is to be.
+    pub(crate) fn publish(&mut self, publisher: &ClientId, message: &MessageRef, topic_home: Option<u16>) {
+        let topic = message.body.topic();
+        let same = matches!(&self.by, Some(MatchedBy::Topic(last)) if last.body.topic() == topic);
+        if !same || !self.fanout.is_current(&self.matched) {
+            self.deliver();
+            self.matched = self.fanout.match_now(topic);
+            self.by = Some(MatchedBy::Topic(Arc::clone(message)));
+        }
+        self.add(message, publisher, topic_home);
+    }
+
+    /// Picks another member of a group for a message whose member is gone; nobody gets it when none is left.
+    pub(crate) fn redispatch(&mut self, group: &GroupRef, message: &MessageRef) {
+        let same = matches!(&self.by, Some(MatchedBy::Group(last)) if last == group);
+        if !same || !self.fanout.is_current(&self.matched) {
+            self.deliver();
+            self.matched = self.fanout.group_now(group);
+            self.by = Some(MatchedBy::Group(Arc::clone(group)));
+        }
+        let nobody = self.nobody.clone();
+        self.add(message, &nobody, None);
+    }
+
+    fn add(&mut self, message: &MessageRef, publisher: &ClientId, topic_home: Option<u16>) {
+        let accepted = Accepted { message: Arc::clone(message), publisher, topic_home, number: 0 };
+        let Self { fanout, matched, gathered, staged, .. } = self;
+        gathered.add((fanout, matched), accepted, |shard, item| {
+            staged.publish(shard, (None, publisher), item);
+        });
+    }
+
+    fn deliver(&mut self) {
+        let Self { matched, gathered, staged, nobody, .. } = self;
+        let dropped = gathered.deliver(matched, NO_CONNECTION, |placed| match placed {
+            Placed::Here(_) => {}
+            Placed::Shard(shard, item) => staged.publish(shard, (None, nobody), item),
+        });
+        self.dropped.add(dropped);
+    }
+
+    /// Delivers what was gathered, and gives what is left to do. Remembers nothing that was matched.
+    pub(crate) fn finish(&mut self) -> Dispatched {
+        self.deliver();
+        self.by = None;
+        self.matched = Matched::default();
+        Dispatched { commands: self.staged.take(), dropped: std::mem::take(&mut self.dropped) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use mqtt_codec::{QoS, SharedPublish, Text};
+    use session_store::Message;
+    use session_store::command::{Members, PublishItem, RouteChange};
+    use session_store::limits::QueuePolicy;
+    use session_store::matching::{GroupName, Subscribed};
+    use topic_index::Filter;
+
+    use super::*;
+    use crate::config::SharedStrategy;
+    use crate::inbox::{Inbox, InboxLimits};
+
+    fn message(topic: &str, n: u8) -> MessageRef {
+        let payload = Bytes::copy_from_slice(&[n]);
+        let body = SharedPublish::new(&Text::new(topic).unwrap(), &Bytes::new(), &payload);
+        Arc::new(Message { body, qos: QoS::AtLeastOnce, retain: false, expires_at: None })
+    }
+
+    fn filter(text: &str) -> Filter {
+        Filter::parse(text, 9).unwrap()
+    }
+
+    fn subscriber(fanout: &Fanout, id: u64, text: &str) -> Arc<Inbox> {
+        let limits = InboxLimits {
+            messages_max: 100,
+            bytes_max: 1 << 20,
+            qos0_bytes_max: 1 << 20,
+            policy: QueuePolicy::DropNewest,
+        };
+        let inbox = Inbox::new(ConnectionId(id), limits);
+        let subscribed =
+            Subscribed { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, id: None };
+        fanout.subscribe(&filter(text), &inbox, subscribed);
+        inbox
+    }
+
+    fn payloads(inbox: &Inbox) -> Vec<u8> {
+        inbox.close().messages.iter().map(|item| item.message.body.payload()[0]).collect()
+    }
+
+    /// For each command: its shard, its publisher, and the first payload byte of each message.
+    fn sent<'a>(commands: &'a [(u16, Command)]) -> Vec<(u16, &'a str, Vec<u8>)> {
+        let payload = |item: &PublishItem| item.message.body.payload()[0];
+        let sent = |(shard, command): &'a (u16, Command)| match command {
+            Command::Publish(publish) => {
+                (*shard, publish.publisher.as_str(), publish.items.iter().map(payload).collect())
+            }
+            other => panic!("{other:?}"),
+        };
+        commands.iter().map(sent).collect()
+    }
+
+    #[test]
+    fn messages_of_one_publisher_go_in_one_command_and_none_overtakes() {
+        let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
+        let (all, only_a) = (subscriber(&fanout, 1, "#"), subscriber(&fanout, 2, "a"));
+        let change =
+            RouteChange { filter: filter("a"), qos: Some(QoS::AtLeastOnce), members: Members::default() };
+        fanout.change_route(3, &change);
+        let mut dispatch = Dispatch::new(&fanout);
+        let (one, two) = (ClientId::new("one"), ClientId::new("two"));
+        for (publisher, topic, n) in
+            [(&one, "a", 0), (&one, "a", 1), (&one, "b", 2), (&two, "a", 3), (&one, "a", 4)]
+        {
+            dispatch.publish(publisher, &message(topic, n), (n == 2).then_some(3));
+        }
+        let dispatched = dispatch.finish();
+        let expected = [(3, "one", vec![0, 1, 2]), (3, "two", vec![3]), (3, "one", vec![4])];
+        assert_eq!(sent(&dispatched.commands), expected);
+        assert_eq!(dispatched.dropped, Dropped::default());
+        assert!(dispatch.finish().commands.is_empty(), "what is finished is not sent again");
+        assert_eq!((payloads(&all), payloads(&only_a)), (vec![0, 1, 2, 3, 4], vec![0, 1, 3, 4]));
+    }
+
+    #[test]
+    fn a_change_of_the_view_is_seen_by_the_next_message_of_the_same_topic() {
+        let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
+        let mut dispatch = Dispatch::new(&fanout);
+        let early = subscriber(&fanout, 1, "a");
+        dispatch.publish(&ClientId::new("p"), &message("a", 0), None);
+        let late = subscriber(&fanout, 2, "a");
+        dispatch.publish(&ClientId::new("p"), &message("a", 1), None);
+        dispatch.finish();
+        assert_eq!((payloads(&early), payloads(&late)), (vec![0, 1], vec![1]));
+    }
+
+    #[test]
+    fn messages_of_a_member_that_is_gone_go_to_the_others_of_its_group_alone() {
+        let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
+        let members: Vec<Arc<Inbox>> = (1..=2).map(|id| subscriber(&fanout, id, "$share/g/a")).collect();
+        let other = subscriber(&fanout, 3, "a");
+        let Filter::Shared { group, filter } = filter("$share/g/a") else { panic!("not shared") };
+        let name = Arc::new(GroupName { group, filter: filter.clone() });
+        let nobody = Arc::new(GroupName { group: "none".into(), filter });
+        let mut dispatch = Dispatch::new(&fanout);
+        for n in 0..4 {
+            dispatch.redispatch(&name, &message("a", n));
+            dispatch.redispatch(&nobody, &message("a", n));
+        }
+        assert!(dispatch.finish().commands.is_empty());
+        let got: Vec<Vec<u8>> = members.iter().map(|inbox| payloads(inbox)).collect();
+        assert_eq!((got, payloads(&other)), (vec![vec![0, 2], vec![1, 3]], vec![]));
+    }
+}
