@@ -1,6 +1,8 @@
 //! `quelea run -v`: a line a packet, in the form that users of `mosquitto -v` read. Never prints payloads,
 //! user names or passwords.
 
+use std::fmt::Display;
+
 use mqtt_codec::{Connect, Packet, PublishHeader, ReasonCode, SharedPublish};
 use session_store::ClientId;
 use tracing::info;
@@ -8,7 +10,7 @@ use tracing::info;
 use crate::listener::Peer;
 
 /// A packet that came.
-pub(crate) fn received(client: &ClientId, packet: &Packet) {
+pub(crate) fn received(client: &impl Display, packet: &Packet) {
     info!(target: "quelea::packet", "received {} from {client}{}", packet.kind(), details(packet));
 }
 
@@ -29,7 +31,7 @@ pub(crate) fn refused_connect(peer: Peer, reason: ReasonCode) {
 }
 
 /// A packet that was sent.
-pub(crate) fn sent(client: &ClientId, packet: &Packet) {
+pub(crate) fn sent(client: &impl Display, packet: &Packet) {
     info!(target: "quelea::packet", "sending {} to {client}{}", packet.kind(), details(packet));
 }
 

@@ -3,9 +3,10 @@
 //! means is decided by `session_store::authentication`.
 
 use std::future::poll_fn;
+use std::num::NonZeroU32;
 
 use bytes::Bytes;
-use mqtt_codec::{Auth, Connect, Packet, ReasonCode, Text, Version, decode};
+use mqtt_codec::{Auth, Connect, Packet, PacketKind, ReasonCode, Text, Version, decode};
 use session_store::authentication::{Answer, Authentication};
 
 use super::socket::Socket;
@@ -33,7 +34,7 @@ pub(super) async fn authenticate(
             Answer::Accepted(data) => return Ok((state, data)),
             Answer::Challenge(data) => challenge(socket, connect, data).await?,
         }
-        let auth = next_auth(socket).await?;
+        let auth = next_auth(socket, connect).await?;
         let method = auth.authentication_method.as_ref().map(Text::as_str);
         answer = state.auth(auth.reason, method, auth.authentication_data.as_deref().unwrap_or(&[]));
     }
@@ -47,25 +48,40 @@ async fn challenge(socket: &mut Socket, connect: &Connect, data: Bytes) -> Resul
         ..Auth::default()
     };
     let mut out = super::Out::default();
-    let encoded = Packet::Auth(auth).encode(Version::V5, out.tail());
-    encoded.map_err(|_| Refused::Told(ReasonCode::UnspecifiedError))?;
+    let packet = Packet::Auth(auth);
+    let maximum = connect.maximum_packet_size.map(NonZeroU32::get);
+    let encoded = packet.encode_within(Version::V5, maximum, out.tail());
+    encoded.map_err(|_| Refused::Told(ReasonCode::PacketTooLarge))?;
+    let counters = &socket.worker.counters;
+    counters.packets_sent.add(1);
+    counters.kinds.count_sent(PacketKind::Auth);
+    if socket.worker.node.settings.packet_trace {
+        crate::trace::sent(&connect.client_id, &packet);
+    }
     let mut written = 0;
     let sent = poll_fn(|context| socket.poll_write(&mut out, context, &mut written)).await;
     sent.map_err(|_| Refused::Gone("the connection was lost"))
 }
 
 /// The client's next packet, which must be AUTH (`[MQTT-3.1.2-30]`).
-async fn next_auth(socket: &mut Socket) -> Result<Auth, Refused> {
+async fn next_auth(socket: &mut Socket, connect: &Connect) -> Result<Auth, Refused> {
     let worker = std::rc::Rc::clone(&socket.worker);
     let limits = &worker.node.connect_limits;
     loop {
         let raw = socket.frames.next(limits).map_err(|offence| Refused::Told(offence.reason()))?;
         if let Some(raw) = raw {
-            return match decode(Version::V5, raw.first_byte, raw.body, limits) {
-                Ok(Packet::Auth(auth)) => Ok(auth),
-                Ok(Packet::Disconnect(_)) => Err(Refused::Gone("the client disconnected")),
-                Ok(_) => Err(Refused::Told(ReasonCode::ProtocolError)),
-                Err(offence) => Err(Refused::Told(offence.reason())),
+            worker.counters.packets_received.add(1);
+            let packet = decode(Version::V5, raw.first_byte, raw.body, limits)
+                .and_then(|packet| packet.check_from_client().map(|()| packet))
+                .map_err(|offence| Refused::Told(offence.reason()))?;
+            worker.counters.kinds.count_received(packet.kind());
+            if worker.node.settings.packet_trace {
+                crate::trace::received(&connect.client_id, &packet);
+            }
+            return match packet {
+                Packet::Auth(auth) => Ok(auth),
+                Packet::Disconnect(_) => Err(Refused::Gone("the client disconnected")),
+                _ => Err(Refused::Told(ReasonCode::ProtocolError)),
             };
         }
         match poll_fn(|context| socket.poll_read(context)).await {
@@ -74,3 +90,6 @@ async fn next_auth(socket: &mut Socket) -> Result<Auth, Refused> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,6 +113,12 @@ impl Bound {
             .collect::<Result<_, _>>()
             .map(Self)
     }
+
+    /// Where they are.
+    #[cfg(test)]
+    pub(crate) fn addresses(&self) -> Vec<String> {
+        self.0.iter().flat_map(|(_, sockets)| sockets).map(ToString::to_string).collect()
+    }
 }
 
 /// Loads what the listeners need besides their settings, as `Bound::new` does, but binds nothing.

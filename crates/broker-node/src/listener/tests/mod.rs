@@ -79,7 +79,7 @@ impl TestNode {
         settings.limits.connect_timeout = connect_timeout;
         settings.listener.insert("test".into(), listener);
         let bound = Bound::new(&settings).unwrap();
-        let addresses = bound.0.iter().flat_map(|(_, sockets)| sockets).map(ToString::to_string).collect();
+        let addresses = bound.addresses();
         let (stopper, stop) = stop_pair();
         let listeners = Listeners::start(bound, &settings, Slots::new(connections_max), Echo, &stop).unwrap();
         Self { addresses, stopper, listeners }
