@@ -77,6 +77,12 @@ impl SharedPublish {
         self.block.get(self.application_at..self.payload_at).unwrap_or_default()
     }
 
+    /// The properties that are passed on, sharing the block.
+    #[must_use]
+    pub fn application_bytes(&self) -> Bytes {
+        self.block.slice_ref(self.application())
+    }
+
     /// The payload.
     #[inline]
     #[must_use]
