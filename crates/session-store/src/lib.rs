@@ -16,6 +16,7 @@ pub mod matching;
 pub mod message;
 pub mod outbound;
 mod outgoing;
+pub mod record;
 pub mod retained;
 pub mod scan;
 pub mod session;
