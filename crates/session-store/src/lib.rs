@@ -21,6 +21,7 @@ pub mod retained;
 pub mod scan;
 pub mod session;
 pub mod shard;
+pub mod store;
 
 pub use ids::{ClientId, ConnectionId, Epoch, Millis, SessionKey};
 pub use inbound::Inbound;
