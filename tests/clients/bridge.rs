@@ -125,13 +125,17 @@ fn a_bridge_works_in_every_version_and_does_not_echo_in_version_5() {
     for version in ["mqttv31", "mqttv311", "mqttv50"] {
         for private in [false, true] {
             let node = Node::start();
-            // a will below `$SYS` is refused in 5.0, and passed over before it
-            let notifications = version != "mqttv50";
-            let settings = format!(
-                "bridge_protocol_version {version}\ntry_private {private}\nnotifications {notifications}\n"
-            );
+            // Notifications are on by default: the state of the bridge below `$SYS`, as retained message and as will.
+            let settings = format!("bridge_protocol_version {version}\ntry_private {private}\n");
             let bridged = Bridged::start(&mosquitto, &node.mqtt(), &settings);
             messages_cross_both_ways(&node, &bridged, &settings);
+            let far = Mosquitto::tcp(&node, "5");
+            let states = far.subscribe(&["-t", "$SYS/broker/connection/#", "-t", "states/end", "-q", "1"]);
+            far.publish(&["-t", "states/end", "-q", "1", "-m", "end"]);
+            if !node.is_external() {
+                assert_eq!(states.messages(1), ["states/end 1 0 end"], "{settings}");
+                assert!(!bridged.log().contains("Not authorized"), "{}", bridged.log());
+            }
             if version == "mqttv50" && !private {
                 let near = bridged.near().subscribe(&["-t", "both/#", "-t", "in/#", "-q", "1"]);
                 bridged.near().publish(&["-t", "both/온도", "-q", "1", "-m", "no echo"]);

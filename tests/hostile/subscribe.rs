@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use e2e_tests::client::Read;
-use e2e_tests::packets::subscribe;
-use e2e_tests::wire::{kind, packet};
+use e2e_tests::packets::{ack, subscribe};
+use e2e_tests::wire::{kind, packet, prop};
 use e2e_tests::{BOUND, Connect, Props, Publish, RawClient, Version, Will, unique};
 
 use crate::guard::Guard;
@@ -163,6 +163,39 @@ fn b39_a_will_does_not_go_where_the_broker_publishes() {
         v3.drop_connection();
     }
     guard.v5().ping();
+    reader.expect_nothing();
+}
+
+#[test]
+fn b39_what_a_bridge_says_of_itself_is_taken_and_goes_nowhere() {
+    let guard = Guard::new();
+    let mut reader = guard.v3();
+    reader.subscribe("$SYS/broker/connection/#", 1);
+    let topic = "$SYS/broker/connection/b39/state";
+    let will = || Will::new(topic, "0").retain().qos(1);
+    let v5 = |connect: Connect| {
+        let mut client = RawClient::open(guard.addr());
+        assert_eq!(client.handshake(&connect.will(will())).reason, 0);
+        client
+    };
+    let outlives = Props::new().four(prop::SESSION_EXPIRY, 1);
+    for connect in [Connect::v5(unique("c")), Connect::v5(unique("c")).props(outlives)] {
+        let mut client = v5(connect);
+        client.send(&Publish::v5(topic, "1").retain().bytes());
+        client.send(&Publish::v5(topic, "1").qos(1, 3).retain().bytes());
+        assert_eq!(client.expect_ack(kind::PUBACK).code(), 0);
+        client.send(&Publish::v5(topic, "1").qos(2, 4).retain().bytes());
+        assert_eq!(client.expect_ack(kind::PUBREC).code(), 0);
+        client.send(&ack(kind::PUBREL, 4));
+        assert_eq!(client.expect_ack(kind::PUBCOMP).code(), 0);
+        client.drop_connection();
+    }
+    let mut v3 = guard.open_v3();
+    assert_eq!(v3.handshake(&Connect::v3(unique("c")).will(will())).reason, 0);
+    v3.drop_connection();
+    guard.v5().ping();
+    reader.expect_nothing();
+    reader.subscribe("$SYS/broker/connection/#", 1);
     reader.expect_nothing();
 }
 

@@ -22,7 +22,7 @@ use super::socket::Socket;
 use crate::config::ListenerSettings;
 use crate::inbox::{Inbox, Mail};
 use crate::listener::Peer;
-use crate::packet::denied_topic;
+use crate::packet::Denied;
 use crate::session::{Client, Terms};
 
 /// How long a refused client has to take its CONNACK.
@@ -210,9 +210,9 @@ fn will(connect: &Connect, levels_max: u16) -> Result<Option<command::Will>, Rea
     if !topic_index::topic_levels_within(will.topic.as_bytes(), levels_max) {
         return Err(ReasonCode::TopicNameInvalid);
     }
-    if denied_topic(will.topic.as_bytes()) {
-        // A bridge of Mosquitto tells its state so; 3.1.1 could only be refused whole.
-        return if connect.version.is_v5() { Err(ReasonCode::NotAuthorized) } else { Ok(None) };
+    if let Some(denied) = Denied::of(will.topic.as_bytes()) {
+        // Who could not be told why is not kept out for its will.
+        return if denied.is_told(connect.version) { Err(ReasonCode::NotAuthorized) } else { Ok(None) };
     }
     Ok(Some(command::Will {
         body: SharedPublish::new(&will.topic, &will.application, &will.payload),

@@ -3,10 +3,11 @@
 
 mod acks;
 mod auth;
+mod denied;
 mod disconnect;
 mod ping;
 mod publish;
 mod subscribe;
 mod unsubscribe;
 
-pub(crate) use self::publish::denied_topic;
+pub(crate) use self::denied::Denied;

@@ -10,20 +10,8 @@ use session_store::{Message, MessageRef};
 
 use crate::connection::{Due, Owed};
 use crate::fanout::Accepted;
+use crate::packet::Denied;
 use crate::session::{Client, Ending};
-
-/// First levels of topics that clients cannot publish to: they are the broker's own, or would be taken for
-/// a shared subscription.
-const TOPICS_DENIED: [&str; 3] = ["$SYS", "$share", "$queue"];
-
-/// Whether clients may not publish to a topic.
-pub(crate) fn denied_topic(topic: &[u8]) -> bool {
-    topic.first() == Some(&b'$')
-        && topic
-            .split(|byte| *byte == b'/')
-            .next()
-            .is_some_and(|level| TOPICS_DENIED.iter().any(|denied| denied.as_bytes() == level))
-}
 
 impl Client {
     /// Takes over a message of the client.
@@ -41,9 +29,9 @@ impl Client {
             }
             self.check_receive_maximum(due)?;
         }
-        if denied_topic(topic.as_bytes()) {
+        if let Some(denied) = Denied::of(topic.as_bytes()) {
             counters.dropped_denied.add(1);
-            self.refuse(due, ReasonCode::NotAuthorized);
+            self.deny(due, denied);
             return Ok(());
         }
         match due {
@@ -123,17 +111,16 @@ impl Client {
         }
     }
 
-    /// A final refusal: the client must not send the message again (`[MQTT-4.4.0-2]`). Older versions have
-    /// no way to say it and get the usual answer (`[MQTT-3.3.5-2]` of 3.1.1).
-    fn refuse(&mut self, due: Option<Due>, reason: ReasonCode) {
-        if let Some(mut due) = due {
-            if self.terms.version.is_v5() {
-                due.reason = reason;
-            } else if due.owed == Owed::Pubrec {
-                self.inbound.receive(due.packet_id);
-            }
-            self.owe(due, 0);
+    /// Answers a message that goes nowhere: by a final refusal, after which it must not be sent again
+    /// (`[MQTT-4.4.0-2]`), or as usual.
+    fn deny(&mut self, due: Option<Due>, denied: Denied) {
+        let Some(mut due) = due else { return };
+        if denied.is_told(self.terms.version) {
+            due.reason = ReasonCode::NotAuthorized;
+        } else if due.owed == Owed::Pubrec {
+            self.inbound.receive(due.packet_id);
         }
+        self.owe(due, 0);
     }
 
     /// Owes an acknowledgement; it leaves at once if nothing is before it and it waits for nothing.
@@ -183,19 +170,4 @@ fn due_of(publish: &Publish) -> Option<Due> {
     };
     let packet_id: PacketId = publish.packet_id?;
     Some(Due { owed, packet_id, reason: ReasonCode::Success })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::denied_topic;
-
-    #[test]
-    fn only_the_brokers_own_topics_are_denied() {
-        for topic in ["$SYS", "$SYS/broker/x", "$share/g/t", "$queue/t"] {
-            assert!(denied_topic(topic.as_bytes()), "{topic}");
-        }
-        for topic in ["$SYSTEM/x", "a/$SYS", "$other/x", "/$SYS", "$sys/x"] {
-            assert!(!denied_topic(topic.as_bytes()), "{topic}");
-        }
-    }
 }

@@ -57,8 +57,9 @@ impl Client {
             }
             Reply::Received(packet_id) => self.acks.received(packet_id),
             Reply::Released(packet_id, found) => {
-                self.inbound.release(packet_id);
-                self.send_pubcomp(packet_id, found);
+                // Known here alone is the id of a message that was dropped.
+                let known = self.inbound.release(packet_id);
+                self.send_pubcomp(packet_id, found || known);
             }
             Reply::Subscribed(_, answer) => self.subscribed(&answer),
             Reply::Unsubscribed(_, answer) => self.unsubscribed(&answer),
