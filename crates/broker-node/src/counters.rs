@@ -7,6 +7,7 @@ use mqtt_codec::PacketKind;
 use session_store::counters::CounterInfo;
 
 use crate::inbox::Dropped;
+use crate::listener::HandshakeFailure;
 
 /// A number that one thread adds to and others read.
 #[derive(Debug, Default)]
@@ -29,6 +30,18 @@ impl NodeCounters {
     pub(crate) fn count_dropped(&self, dropped: Dropped) {
         self.dropped_qos0_slow.add(dropped.qos0);
         self.dropped_queue_full.add(dropped.queue_full);
+    }
+
+    /// Counts a connection that ended before MQTT began.
+    pub(crate) fn count_handshake_failure(&self, failure: HandshakeFailure) {
+        let counter = match failure {
+            HandshakeFailure::Proxy => &self.proxy_headers_refused,
+            HandshakeFailure::Tls => &self.tls_handshakes_failed,
+            HandshakeFailure::WebSocket => &self.websocket_handshakes_failed,
+            HandshakeFailure::Deadline => &self.handshake_timeouts,
+            HandshakeFailure::Lost => &self.handshakes_lost,
+        };
+        counter.add(1);
     }
 }
 
@@ -131,6 +144,11 @@ node_counters! {
     keep_alive_timeouts: "connections", "Connections closed because the client was silent for 1.5 times its keep alive.";
     write_timeouts: "connections", "Connections closed because the client did not read.";
     connect_timeouts: "connections", "Connections closed because no CONNECT was complete in time.";
+    proxy_headers_refused: "connections", "Connections closed because their PROXY header was missing, malformed or from a peer that is not trusted.";
+    tls_handshakes_failed: "connections", "Connections closed because TLS could not be agreed on, or because of the client's certificate.";
+    websocket_handshakes_failed: "connections", "Connections closed because their WebSocket request was refused.";
+    handshake_timeouts: "connections", "Connections closed because PROXY header, TLS and WebSocket were not done in time.";
+    handshakes_lost: "connections", "Connections that their peers ended before PROXY header, TLS and WebSocket were done.";
     taken_over: "connections", "Connections closed because their client connected again.";
     subscribes: "subscriptions", "Topic filters subscribed to.";
     unsubscribes: "subscriptions", "Topic filters unsubscribed from.";

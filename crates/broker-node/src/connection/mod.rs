@@ -26,7 +26,7 @@ pub(crate) use self::frames::RawPacket;
 pub(crate) use self::out::Out;
 use self::socket::Socket;
 use crate::counters::NodeCounters;
-use crate::listener::{Accepted, Handler};
+use crate::listener::{Accepted, Handler, HandshakeFailure};
 use crate::session::{Client, Ending, HIGH_WATER, PageFuture};
 use crate::stop::Stop;
 use crate::worker::{Node, READ_BYTES, Worker};
@@ -57,6 +57,10 @@ impl Handler for Connections {
     fn worker(&self, number: usize) -> Self::Worker {
         let counters = self.counters.get(number).cloned().unwrap_or_default();
         (Worker::new(Arc::clone(&self.node), counters), self.stop.clone())
+    }
+
+    fn failed((worker, _): &Self::Worker, failure: HandshakeFailure) {
+        worker.counters.count_handshake_failure(failure);
     }
 
     fn serve((worker, stop): &Self::Worker, accepted: Accepted) -> impl Future<Output = ()> + 'static {

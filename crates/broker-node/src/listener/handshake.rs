@@ -32,6 +32,38 @@ pub(super) enum HandshakeError {
     WebSocket(#[from] RequestError),
 }
 
+/// What a failed handshake is counted as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HandshakeFailure {
+    /// No PROXY header, a bad one, or one from a peer that may not send any.
+    Proxy,
+    /// TLS could not be agreed on, or a certificate was not accepted.
+    Tls,
+    /// The WebSocket request was refused.
+    WebSocket,
+    /// Not done in time.
+    Deadline,
+    /// The peer went away in the middle.
+    Lost,
+}
+
+impl HandshakeError {
+    /// What it is counted as.
+    pub(super) fn failure(&self) -> HandshakeFailure {
+        match self {
+            Self::Deadline => HandshakeFailure::Deadline,
+            Self::Io(_) | Self::Proxy(ProxyError::Truncated) | Self::WebSocket(RequestError::Io(_)) => {
+                HandshakeFailure::Lost
+            }
+            Self::Proxy(_) => HandshakeFailure::Proxy,
+            // What is wrong with the bytes is said so; all else is the socket's.
+            Self::Tls(error) if error.kind() != io::ErrorKind::InvalidData => HandshakeFailure::Lost,
+            Self::Tls(_) => HandshakeFailure::Tls,
+            Self::WebSocket(RequestError::Refused(_)) => HandshakeFailure::WebSocket,
+        }
+    }
+}
+
 /// Does all handshakes that the listener asks for.
 pub(super) async fn handshake(incoming: Incoming) -> Result<Accepted, HandshakeError> {
     let Incoming { stream, peer, listener, deadline, permit } = incoming;
@@ -94,8 +126,9 @@ async fn tls_accept(
         Ok(stream) => Ok(stream),
         Err((error, mut stream)) => {
             // The alert is on its way; it must not be overtaken by a reset.
-            stream.shutdown().await?;
-            linger(&mut stream).await;
+            if stream.shutdown().await.is_ok() {
+                linger(&mut stream).await;
+            }
             Err(HandshakeError::Tls(error))
         }
     }

@@ -14,6 +14,7 @@ mod transport;
 mod websocket;
 mod worker;
 
+pub(crate) use handshake::HandshakeFailure;
 pub(crate) use permit::Slots;
 pub(crate) use socket::{BindError, bind_tcp};
 pub(crate) use tls::TlsError;
@@ -50,6 +51,9 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
 
     /// Makes that, on the thread itself; threads are numbered from 0.
     fn worker(&self, number: usize) -> Self::Worker;
+
+    /// Hears of a connection that ended in its handshakes.
+    fn failed(worker: &Self::Worker, failure: HandshakeFailure);
 
     /// Serves one connection to its end, in a task of its own. May use `tokio::task::spawn_local`.
     fn serve(worker: &Self::Worker, accepted: Accepted) -> impl Future<Output = ()> + 'static;

@@ -126,6 +126,7 @@ async fn serve<H: Handler>(incoming: Incoming, worker: Rc<H::Worker>, mut stop: 
         Err(error) => {
             let name = listener.settings.name.as_str();
             debug!(target: "quelea::listener", listener = name, %peer, %error, "handshake failed");
+            H::failed(&worker, error.failure());
         }
     }
 }

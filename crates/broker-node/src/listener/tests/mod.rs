@@ -1,5 +1,6 @@
 //! The listeners from a client's side: real sockets on loopback, with a handler that echoes.
 
+mod failures;
 mod limits;
 mod proxied;
 mod sockets;
@@ -9,6 +10,7 @@ mod websocket;
 use super::*;
 use crate::{
     config::Protocol,
+    counters::{NodeCounters, NodeTotals},
     stop::{Stopper, stop_pair},
 };
 use std::time::Duration;
@@ -21,16 +23,25 @@ use tokio::{
 /// Longer than anything that is expected to happen takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Greets with peer and kind, then echoes.
-#[derive(Clone)]
-struct Echo;
+/// Worker threads.
+const THREADS: u16 = 2;
+
+/// Greets with peer and kind, then echoes. Counts what fails, a set for each thread.
+#[derive(Clone, Default)]
+struct Echo([Arc<NodeCounters>; THREADS as usize]);
 
 impl Handler for Echo {
-    type Worker = ();
+    type Worker = Arc<NodeCounters>;
 
-    fn worker(&self, _number: usize) {}
+    fn worker(&self, number: usize) -> Arc<NodeCounters> {
+        Arc::clone(&self.0[number])
+    }
 
-    fn serve((): &(), accepted: Accepted) -> impl Future<Output = ()> + 'static {
+    fn failed(counters: &Arc<NodeCounters>, failure: HandshakeFailure) {
+        counters.count_handshake_failure(failure);
+    }
+
+    fn serve(_: &Arc<NodeCounters>, accepted: Accepted) -> impl Future<Output = ()> + 'static {
         greet_and_echo(accepted)
     }
 }
@@ -64,6 +75,7 @@ struct TestNode {
     addresses: Vec<String>,
     stopper: Stopper,
     listeners: Listeners,
+    counters: Echo,
 }
 
 impl TestNode {
@@ -75,18 +87,24 @@ impl TestNode {
     fn start_with(mut listener: ListenerSettings, connections_max: u32, connect_timeout: Duration) -> Self {
         listener.name = "test".into();
         let mut settings = Settings::default();
-        settings.node.worker_threads = 2;
+        settings.node.worker_threads = THREADS;
         settings.limits.connect_timeout = connect_timeout;
         settings.listener.insert("test".into(), listener);
         let bound = Bound::new(&settings).unwrap();
         let addresses = bound.addresses();
         let (stopper, stop) = stop_pair();
-        let listeners = Listeners::start(bound, &settings, Slots::new(connections_max), Echo, &stop).unwrap();
-        Self { addresses, stopper, listeners }
+        let (counters, slots) = (Echo::default(), Slots::new(connections_max));
+        let listeners = Listeners::start(bound, &settings, slots, counters.clone(), &stop).unwrap();
+        Self { addresses, stopper, listeners, counters }
     }
 
     async fn connect(&self) -> TcpStream {
         TcpStream::connect(&self.addresses[0]).await.unwrap()
+    }
+
+    /// What its threads counted.
+    fn totals(&self) -> NodeTotals {
+        NodeTotals::of(self.counters.0.iter().map(|set| &**set))
     }
 
     /// How many more connections there may be.

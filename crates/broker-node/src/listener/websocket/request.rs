@@ -109,12 +109,17 @@ pub(in crate::listener) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
             Ok(WebSocket::new(stream, early))
         }
         Err(refusal) => {
-            stream.write_all(refusal.response().as_bytes()).await?;
-            stream.shutdown().await?;
-            linger(&mut stream).await;
+            if tell(&mut stream, refusal).await.is_ok() {
+                linger(&mut stream).await;
+            }
             Err(RequestError::Refused(refusal))
         }
     }
+}
+
+async fn tell<S: AsyncWrite + Unpin>(stream: &mut S, refusal: Refusal) -> io::Result<()> {
+    stream.write_all(refusal.response().as_bytes()).await?;
+    stream.shutdown().await
 }
 
 /// Reads to the end of the headers; what came behind them is the second part.
