@@ -23,13 +23,18 @@ pub(super) enum Scenario {
     /// Open connections, hold them, close them
     Conn(ConnArgs),
     /// Many publishers, each on its own topic, to few subscribers of all of them
-    FanIn(FanInArgs),
+    #[command(mut_arg("publishers", |arg| arg.default_value("100")))]
+    #[command(mut_arg("subscribers", |arg| arg.default_value("1")))]
+    FanIn(ManyArgs),
     /// Few publishers to many subscribers of one topic
-    FanOut(FanOutArgs),
+    #[command(mut_arg("publishers", |arg| arg.default_value("1")))]
+    #[command(mut_arg("subscribers", |arg| arg.default_value("100")))]
+    FanOut(ManyArgs),
     /// Publishers and subscribers two by two, each pair on a topic of its own
     Pairs(PairsArgs),
     /// Publishers to the members of one shared subscription
-    Shared(SharedArgs),
+    #[command(mut_arg("subscribers", |arg| arg.visible_alias("members").help("Members of the shared group")))]
+    Shared(ManyArgs),
 }
 
 /// Protocol version that the clients speak.
@@ -137,13 +142,20 @@ pub(super) struct LoadArgs {
     pub(super) retain: bool,
 }
 
-/// `bench pub`
+/// Who publishes what.
 #[derive(Debug, Args)]
-pub(super) struct PubArgs {
+pub(super) struct TrafficArgs {
     #[command(flatten)]
     pub(super) client: ClientArgs,
     #[command(flatten)]
     pub(super) load: LoadArgs,
+}
+
+/// `bench pub`
+#[derive(Debug, Args)]
+pub(super) struct PubArgs {
+    #[command(flatten)]
+    pub(super) traffic: TrafficArgs,
     /// Publishers
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(super) publishers: u32,
@@ -196,33 +208,16 @@ pub(super) struct ConnArgs {
     pub(super) window: u16,
 }
 
-/// `bench fan-in`
+/// `bench fan-in`, `bench fan-out` and `bench shared`, which differ in how many of each they have by default
 #[derive(Debug, Args)]
-pub(super) struct FanInArgs {
+pub(super) struct ManyArgs {
     #[command(flatten)]
-    pub(super) client: ClientArgs,
-    #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) traffic: TrafficArgs,
     /// Publishers
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 10)]
     pub(super) publishers: u32,
     /// Subscribers, each of which gets everything
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(super) subscribers: u32,
-}
-
-/// `bench fan-out`
-#[derive(Debug, Args)]
-pub(super) struct FanOutArgs {
-    #[command(flatten)]
-    pub(super) client: ClientArgs,
-    #[command(flatten)]
-    pub(super) load: LoadArgs,
-    /// Publishers
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(super) publishers: u32,
-    /// Subscribers, each of which gets everything
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 4)]
     pub(super) subscribers: u32,
 }
 
@@ -230,25 +225,40 @@ pub(super) struct FanOutArgs {
 #[derive(Debug, Args)]
 pub(super) struct PairsArgs {
     #[command(flatten)]
-    pub(super) client: ClientArgs,
-    #[command(flatten)]
-    pub(super) load: LoadArgs,
+    pub(super) traffic: TrafficArgs,
     /// Pairs of one publisher and one subscriber
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(super) pairs: u32,
 }
 
-/// `bench shared`
-#[derive(Debug, Args)]
-pub(super) struct SharedArgs {
-    #[command(flatten)]
-    pub(super) client: ClientArgs,
-    #[command(flatten)]
-    pub(super) load: LoadArgs,
-    /// Publishers
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    pub(super) publishers: u32,
-    /// Members of the shared group
-    #[arg(long, visible_alias = "members", value_name = "N", default_value_t = 4)]
-    pub(super) subscribers: u32,
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        bench: BenchArgs,
+    }
+
+    fn many(line: &[&str]) -> (u32, u32) {
+        match Line::try_parse_from([&["bench"], line].concat()).unwrap().bench.scenario {
+            Scenario::FanIn(args) | Scenario::FanOut(args) | Scenario::Shared(args) => {
+                (args.publishers, args.subscribers)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_scenario_has_numbers_of_its_own_by_default() {
+        assert_eq!(many(&["fan-in"]), (100, 1));
+        assert_eq!(many(&["fan-out"]), (1, 100));
+        assert_eq!(many(&["shared"]), (10, 4));
+        assert_eq!(many(&["fan-in", "--subscribers", "3"]), (100, 3));
+        assert_eq!(many(&["shared", "--members", "7", "--publishers", "2"]), (2, 7));
+        assert!(Line::try_parse_from(["bench", "fan-out", "--members", "7"]).is_err());
+    }
 }

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use mqtt_codec::{QoS, Text};
 
-use super::args::{
-    ConnArgs, FanInArgs, FanOutArgs, LoadArgs, PairsArgs, PubArgs, Scenario, SharedArgs, SubArgs,
-};
+use super::args::{ConnArgs, LoadArgs, ManyArgs, PairsArgs, PubArgs, Scenario, SubArgs, TrafficArgs};
 use super::plan::{ConnPlan, Hears, Load, Plan, PublisherSpec, Refusal, Role, SubscriberSpec};
 
 /// Messages where neither a count nor a time is given.
@@ -25,17 +23,17 @@ pub(super) fn plan(scenario: Scenario) -> Result<Plan, Refusal> {
         Scenario::Pub(args) => publish(args),
         Scenario::Sub(args) => subscribe(args),
         Scenario::Conn(args) => connections(args),
-        Scenario::FanIn(args) => fan_in(args),
-        Scenario::FanOut(args) => fan_out(args),
+        Scenario::FanIn(args) => many("fan-in", args),
+        Scenario::FanOut(args) => many("fan-out", args),
         Scenario::Pairs(args) => pairs(args),
-        Scenario::Shared(args) => shared(args),
+        Scenario::Shared(args) => many("shared", args),
     }
 }
 
 fn publish(args: PubArgs) -> Result<Plan, Refusal> {
-    let (load, count) = load(&args.load)?;
+    let (load, count) = load(&args.traffic.load)?;
     let publishers = some(args.publishers, "--publishers")?;
-    let mut plan = Plan::start("pub", args.client, load);
+    let mut plan = Plan::start("pub", args.traffic.client, load);
     for (index, messages) in shares(count, publishers) {
         let topic = args.topic.replace("%i", &index.to_string());
         check_topic(&topic)?;
@@ -78,43 +76,19 @@ fn connections(args: ConnArgs) -> Result<Plan, Refusal> {
     Ok(plan)
 }
 
-fn fan_in(args: FanInArgs) -> Result<Plan, Refusal> {
-    many(
-        Plan::start("fan-in", args.client, load(&args.load)?.0),
-        &args.load,
-        args.publishers,
-        args.subscribers,
-    )
-}
-
-fn fan_out(args: FanOutArgs) -> Result<Plan, Refusal> {
-    many(
-        Plan::start("fan-out", args.client, load(&args.load)?.0),
-        &args.load,
-        args.publishers,
-        args.subscribers,
-    )
-}
-
-fn shared(args: SharedArgs) -> Result<Plan, Refusal> {
-    many(
-        Plan::start("shared", args.client, load(&args.load)?.0),
-        &args.load,
-        args.publishers,
-        args.subscribers,
-    )
-}
-
 /// All publishers to all subscribers: each gets everything, or in `shared` its part.
-fn many(mut plan: Plan, args: &LoadArgs, publishers: u32, subscribers: u32) -> Result<Plan, Refusal> {
-    let (_, count) = load(args)?;
-    let (publishers, subscribers) = (some(publishers, "--publishers")?, some(subscribers, "--subscribers")?);
+fn many(scenario: &'static str, args: ManyArgs) -> Result<Plan, Refusal> {
+    let TrafficArgs { client, load: messages } = args.traffic;
+    let (load, count) = load(&messages)?;
+    let mut plan = Plan::start(scenario, client, load);
+    let publishers = some(args.publishers, "--publishers")?;
+    let subscribers = some(args.subscribers, "--subscribers")?;
     let (filter, hears, copies) = match plan.scenario {
         "shared" => (format!("$share/bench/{}", plan.topic("+")), Hears::Part(publishers), 1),
         _ => (plan.topic("+"), Hears::All(publishers), u64::from(subscribers)),
     };
     plan.copies = copies;
-    let window = plan.window(args.flow, publishers, copies);
+    let window = plan.window(messages.flow, publishers, copies);
     let filter = text(&filter, "the topic filter")?;
     for index in 0..subscribers {
         plan.add(index, index, Role::Subscriber(SubscriberSpec { filter: filter.clone(), hears, window }));
@@ -128,12 +102,12 @@ fn many(mut plan: Plan, args: &LoadArgs, publishers: u32, subscribers: u32) -> R
 }
 
 fn pairs(args: PairsArgs) -> Result<Plan, Refusal> {
-    let (load, count) = load(&args.load)?;
+    let (load, count) = load(&args.traffic.load)?;
     let pairs = some(args.pairs, "--pairs")?;
-    let mut plan = Plan::start("pairs", args.client, load);
+    let mut plan = Plan::start("pairs", args.traffic.client, load);
     plan.copies = 1;
     for (index, messages) in shares(count, pairs) {
-        let window = plan.window(args.load.flow, 1, 1);
+        let window = plan.window(args.traffic.load.flow, 1, 1);
         let topic = plan.topic(index);
         let filter = text(&topic, "the topic")?;
         // Stamps are told apart by topic: each subscriber hears publisher 0 of its own.
