@@ -16,7 +16,7 @@ use crate::ids::Millis;
 use crate::limits::{QueueLimits, QueuePolicy};
 use crate::matching::{GroupRef, SubscriptionIds};
 use crate::message::MessageRef;
-pub use crate::outgoing::{Acked, Enqueued, Outgoing, Send};
+pub use crate::outgoing::{Acked, Enqueued, NextPacket, Outgoing};
 
 /// Packet identifiers there are: 1 to 65,535.
 const PACKET_IDS: u64 = 65_535;
@@ -187,7 +187,12 @@ impl Outbound {
     /// The next packet to send while fewer than `window` exchanges are under way
     /// (`[MQTT-3.3.4-9]`, `[MQTT-4.9.0-2]`); expired messages are dropped on the way
     /// (`[MQTT-3.3.2-5]`), unless they were sent before (`[MQTT-4.3.3-7]`).
-    pub fn next_to_send(&mut self, window: u16, now: Millis, counters: &mut QueueCounters) -> Option<Send> {
+    pub fn next_to_send(
+        &mut self,
+        window: u16,
+        now: Millis,
+        counters: &mut QueueCounters,
+    ) -> Option<NextPacket> {
         while self.cursor < self.end() {
             let position = self.cursor;
             if position - self.first >= PACKET_IDS {
@@ -202,7 +207,7 @@ impl Outbound {
                 State::Released => {
                     self.cursor += 1;
                     self.in_flight += 1;
-                    return Some(Send::Release(packet_id(position)));
+                    return Some(NextPacket::Release(packet_id(position)));
                 }
                 State::Queued | State::Sent if in_flight >= u32::from(window) => return None,
                 State::Queued if item.message.as_ref().is_some_and(|message| message.expired(now)) => {
@@ -217,7 +222,7 @@ impl Outbound {
                     self.cursor += 1;
                     self.in_flight += 1;
                     counters.sent += 1;
-                    return Some(Send::Publish { packet_id: packet_id(position), dup, item });
+                    return Some(NextPacket::Publish { packet_id: packet_id(position), dup, item });
                 }
             }
         }

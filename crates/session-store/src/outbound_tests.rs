@@ -35,8 +35,8 @@ fn send_all(outbound: &mut Outbound, window: u16) -> Vec<(u16, Option<bool>)> {
     let mut sent = Vec::new();
     while let Some(send) = outbound.next_to_send(window, Millis(1_000), &mut counters) {
         sent.push(match send {
-            Send::Publish { packet_id, dup, .. } => (packet_id.get(), Some(dup)),
-            Send::Release(packet_id) => (packet_id.get(), None),
+            NextPacket::Publish { packet_id, dup, .. } => (packet_id.get(), Some(dup)),
+            NextPacket::Release(packet_id) => (packet_id.get(), None),
         });
     }
     outbound.validate().unwrap();
@@ -77,7 +77,7 @@ fn what_never_left_may_expire_and_is_no_repeat() {
     outbound.resume();
     let mut counters = QueueCounters::default();
     let mut sent = Vec::new();
-    while let Some(Send::Publish { packet_id, dup, .. }) =
+    while let Some(NextPacket::Publish { packet_id, dup, .. }) =
         outbound.next_to_send(9, Millis(9_000), &mut counters)
     {
         sent.push((packet_id.get(), dup));
@@ -236,7 +236,7 @@ proptest! {
                 Step::Send(window) => {
                     let mut in_flight = outbound.in_flight();
                     while let Some(send) = outbound.next_to_send(window, Millis(0), &mut counters) {
-                        if let Send::Publish { packet_id, dup, .. } = send {
+                        if let NextPacket::Publish { packet_id, dup, .. } = send {
                             prop_assert!(in_flight < u32::from(window));
                             if !dup {
                                 first_sends.push(packet_id.get());

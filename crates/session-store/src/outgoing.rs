@@ -23,7 +23,7 @@ pub struct Outgoing {
 
 /// What to send next.
 #[derive(Debug)]
-pub enum Send {
+pub enum NextPacket {
     /// A PUBLISH; `dup` on a resend.
     Publish {
         /// Its packet identifier.

@@ -26,7 +26,7 @@ struct Entry {
 
 /// An acknowledgement that may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Due {
+pub(crate) struct DueAck {
     /// Which.
     pub(crate) owed: Owed,
     /// For which publish.
@@ -74,8 +74,8 @@ impl AckQueue {
     }
 
     /// Adds an acknowledgement that waits for `waits` answers.
-    pub(crate) fn push(&mut self, due: Due, waits: u32) {
-        let Due { owed, packet_id, reason } = due;
+    pub(crate) fn push(&mut self, due: DueAck, waits: u32) {
+        let DueAck { owed, packet_id, reason } = due;
         self.pubacks += usize::from(owed == Owed::Puback);
         self.entries.push_back(Entry { owed, packet_id, reason, waits });
     }
@@ -100,14 +100,14 @@ impl AckQueue {
     }
 
     /// The next acknowledgement that may leave.
-    pub(crate) fn pop_due(&mut self) -> Option<Due> {
+    pub(crate) fn pop_due(&mut self) -> Option<DueAck> {
         if self.entries.front()?.waits > 0 {
             return None;
         }
         let Entry { owed, packet_id, reason, .. } = self.entries.pop_front()?;
         self.first += 1;
         self.pubacks -= usize::from(owed == Owed::Puback);
-        Some(Due { owed, packet_id, reason })
+        Some(DueAck { owed, packet_id, reason })
     }
 }
 
@@ -115,8 +115,8 @@ impl AckQueue {
 mod tests {
     use super::*;
 
-    fn due(id: u16, owed: Owed) -> Due {
-        Due { owed, packet_id: PacketId::new(id).unwrap(), reason: ReasonCode::Success }
+    fn due(id: u16, owed: Owed) -> DueAck {
+        DueAck { owed, packet_id: PacketId::new(id).unwrap(), reason: ReasonCode::Success }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use mqtt_codec::ReasonCode;
 use session_store::command::WillFate;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-pub(crate) use self::acks::{AckQueue, Due, Owed};
+pub(crate) use self::acks::{AckQueue, DueAck, Owed};
 pub(crate) use self::frames::RawPacket;
 pub(crate) use self::out::Out;
 use self::socket::Socket;

@@ -8,7 +8,7 @@ use mqtt_codec::{Offence, Packet, PacketId, PubAck, PubRec, Publish, QoS, Reason
 use session_store::command::{Command, Receive};
 use session_store::{Message, MessageRef};
 
-use crate::connection::{Due, Owed};
+use crate::connection::{DueAck, Owed};
 use crate::fanout::Accepted;
 use crate::packet::Denied;
 use crate::session::{Client, Ending};
@@ -46,7 +46,7 @@ impl Client {
 
     /// More than the announced Receive Maximum is a protocol error in 5.0 (section 3.3.4); older clients know
     /// no such number, and those that leave QoS 2 exchanges open without end are disconnected too.
-    fn check_receive_maximum(&self, due: Due) -> Result<(), Ending> {
+    fn check_receive_maximum(&self, due: DueAck) -> Result<(), Ending> {
         let open = self.acks.pubacks() + self.inbound.len();
         let known = self.inbound.contains(due.packet_id);
         if known || open < usize::from(self.worker.node.settings.mqtt.receive_maximum) {
@@ -67,7 +67,7 @@ impl Client {
 
     /// QoS 2: a persistent session's home takes over id and message together; a transient session's id
     /// lives here, and its message goes the way of QoS 1.
-    fn publish_exactly_once(&mut self, publish: &Publish, topic: &Text, due: Due) {
+    fn publish_exactly_once(&mut self, publish: &Publish, topic: &Text, due: DueAck) {
         let message = self.message(publish, topic);
         self.inbound.receive(due.packet_id);
         if !self.persistent {
@@ -81,7 +81,7 @@ impl Client {
     }
 
     /// Sends a message to everybody who gets it, and notes what its acknowledgement waits for.
-    fn fan_out(&mut self, message: MessageRef, due: Option<Due>) {
+    fn fan_out(&mut self, message: MessageRef, due: Option<DueAck>) {
         let worker = Rc::clone(&self.worker);
         let topic = message.body.topic();
         let matched = match self.run.matching(topic, &worker.node.fanout) {
@@ -113,7 +113,7 @@ impl Client {
 
     /// Answers a message that goes nowhere: by a final refusal, after which it must not be sent again
     /// (`[MQTT-4.4.0-2]`), or as usual.
-    fn deny(&mut self, due: Option<Due>, denied: Denied) {
+    fn deny(&mut self, due: Option<DueAck>, denied: Denied) {
         let Some(mut due) = due else { return };
         if denied.is_told(self.terms.version) {
             due.reason = ReasonCode::NotAuthorized;
@@ -124,7 +124,7 @@ impl Client {
     }
 
     /// Owes an acknowledgement; it leaves at once if nothing is before it and it waits for nothing.
-    fn owe(&mut self, due: Due, waits: u32) {
+    fn owe(&mut self, due: DueAck, waits: u32) {
         if waits == 0 && self.acks.is_empty() {
             self.acknowledge(due);
         } else {
@@ -139,8 +139,8 @@ impl Client {
         }
     }
 
-    fn acknowledge(&mut self, due: Due) {
-        let Due { owed, packet_id, mut reason } = due;
+    fn acknowledge(&mut self, due: DueAck) {
+        let DueAck { owed, packet_id, mut reason } = due;
         if !self.terms.version.is_v5() {
             reason = ReasonCode::Success;
         }
@@ -162,12 +162,12 @@ impl Client {
 }
 
 /// The acknowledgement that a publish is owed.
-fn due_of(publish: &Publish) -> Option<Due> {
+fn due_of(publish: &Publish) -> Option<DueAck> {
     let owed = match publish.qos {
         QoS::AtMostOnce => return None,
         QoS::AtLeastOnce => Owed::Puback,
         QoS::ExactlyOnce => Owed::Pubrec,
     };
     let packet_id: PacketId = publish.packet_id?;
-    Some(Due { owed, packet_id, reason: ReasonCode::Success })
+    Some(DueAck { owed, packet_id, reason: ReasonCode::Success })
 }

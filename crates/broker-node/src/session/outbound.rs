@@ -4,7 +4,7 @@
 use mqtt_codec::{PacketId, PacketKind, PublishHeader, QoS, ReasonCode};
 use session_store::command::{Ack, Published, Push, Reply};
 use session_store::counters::QueueCounters;
-use session_store::outbound::{Enqueued, Send};
+use session_store::outbound::{Enqueued, NextPacket};
 use session_store::{Millis, Outgoing};
 
 use super::{Client, Ending, HIGH_WATER};
@@ -102,8 +102,8 @@ impl Client {
         while self.out.len() < HIGH_WATER {
             match self.outbound.next_to_send(window, now, &mut counters) {
                 None => break,
-                Some(Send::Release(packet_id)) => self.send_pubrel(packet_id, ReasonCode::Success),
-                Some(Send::Publish { packet_id, dup, item }) => {
+                Some(NextPacket::Release(packet_id)) => self.send_pubrel(packet_id, ReasonCode::Success),
+                Some(NextPacket::Publish { packet_id, dup, item }) => {
                     if !self.send_publish(&item, Some(packet_id), dup, now) {
                         // Treated as delivered ([MQTT-3.1.2-25]).
                         self.complete(packet_id, item.qos);

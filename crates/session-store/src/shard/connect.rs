@@ -1,7 +1,7 @@
 //! CONNECT, take-over, and the end of connections and sessions.
 //! Called by `Shard::apply`; never reads a clock.
 
-use super::{Client, Due, Shard};
+use super::{Client, Shard, Timer};
 use crate::command::{Connect, Connected, EXPIRY_NEVER, Effect, End, Refused, Reply, Will, WillFate};
 use crate::ids::{ClientId, Millis, SessionKey};
 use crate::message::Message;
@@ -43,7 +43,7 @@ impl Shard {
             self.end_session(&id, effects);
         }
         self.cancel_will(&id);
-        self.clear_due(&id, Due::Expiry);
+        self.clear_due(&id, Timer::Expiry);
         let key = match self.clients.get(&id).and_then(|client| client.session) {
             Some(key) => Some(key),
             None if connect.expiry_s > 0 => Some(self.create_session(&id)),
@@ -114,7 +114,7 @@ impl Shard {
         match expiry_s {
             0 => self.end_session(&end.client, effects),
             EXPIRY_NEVER => {}
-            seconds => self.set_due(&end.client, Due::Expiry, self.now.plus_s(seconds)),
+            seconds => self.set_due(&end.client, Timer::Expiry, self.now.plus_s(seconds)),
         }
         match waiting {
             Some(connect) => self.attach(*connect, effects),
@@ -139,13 +139,13 @@ impl Shard {
         if delay_s == 0 {
             self.publish_will(id, effects);
         } else {
-            self.set_due(id, Due::Will, self.now.plus_s(delay_s));
+            self.set_due(id, Timer::Will, self.now.plus_s(delay_s));
         }
     }
 
     /// Publishes the will, once (`[MQTT-3.1.2-10]`).
     pub(super) fn publish_will(&mut self, id: &ClientId, effects: &mut Vec<Effect>) {
-        self.clear_due(id, Due::Will);
+        self.clear_due(id, Timer::Will);
         let Some(will) = self.clients.get_mut(id).and_then(|client| client.will.take()) else { return };
         self.counters.wills_published += 1;
         let Will { body, qos, retain, expiry_s, .. } = will;
@@ -156,7 +156,7 @@ impl Shard {
 
     /// The client is back before its will was due (`[MQTT-3.1.3-9]`).
     fn cancel_will(&mut self, id: &ClientId) {
-        self.clear_due(id, Due::Will);
+        self.clear_due(id, Timer::Will);
         if self.clients.get_mut(id).and_then(|client| client.will.take()).is_some() {
             self.counters.wills_cancelled += 1;
         }
@@ -164,7 +164,7 @@ impl Shard {
 
     /// Ends the client's persistent session, if there is one.
     pub(super) fn end_session(&mut self, id: &ClientId, effects: &mut Vec<Effect>) {
-        self.clear_due(id, Due::Expiry);
+        self.clear_due(id, Timer::Expiry);
         let Some(key) = self.clients.get_mut(id).and_then(|client| client.session.take()) else { return };
         let Some(session) = self.sessions.remove(&key) else { return };
         let connected = session.connection.is_some();
@@ -194,21 +194,21 @@ impl Shard {
         }
     }
 
-    fn due_field(client: &mut Client, due: Due) -> &mut Option<Millis> {
+    fn due_field(client: &mut Client, due: Timer) -> &mut Option<Millis> {
         match due {
-            Due::Will => &mut client.will_due,
-            Due::Expiry => &mut client.expiry_due,
+            Timer::Will => &mut client.will_due,
+            Timer::Expiry => &mut client.expiry_due,
         }
     }
 
-    fn set_due(&mut self, id: &ClientId, due: Due, at: Millis) {
+    fn set_due(&mut self, id: &ClientId, due: Timer, at: Millis) {
         self.clear_due(id, due);
         let Some(client) = self.clients.get_mut(id) else { return };
         *Self::due_field(client, due) = Some(at);
         self.due.insert((at, due, id.clone()));
     }
 
-    pub(super) fn clear_due(&mut self, id: &ClientId, due: Due) {
+    pub(super) fn clear_due(&mut self, id: &ClientId, due: Timer) {
         let Some(client) = self.clients.get_mut(id) else { return };
         if let Some(at) = Self::due_field(client, due).take() {
             self.due.remove(&(at, due, id.clone()));
@@ -217,8 +217,8 @@ impl Shard {
 
     pub(super) fn forget_if_nothing_is_left(&mut self, id: &ClientId) {
         if self.clients.get(id).is_some_and(Client::forgettable) {
-            self.clear_due(id, Due::Will);
-            self.clear_due(id, Due::Expiry);
+            self.clear_due(id, Timer::Will);
+            self.clear_due(id, Timer::Expiry);
             self.clients.remove(id);
         }
     }

@@ -4,7 +4,7 @@
 use super::Shard;
 use crate::command::{Ack, Acks, Effect, Push, Reply};
 use crate::ids::SessionKey;
-use crate::outbound::{Acked, Send};
+use crate::outbound::{Acked, NextPacket};
 
 impl Shard {
     /// Pushes to a connected client whatever its window has room for, and goes on with its scans.
@@ -16,10 +16,10 @@ impl Shard {
         let window = session.receive_maximum;
         while let Some(send) = session.outbound.next_to_send(window, now, &mut self.queue_counters) {
             pushes.push(match send {
-                Send::Publish { packet_id, dup, item } => {
+                NextPacket::Publish { packet_id, dup, item } => {
                     Push::Publish { packet_id: Some(packet_id), dup, item }
                 }
-                Send::Release(packet_id) => Push::Release(packet_id),
+                NextPacket::Release(packet_id) => Push::Release(packet_id),
             });
         }
         if !pushes.is_empty() {

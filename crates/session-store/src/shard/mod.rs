@@ -59,8 +59,9 @@ impl Client {
     }
 }
 
+/// What a client's time can run out for: its will is published, or its session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
+enum Timer {
     Will,
     Expiry,
 }
@@ -79,7 +80,7 @@ pub struct Shard {
     index: FilterIndex<FilterSlot>,
     groups: SharedIndex<FilterSlot>,
     retained: Retained,
-    due: BTreeSet<(Millis, Due, ClientId)>,
+    due: BTreeSet<(Millis, Timer, ClientId)>,
     counters: ShardCounters,
     queue_counters: QueueCounters,
     /// Memory used again by each publish.

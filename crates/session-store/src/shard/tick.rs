@@ -1,7 +1,7 @@
 //! What ends by the passing of time: delayed wills, sessions, retained messages.
 //! Called by `Shard::apply`; never reads a clock.
 
-use super::{Due, Shard};
+use super::{Shard, Timer};
 use crate::command::Effect;
 
 /// Ends at most this many things at once, so that other work comes between.
@@ -14,8 +14,8 @@ impl Shard {
             let due = self.due.first().filter(|(at, _, _)| *at <= self.now).cloned();
             let Some((_, what, client)) = due else { break };
             match what {
-                Due::Will => self.publish_will(&client, effects),
-                Due::Expiry => {
+                Timer::Will => self.publish_will(&client, effects),
+                Timer::Expiry => {
                     self.counters.sessions_expired += 1;
                     self.publish_will_if_alone(&client, effects);
                     self.end_session(&client, effects);
