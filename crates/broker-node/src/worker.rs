@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mqtt_codec::Limits;
 use ring::rand::{SecureRandom, SystemRandom};
-use session_store::ConnectionId;
 use session_store::authentication::Method;
 use session_store::limits::QueueLimits;
+use session_store::{ConnectionId, Host};
 
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -46,6 +46,7 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     /// What the node tells of itself.
     pub(crate) sys: Arc<SysTopics>,
+    host: Host,
     connections: AtomicU64,
 }
 
@@ -56,7 +57,7 @@ impl Node {
         let connect_limits = settings.connect_limits();
         let queue = settings.queue_limits();
         let inbox = settings.inbox_limits();
-        let connections = AtomicU64::new(1);
+        let (host, connections) = (shards.host(), AtomicU64::new(1));
         let (sys, methods) = (Arc::default(), Vec::new());
         Self {
             settings,
@@ -69,13 +70,14 @@ impl Node {
             methods,
             clock,
             sys,
+            host,
             connections,
         }
     }
 
-    /// A number for a new connection; 0 is nobody's.
+    /// The name of a new connection.
     pub(crate) fn next_connection(&self) -> ConnectionId {
-        ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed))
+        ConnectionId { host: self.host, number: self.connections.fetch_add(1, Ordering::Relaxed) }
     }
 }
 

@@ -1,14 +1,14 @@
-//! What a shard can be told, and what it answers. The broker makes commands and carries out effects;
-//! a shard turns one into the other and does nothing else.
+//! What a shard can be told, and what it answers. The broker makes commands; a shard turns them into effects
+//! and does nothing else.
 
 use mqtt_codec::{PacketId, QoS, SharedPublish};
 use topic_index::Filter;
 
-use crate::ids::{ClientId, ConnectionId, Epoch};
+use crate::ids::{ClientId, ConnectionId, Epoch, Host};
 use crate::matching::{GroupRef, Subscribed};
 use crate::message::MessageRef;
 use crate::outbound::Outgoing;
-use crate::scan::Ask;
+use crate::stream::Request;
 
 /// Seconds of session expiry that mean "never" (section 3.1.2.11.2 of MQTT 5.0).
 pub const EXPIRY_NEVER: u32 = u32::MAX;
@@ -29,7 +29,7 @@ pub struct Will {
 }
 
 /// A client wants to connect.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Connect {
     /// Who.
     pub client: ClientId,
@@ -58,7 +58,7 @@ pub enum WillFate {
 }
 
 /// A connection ended, or is told to and has nothing more to say.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct End {
     /// Whose.
     pub client: ClientId,
@@ -107,7 +107,7 @@ pub struct SubscribeTo {
 }
 
 /// A persistent session subscribes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Subscribe {
     /// Who.
     pub client: ClientId,
@@ -120,7 +120,7 @@ pub struct Subscribe {
 }
 
 /// A persistent session unsubscribes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Unsubscribe {
     /// Who.
     pub client: ClientId,
@@ -142,9 +142,9 @@ pub struct GroupPick {
 }
 
 /// One publish for a shard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct PublishItem {
-    /// Number given back with the answer.
+    /// Number given back with the answer; of an outbox's item its position.
     pub number: u64,
     /// The message.
     pub message: MessageRef,
@@ -156,8 +156,17 @@ pub struct PublishItem {
     pub groups: Vec<GroupPick>,
 }
 
+impl PublishItem {
+    /// Whether the message goes through the log: one of QoS 0 does not, unless it is retained, since the scans of
+    /// sessions take note of those.
+    #[must_use]
+    pub fn is_logged(&self) -> bool {
+        self.message.qos > QoS::AtMostOnce || self.message.retain || self.store_retained
+    }
+}
+
 /// Publishes of one connection, in their order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Publish {
     /// Where the answer goes; nobody waits for one where a shard itself publishes.
     pub reply_to: Option<ConnectionId>,
@@ -181,7 +190,7 @@ pub enum Ack {
 }
 
 /// Acknowledgements of a persistent session's client, in their order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Acks {
     /// Who.
     pub client: ClientId,
@@ -192,7 +201,7 @@ pub struct Acks {
 }
 
 /// A QoS 2 message of a persistent session's client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Receive {
     /// Who.
     pub client: ClientId,
@@ -205,7 +214,7 @@ pub struct Receive {
 }
 
 /// PUBREL of a persistent session's client.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Release {
     /// Who.
     pub client: ClientId,
@@ -216,7 +225,7 @@ pub struct Release {
 }
 
 /// A page of retained messages that a scan of this shard's session asked for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scanned {
     /// Whose scan.
     pub client: ClientId,
@@ -228,8 +237,8 @@ pub struct Scanned {
     pub after: Option<Box<[u8]>>,
 }
 
-/// Everything a shard can be told.
-#[derive(Debug)]
+/// Everything that a source can ask of a shard.
+#[derive(Clone, Debug)]
 pub enum Command {
     /// See [`Connect`].
     Connect(Connect),
@@ -247,10 +256,23 @@ pub enum Command {
     Receive(Receive),
     /// See [`Release`].
     Release(Release),
-    /// See [`Scanned`].
-    Scanned(Scanned),
+}
+
+/// Everything that a shard's log can hold.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A numbered request of a host or of another shard; a repeat changes nothing.
+    Request(Request),
     /// Time has passed: what is due ends.
     Tick,
+    /// Every run of this node up to this one is dead.
+    Down(Host),
+    /// Every target has what is in the outbox up to this position.
+    Relayed(u64),
+    /// See [`Scanned`].
+    Scanned(Scanned),
+    /// All replicas know this level of `apply`, which counts from here on. A level never falls.
+    RaiseLevel(u32),
 }
 
 /// Why a CONNECT is refused by its home.
@@ -283,7 +305,7 @@ pub enum Published {
 }
 
 /// What a shard answers to a connection.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// To [`Connect`].
     Connected(Result<Connected, Refused>),
@@ -344,27 +366,4 @@ pub struct Members {
     pub all: u32,
     /// Those whose client is connected.
     pub connected: u32,
-}
-
-/// What is to be done after a command.
-#[derive(Debug)]
-pub enum Effect {
-    /// Tell a connection.
-    Reply(ConnectionId, Reply),
-    /// Send to a connection's client.
-    Push(ConnectionId, Vec<Push>),
-    /// Announce a route. To be carried out before the replies that follow it.
-    Route(RouteChange),
-    /// Publish a message of the shard itself: a will, or QoS 2 of a persistent session. `publisher` is
-    /// the client it came from.
-    Relay {
-        /// Who published it.
-        publisher: ClientId,
-        /// The message.
-        message: MessageRef,
-    },
-    /// Pick another member of the group for this message.
-    Redispatch(GroupRef, MessageRef),
-    /// Fetch a page of retained messages for the session of this client and answer with [`Scanned`].
-    Scan(ClientId, Ask),
 }

@@ -51,6 +51,7 @@ counters! {
         dropped_queue_full: "messages", "Messages dropped because a session queue was full.";
         dropped_expired: "messages", "Messages dropped because their expiry interval passed in a queue.";
         dropped_offline_qos0: "messages", "QoS 0 messages for persistent sessions that were not connected.";
+        dropped_no_member: "messages", "QoS 0 messages for a shared group whose last member here had just left.";
         qos2_in_doubt: "messages", "QoS 2 exchanges given up because their session ended.";
     }
 }
@@ -70,5 +71,9 @@ counters! {
         retained_expired: "messages", "Retained messages removed because they expired.";
         retained_refused: "messages", "Retained messages refused because a limit was reached.";
         stale_epoch: "requests", "Requests refused because a newer connection of the client exists.";
+        stale_host: "requests", "Requests refused because the run of the node that sent them counts as dead.";
+        connections_of_dead_nodes: "connections", "Connections ended because the node that hosted them is dead.";
+        requests_repeated: "requests", "Requests that were applied before and were answered again.";
+        requests_too_early: "requests", "Requests refused because one before them is missing or too many are unanswered.";
     }
 }

@@ -41,9 +41,50 @@ impl Borrow<str> for ClientId {
     }
 }
 
-/// One network connection of this node, never used twice while the process lives.
+/// A node's number, given by the cluster and never given again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u32);
+
+/// Which start of a node: grows at every one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Incarnation(pub u32);
+
+impl Incarnation {
+    /// That of the node's next start; the last one has none and stays.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// One run of a node, as the host of connections and the source of requests. Ordered by node, then by
+/// incarnation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Host {
+    /// Which node.
+    pub node: NodeId,
+    /// Which of its runs.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.node.0, self.incarnation.0)
+    }
+}
+
+/// One network connection of one run of a node, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(pub u64);
+pub struct ConnectionId {
+    /// The run of the node that holds the socket.
+    pub host: Host,
+    /// The connection's number within it; 0 is nobody's.
+    pub number: u64,
+}
+
+/// A shard's number, from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u16);
 
 /// The number that the home of a client gives to each of its connections. What an older connection
 /// says is refused by comparing epochs.

@@ -142,9 +142,14 @@ impl Scans {
         }
     }
 
-    /// The client is back on a new connection: what the old one did not take of a page is in the queue.
+    /// The client is back on a new connection: what the old one did not take of a page is in the queue, and a
+    /// page that was asked for and has not come may never come. It is asked for again, under another number.
     pub fn resume(&mut self) {
-        for scan in self.queue.iter_mut().filter(|scan| scan.page == PageState::Sending) {
+        for scan in &mut self.queue {
+            if scan.page == PageState::Asked {
+                self.started += 1;
+                scan.number = self.started;
+            }
             scan.page = PageState::Idle;
         }
     }
@@ -182,6 +187,20 @@ mod tests {
         assert_eq!((third.shard, third.after), (1, None));
         scans.answer(third.scan, Vec::new(), None, 2);
         assert!(!scans.ready());
+    }
+
+    #[test]
+    fn a_page_that_was_lost_is_asked_for_again_and_not_taken_twice() {
+        let mut scans = Scans::default();
+        scans.add(filter("a"), SUBSCRIBED);
+        scans.add(filter("b"), SUBSCRIBED);
+        let lost = scans.ask().unwrap();
+        scans.resume();
+        let again = scans.ask().unwrap();
+        assert_eq!((&again.filter, again.shard), (&lost.filter, lost.shard));
+        assert!(scans.answer(lost.scan, Vec::new(), None, 1).is_none(), "it comes late");
+        assert!(scans.answer(again.scan, Vec::new(), None, 1).is_some());
+        assert_eq!(scans.ask().map(|ask| ask.filter), Some(filter("b")));
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Connection {
         back.extend(rest.messages.into_iter().filter_map(|item| Some((item.group?, item.message))));
         let mut dispatch = Dispatch::new(&node.fanout);
         for part in back.chunks(Dispatch::BATCH) {
-            part.iter().for_each(|(group, message)| dispatch.redispatch(group, message));
+            part.iter().for_each(|(group, message)| dispatch.redispatch(group, (message, 0)));
             let dispatched = dispatch.finish();
             client.worker.counters.count_dropped(dispatched.dropped);
             for (shard, command) in dispatched.commands {

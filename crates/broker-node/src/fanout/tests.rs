@@ -7,7 +7,7 @@ use mqtt_codec::{QoS, SharedPublish, Text};
 use session_store::command::{Members, PublishItem, RouteChange};
 use session_store::limits::QueuePolicy;
 use session_store::matching::Subscribed;
-use session_store::{ClientId, ConnectionId, Message, MessageRef};
+use session_store::{ClientId, ConnectionId, Host, Message, MessageRef};
 use topic_index::Filter;
 
 use super::groups::Holder;
@@ -21,8 +21,12 @@ const LIMITS: InboxLimits = InboxLimits {
     policy: QueuePolicy::DropNewest,
 };
 
+fn connection(number: u64) -> ConnectionId {
+    ConnectionId { host: Host::default(), number }
+}
+
 fn inbox(id: u64) -> Arc<Inbox> {
-    Inbox::new(ConnectionId(id), LIMITS)
+    Inbox::new(connection(id), LIMITS)
 }
 
 fn subscribed(qos: QoS) -> Subscribed {
@@ -79,7 +83,7 @@ fn gather(fanout: &Fanout, matched: &Matched, messages: &[MessageRef]) -> (Gathe
 }
 
 fn finish((mut gathered, mut outcome): (Gathering, Outcome), matched: &Matched) -> Outcome {
-    outcome.dropped = gathered.deliver(matched, ConnectionId(9), |placed| match placed {
+    outcome.dropped = gathered.deliver(matched, connection(9), |placed| match placed {
         Placed::Here(number) => outcome.here.push(number),
         Placed::Shard(shard, item) => outcome.moved.push((shard, item)),
     });
@@ -111,7 +115,7 @@ fn picks(strategy: SharedStrategy, publisher: &str, topics: &[&str], busy: &[u64
     let inboxes: Vec<Arc<Inbox>> = (1..=4).map(inbox).collect();
     for inbox in &inboxes {
         fanout.subscribe(&filter("$share/g/#"), inbox, subscribed(QoS::AtLeastOnce));
-        let busy = busy.contains(&inbox.id().0);
+        let busy = busy.contains(&inbox.id().number);
         let (messages, room) = if busy { (10, 0) } else { (0, 10) };
         inbox.set_backlog(Backlog { messages, bytes: 0, qos0_bytes: 0, room });
     }
@@ -120,7 +124,7 @@ fn picks(strategy: SharedStrategy, publisher: &str, topics: &[&str], busy: &[u64
         let matched = fanout.match_now(topic.as_bytes());
         let group = matched.groups.first().unwrap();
         match group.at(fanout.pick(group, &publisher, topic.as_bytes()).unwrap()) {
-            Some(Holder::Local(member)) => member.inbox.id().0,
+            Some(Holder::Local(member)) => member.inbox.id().number,
             other => panic!("{other:?}"),
         }
     };
@@ -224,7 +228,7 @@ fn places_of_shards_come_behind_the_members_here() {
 fn a_full_mailbox_drops_and_counts_by_qos() {
     let limits = InboxLimits { messages_max: 2, qos0_bytes_max: 8, ..LIMITS };
     for policy in [QueuePolicy::DropNewest, QueuePolicy::Disconnect] {
-        let inbox = Inbox::new(ConnectionId(1), InboxLimits { policy, ..limits });
+        let inbox = Inbox::new(connection(1), InboxLimits { policy, ..limits });
         let fanout = Fanout::new(SharedStrategy::RoundRobin);
         fanout.subscribe(&filter("t"), &inbox, subscribed(QoS::AtLeastOnce));
         let messages: Vec<MessageRef> = (0..5).map(|_| message("t")).collect();
@@ -242,7 +246,7 @@ fn a_full_mailbox_drops_and_counts_by_qos() {
 
 #[test]
 fn a_qos_0_message_above_the_bound_gets_through_while_little_waits() {
-    let inbox = Inbox::new(ConnectionId(1), InboxLimits { qos0_bytes_max: 100, ..LIMITS });
+    let inbox = Inbox::new(connection(1), InboxLimits { qos0_bytes_max: 100, ..LIMITS });
     inbox.set_backlog(Backlog { messages: 0, bytes: 0, qos0_bytes: 5, room: 1 });
     let fanout = Fanout::new(SharedStrategy::RoundRobin);
     fanout.subscribe(&filter("#"), &inbox, subscribed(QoS::AtMostOnce));
@@ -336,7 +340,7 @@ fn a_shard_takes_over_and_answers_for_a_member_that_has_ended() {
 fn a_full_member_drops_what_it_was_picked_for_and_counts_it() {
     let fanout = Fanout::new(SharedStrategy::RoundRobin);
     let small = InboxLimits { messages_max: 2, ..LIMITS };
-    let members = [Inbox::new(ConnectionId(1), small), inbox(2)];
+    let members = [Inbox::new(connection(1), small), inbox(2)];
     for inbox in &members {
         fanout.subscribe(&filter("$share/g/t"), inbox, subscribed(QoS::AtLeastOnce));
     }

@@ -3,16 +3,17 @@
 
 use std::sync::Arc;
 
-use session_store::command::Command;
+use session_store::command::{Command, PublishItem};
 use session_store::matching::GroupRef;
-use session_store::{ClientId, ConnectionId, MessageRef};
+use session_store::{ClientId, ConnectionId, Host, Incarnation, MessageRef, NodeId};
 
 use super::Staged;
 use crate::fanout::{Accepted, Fanout, Gathering, Matched, Placed};
 use crate::inbox::Dropped;
 
 /// Nobody's connection.
-const NO_CONNECTION: ConnectionId = ConnectionId(0);
+const NO_CONNECTION: ConnectionId =
+    ConnectionId { host: Host { node: NodeId(0), incarnation: Incarnation(0) }, number: 0 };
 
 /// What the gathered messages were matched by.
 #[derive(Debug)]
@@ -62,8 +63,14 @@ impl Dispatch {
         }
     }
 
-    /// Publishes a message; `topic_home` is the shard that stores it as retained, where it is to be.
-    pub(crate) fn publish(&mut self, publisher: &ClientId, message: &MessageRef, topic_home: Option<u16>) {
+    /// Publishes a message; `topic_home` is the shard that stores it as retained, where it is to be. `number`
+    /// goes with it to each shard: its position in an outbox, else 0.
+    pub(crate) fn publish(
+        &mut self,
+        publisher: &ClientId,
+        (message, number): (&MessageRef, u64),
+        topic_home: Option<u16>,
+    ) {
         let topic = message.body.topic();
         let same = matches!(&self.by, Some(MatchedBy::Topic(last)) if last.body.topic() == topic);
         if !same || !self.fanout.is_current(&self.matched) {
@@ -71,11 +78,11 @@ impl Dispatch {
             self.matched = self.fanout.match_now(topic);
             self.by = Some(MatchedBy::Topic(Arc::clone(message)));
         }
-        self.add(message, publisher, topic_home);
+        self.add((message, number), publisher, topic_home);
     }
 
     /// Picks another member of a group for a message whose member is gone; nobody gets it when none is left.
-    pub(crate) fn redispatch(&mut self, group: &GroupRef, message: &MessageRef) {
+    pub(crate) fn redispatch(&mut self, group: &GroupRef, (message, number): (&MessageRef, u64)) {
         let same = matches!(&self.by, Some(MatchedBy::Group(last)) if last == group);
         if !same || !self.fanout.is_current(&self.matched) {
             self.deliver();
@@ -83,14 +90,14 @@ impl Dispatch {
             self.by = Some(MatchedBy::Group(Arc::clone(group)));
         }
         let nobody = self.nobody.clone();
-        self.add(message, &nobody, None);
+        self.add((message, number), &nobody, None);
     }
 
-    fn add(&mut self, message: &MessageRef, publisher: &ClientId, topic_home: Option<u16>) {
-        let accepted = Accepted { message: Arc::clone(message), publisher, topic_home, number: 0 };
+    fn add(&mut self, (message, number): (&MessageRef, u64), publisher: &ClientId, topic_home: Option<u16>) {
+        let accepted = Accepted { message: Arc::clone(message), publisher, topic_home, number };
         let Self { fanout, matched, gathered, staged, .. } = self;
         gathered.add((fanout, matched), accepted, |shard, item| {
-            staged.publish(shard, (None, publisher), item);
+            staged.publish(shard, (None, publisher), PublishItem { number, ..item });
         });
     }
 
@@ -117,7 +124,7 @@ mod tests {
     use bytes::Bytes;
     use mqtt_codec::{QoS, SharedPublish, Text};
     use session_store::Message;
-    use session_store::command::{Members, PublishItem, RouteChange};
+    use session_store::command::{Members, RouteChange};
     use session_store::limits::QueuePolicy;
     use session_store::matching::{GroupName, Subscribed};
     use topic_index::Filter;
@@ -143,7 +150,7 @@ mod tests {
             qos0_bytes_max: 1 << 20,
             policy: QueuePolicy::DropNewest,
         };
-        let inbox = Inbox::new(ConnectionId(id), limits);
+        let inbox = Inbox::new(ConnectionId { number: id, ..NO_CONNECTION }, limits);
         let subscribed =
             Subscribed { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, id: None };
         fanout.subscribe(&filter(text), &inbox, subscribed);
@@ -178,7 +185,7 @@ mod tests {
         for (publisher, topic, n) in
             [(&one, "a", 0), (&one, "a", 1), (&one, "b", 2), (&two, "a", 3), (&one, "a", 4)]
         {
-            dispatch.publish(publisher, &message(topic, n), (n == 2).then_some(3));
+            dispatch.publish(publisher, (&message(topic, n), 0), (n == 2).then_some(3));
         }
         let dispatched = dispatch.finish();
         let expected = [(3, "one", vec![0, 1, 2]), (3, "two", vec![3]), (3, "one", vec![4])];
@@ -193,9 +200,9 @@ mod tests {
         let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
         let mut dispatch = Dispatch::new(&fanout);
         let early = subscriber(&fanout, 1, "a");
-        dispatch.publish(&ClientId::new("p"), &message("a", 0), None);
+        dispatch.publish(&ClientId::new("p"), (&message("a", 0), 0), None);
         let late = subscriber(&fanout, 2, "a");
-        dispatch.publish(&ClientId::new("p"), &message("a", 1), None);
+        dispatch.publish(&ClientId::new("p"), (&message("a", 1), 0), None);
         dispatch.finish();
         assert_eq!((payloads(&early), payloads(&late)), (vec![0, 1], vec![1]));
     }
@@ -210,8 +217,8 @@ mod tests {
         let nobody = Arc::new(GroupName { group: "none".into(), filter });
         let mut dispatch = Dispatch::new(&fanout);
         for n in 0..4 {
-            dispatch.redispatch(&name, &message("a", n));
-            dispatch.redispatch(&nobody, &message("a", n));
+            dispatch.redispatch(&name, (&message("a", n), 0));
+            dispatch.redispatch(&nobody, (&message("a", n), 0));
         }
         assert!(dispatch.finish().commands.is_empty());
         let got: Vec<Vec<u8>> = members.iter().map(|inbox| payloads(inbox)).collect();

@@ -10,16 +10,17 @@ use std::sync::Arc;
 
 use mqtt_codec::ReasonCode;
 use parking_lot::Mutex;
-use session_store::command::Command;
+use session_store::command::{Command, Input};
 use session_store::counters::{QueueCounters, ShardCounters};
 use session_store::limits::ShardLimits;
-use session_store::{ClientId, MessageRef, Shard, ShardNumber, ShardSizes};
+use session_store::{
+    ClientId, Host, Incarnation, MessageRef, NodeId, Shard, ShardId, ShardNumber, ShardSizes,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use topic_index::PlainFilter;
 
 pub(crate) use self::dispatch::Dispatch;
-use self::dispatch::Dispatched;
 pub(crate) use self::staged::Staged;
 use crate::clock::Clock;
 use crate::counters::NodeCounters;
@@ -29,11 +30,16 @@ use crate::inbox::{Dropped, Inbox};
 /// Commands that wait for a shard at most, from connections and from relays each.
 const MAILBOX: usize = 1_024;
 
+/// This node, in its present run.
+const HOST: Host = Host { node: NodeId(1), incarnation: Incarnation(1) };
+
 /// What a shard is told.
 #[derive(Debug)]
 pub(crate) enum ShardMail {
-    /// A command, and the connection that its answer goes to.
+    /// A command of this node, and the connection that its answer goes to.
     Command(Command, Option<Arc<Inbox>>),
+    /// What a relay has for a shard.
+    Input(Input),
     /// A page of retained messages, and where it goes.
     Page(PageWanted, oneshot::Sender<Page>),
     /// How much it holds.
@@ -75,6 +81,7 @@ struct Mailbox {
 #[derive(Clone, Debug)]
 pub(crate) struct Shards {
     mailboxes: Arc<[Mailbox]>,
+    host: Host,
 }
 
 impl Shards {
@@ -95,16 +102,16 @@ impl Shards {
             mailboxes.push(Mailbox { outer, inner, totals: Arc::default() });
             ends.push((outer_end, inner_end));
         }
-        let shards = Self { mailboxes: mailboxes.into() };
+        let shards = Self { mailboxes: mailboxes.into(), host: HOST };
         let mut tasks = JoinSet::new();
         for ((number, (outer, inner)), counters) in (0..of).zip(ends).zip(counters.chunks(2)) {
             let [counters, relay_counters] = counters else { continue };
             let (relay_to, relay_end) = mpsc::channel(MAILBOX);
-            let me = ShardNumber { number, of };
+            let me = ShardNumber { number: ShardId(number), of };
             let totals = shards.mailbox(number).map(|mailbox| Arc::clone(&mailbox.totals));
             let state = Shard::new(me, limits);
             tasks.spawn(
-                task::ShardTask::new(state, number, fanout, clock)
+                task::ShardTask::new(state, (number, shards.host()), fanout, clock)
                     .counting(totals.unwrap_or_default(), Arc::clone(counters))
                     .run(task::Ends { outer, inner, relay: relay_to }),
             );
@@ -117,6 +124,11 @@ impl Shards {
             tasks.spawn(relay::run(relay, relay_end));
         }
         (shards, tasks)
+    }
+
+    /// The run of the node that they are told of as the host of its connections.
+    pub(crate) fn host(&self) -> Host {
+        self.host
     }
 
     /// How many there are.
@@ -151,9 +163,9 @@ impl Shards {
         }
     }
 
-    async fn send_inner(&self, shard: u16, command: Command) {
+    async fn send_inner(&self, shard: u16, mail: ShardMail) {
         if let Some(mailbox) = self.mailbox(shard) {
-            let _stopping = mailbox.inner.send(ShardMail::Command(command, None)).await;
+            let _stopping = mailbox.inner.send(mail).await;
         }
     }
 
@@ -172,15 +184,10 @@ impl Shards {
     /// for.
     pub(crate) async fn publish_own(&self, fanout: &Arc<Fanout>, message: &MessageRef) -> Dropped {
         let mut dispatch = Dispatch::new(fanout);
-        dispatch.publish(&ClientId::new(""), message, None);
-        self.send_dispatched(dispatch.finish()).await
-    }
-
-    /// Sends the shards what was dispatched, past what connections have for them; returns what mailboxes
-    /// had no room for.
-    async fn send_dispatched(&self, dispatched: Dispatched) -> Dropped {
+        dispatch.publish(&ClientId::new(""), (message, 0), None);
+        let dispatched = dispatch.finish();
         for (shard, command) in dispatched.commands {
-            self.send_inner(shard, command).await;
+            self.send_inner(shard, ShardMail::Command(command, None)).await;
         }
         dispatched.dropped
     }

@@ -1,4 +1,4 @@
-//! Any command, for property tests: of records, and of shards that are checkpointed and restored.
+//! Any input, for property tests: of records, and of shards that are checkpointed and restored.
 
 use std::sync::Arc;
 
@@ -10,19 +10,25 @@ use proptest::prelude::*;
 use topic_index::Filter;
 
 use crate::command::{
-    Ack, Acks, Command, Connect, End, GroupPick, Publish, PublishItem, Receive, Release, RetainedWanted,
-    Scanned, Subscribe, SubscribeTo, Unsubscribe, Will, WillFate,
+    Ack, Acks, Command, Connect, End, GroupPick, Input, Publish, PublishItem, Receive, Release,
+    RetainedWanted, Scanned, Subscribe, SubscribeTo, Unsubscribe, Will, WillFate,
 };
-use crate::ids::{ClientId, ConnectionId, Epoch, Millis};
+use crate::ids::{ClientId, ConnectionId, Epoch, Host, Incarnation, Millis, NodeId, ShardId};
 use crate::matching::{GroupName, GroupRef, Subscribed};
 use crate::message::{Message, MessageRef};
+use crate::stream::{Request, Source};
 
 fn client() -> impl Strategy<Value = ClientId> {
     "\\PC{0,12}".prop_map(|id| ClientId::new(&id))
 }
 
 fn connection() -> impl Strategy<Value = ConnectionId> {
-    any::<u64>().prop_map(ConnectionId)
+    (host(), any::<u64>()).prop_map(|(host, number)| ConnectionId { host, number })
+}
+
+fn host() -> impl Strategy<Value = Host> {
+    (any::<u32>(), any::<u32>())
+        .prop_map(|(node, incarnation)| Host { node: NodeId(node), incarnation: Incarnation(incarnation) })
 }
 
 fn epoch() -> impl Strategy<Value = Epoch> {
@@ -155,24 +161,35 @@ fn qos2() -> impl Strategy<Value = Command> {
     prop_oneof![receive, release]
 }
 
-fn scanned() -> impl Strategy<Value = Command> {
+fn scanned() -> impl Strategy<Value = Input> {
     let after = option::of("[a-z/]{1,12}".prop_map(|topic| topic.into_bytes().into_boxed_slice()));
-    (client(), any::<u64>(), vec(message(), 0..4), after).prop_map(|(client, scan, messages, after)| {
-        Command::Scanned(Scanned { client, scan, messages, after })
-    })
+    (client(), any::<u64>(), vec(message(), 0..4), after)
+        .prop_map(|(client, scan, messages, after)| Input::Scanned(Scanned { client, scan, messages, after }))
 }
 
 /// Any command there is, with any values.
-pub(crate) fn command() -> impl Strategy<Value = Command> {
+fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![connect(), end(), subscribe(), unsubscribe(), publish(), acks(), qos2()]
+}
+
+fn request() -> impl Strategy<Value = Input> {
+    let source = prop_oneof![
+        host().prop_map(Source::Host),
+        any::<u16>().prop_map(|shard| Source::Outbox(ShardId(shard))),
+    ];
+    (source, any::<u64>(), any::<u64>(), command()).prop_map(|(source, number, done_below, command)| {
+        Input::Request(Request { source, number, done_below, command })
+    })
+}
+
+/// Any input there is, with any values.
+pub(crate) fn input() -> impl Strategy<Value = Input> {
     prop_oneof![
-        connect(),
-        end(),
-        subscribe(),
-        unsubscribe(),
-        publish(),
-        acks(),
-        qos2(),
-        scanned(),
-        any::<()>().prop_map(|()| Command::Tick)
+        7 => request(),
+        1 => scanned(),
+        1 => Just(Input::Tick),
+        1 => host().prop_map(Input::Down),
+        1 => any::<u64>().prop_map(Input::Relayed),
+        1 => any::<u32>().prop_map(Input::RaiseLevel),
     ]
 }

@@ -1,4 +1,4 @@
-//! An entry of a shard's log: the log's time and commands. Encoded once by whoever proposes it, decoded by
+//! An entry of a shard's log: the log's time and inputs. Encoded once by whoever proposes it, decoded by
 //! each replica that applies it. The bytes are the log's, which has its own checksums.
 
 use bytes::Bytes;
@@ -6,9 +6,10 @@ use prost::Message;
 
 use super::{Record, RecordError, required, wire};
 use crate::command::{
-    Acks, Command, Connect, End, Publish, Receive, Release, Scanned, Subscribe, Unsubscribe,
+    Acks, Command, Connect, End, Input, Publish, Receive, Release, Scanned, Subscribe, Unsubscribe,
 };
-use crate::ids::Millis;
+use crate::ids::{Host, Millis, ShardId};
+use crate::stream::{Request, Source};
 
 /// The version of entries that this binary writes, and the newest that it reads.
 pub const ENTRY_VERSION: u32 = 1;
@@ -18,17 +19,17 @@ const KIND: &str = "entry";
 /// What an entry of a shard's log says.
 #[derive(Debug)]
 pub struct Entry {
-    /// The log's time, at which the commands are applied.
+    /// The log's time, at which the inputs are applied.
     pub now: Millis,
-    /// The commands, in their order.
-    pub commands: Vec<Command>,
+    /// The inputs, in their order.
+    pub inputs: Vec<Input>,
 }
 
-/// The bytes of an entry: these commands, to be applied at the log's time `now`, in milliseconds.
+/// The bytes of an entry: these inputs, to be applied at the log's time `now`, in milliseconds.
 #[must_use]
-pub fn encode_entry(now: Millis, commands: &[Command]) -> Bytes {
-    let commands = super::all_to_wire(commands);
-    wire::Entry { version: ENTRY_VERSION, now_ms: now.0, commands }.encode_to_vec().into()
+pub fn encode_entry(now: Millis, inputs: &[Input]) -> Bytes {
+    let inputs = super::all_to_wire(inputs);
+    wire::Entry { version: ENTRY_VERSION, now_ms: now.0, inputs }.encode_to_vec().into()
 }
 
 /// Reads an entry. Large payloads share `bytes`.
@@ -40,7 +41,76 @@ pub fn decode_entry(bytes: Bytes) -> Result<Entry, RecordError> {
     if entry.version != ENTRY_VERSION {
         return Err(RecordError::Version { kind: KIND, known: ENTRY_VERSION, found: entry.version });
     }
-    Ok(Entry { now: Millis(entry.now_ms), commands: super::all_from_wire(entry.commands)? })
+    Ok(Entry { now: Millis(entry.now_ms), inputs: super::all_from_wire(entry.inputs)? })
+}
+
+impl Record for Input {
+    type Wire = wire::Input;
+
+    fn to_wire(&self) -> wire::Input {
+        use wire::input::Kind;
+        let kind = match self {
+            Self::Request(request) => Kind::Request(request.to_wire()),
+            Self::Tick => Kind::Tick(wire::Nothing {}),
+            Self::Down(host) => Kind::Down(host.to_wire()),
+            Self::Relayed(up_to) => Kind::Relayed(*up_to),
+            Self::Scanned(scanned) => Kind::Scanned(scanned.to_wire()),
+            Self::RaiseLevel(level) => Kind::RaiseLevel(*level),
+        };
+        wire::Input { kind: Some(kind) }
+    }
+
+    fn from_wire(wire: wire::Input) -> Result<Self, RecordError> {
+        use wire::input::Kind;
+        Ok(match required(wire.kind, "input")? {
+            Kind::Request(request) => Self::Request(Request::from_wire(request)?),
+            Kind::Tick(_) => Self::Tick,
+            Kind::Down(host) => Self::Down(Host::from_wire(host)?),
+            Kind::Relayed(up_to) => Self::Relayed(up_to),
+            Kind::Scanned(scanned) => Self::Scanned(Scanned::from_wire(scanned)?),
+            Kind::RaiseLevel(level) => Self::RaiseLevel(level),
+        })
+    }
+}
+
+impl Record for Source {
+    type Wire = wire::request::Source;
+
+    fn to_wire(&self) -> wire::request::Source {
+        match self {
+            Self::Host(host) => wire::request::Source::Host(host.to_wire()),
+            Self::Outbox(shard) => wire::request::Source::Outbox(shard.to_wire()),
+        }
+    }
+
+    fn from_wire(wire: wire::request::Source) -> Result<Self, RecordError> {
+        Ok(match wire {
+            wire::request::Source::Host(host) => Self::Host(Host::from_wire(host)?),
+            wire::request::Source::Outbox(shard) => Self::Outbox(ShardId::from_wire(shard)?),
+        })
+    }
+}
+
+impl Record for Request {
+    type Wire = wire::Request;
+
+    fn to_wire(&self) -> wire::Request {
+        wire::Request {
+            source: Some(self.source.to_wire()),
+            number: self.number,
+            done_below: self.done_below,
+            command: Some(self.command.to_wire()),
+        }
+    }
+
+    fn from_wire(wire: wire::Request) -> Result<Self, RecordError> {
+        Ok(Self {
+            source: Source::from_wire(required(wire.source, "request.source")?)?,
+            number: wire.number,
+            done_below: wire.done_below,
+            command: Command::from_wire(required(wire.command, "request.command")?)?,
+        })
+    }
 }
 
 impl Record for Command {
@@ -57,8 +127,6 @@ impl Record for Command {
             Self::Acks(acks) => Kind::Acks(acks.to_wire()),
             Self::Receive(receive) => Kind::Receive(receive.to_wire()),
             Self::Release(release) => Kind::Release(release.to_wire()),
-            Self::Scanned(scanned) => Kind::Scanned(scanned.to_wire()),
-            Self::Tick => Kind::Tick(wire::Tick {}),
         };
         wire::Command { kind: Some(kind) }
     }
@@ -74,8 +142,6 @@ impl Record for Command {
             Kind::Acks(acks) => Self::Acks(Acks::from_wire(acks)?),
             Kind::Receive(receive) => Self::Receive(Receive::from_wire(receive)?),
             Kind::Release(release) => Self::Release(Release::from_wire(release)?),
-            Kind::Scanned(scanned) => Self::Scanned(Scanned::from_wire(scanned)?),
-            Kind::Tick(_) => Self::Tick,
         })
     }
 }

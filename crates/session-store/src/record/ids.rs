@@ -6,8 +6,8 @@ use bytes::Bytes;
 use mqtt_codec::{PacketId, QoS};
 use topic_index::{Filter, PlainFilter};
 
-use super::{Record, RecordError, wire};
-use crate::ids::{ClientId, ConnectionId};
+use super::{Record, RecordError, required, wire};
+use crate::ids::{ClientId, ConnectionId, Host, Incarnation, NodeId, ShardId};
 use crate::matching::{GroupName, GroupRef, Subscribed};
 
 impl Record for ClientId {
@@ -23,15 +23,40 @@ impl Record for ClientId {
     }
 }
 
+impl Record for Host {
+    type Wire = wire::Host;
+
+    fn to_wire(&self) -> wire::Host {
+        wire::Host { node: self.node.0, incarnation: self.incarnation.0 }
+    }
+
+    fn from_wire(wire: wire::Host) -> Result<Self, RecordError> {
+        Ok(Self { node: NodeId(wire.node), incarnation: Incarnation(wire.incarnation) })
+    }
+}
+
+impl Record for ShardId {
+    type Wire = u32;
+
+    fn to_wire(&self) -> u32 {
+        u32::from(self.0)
+    }
+
+    fn from_wire(wire: u32) -> Result<Self, RecordError> {
+        u16::try_from(wire).map(Self).map_err(|_| RecordError::Invalid { field: "shard" })
+    }
+}
+
 impl Record for ConnectionId {
     type Wire = wire::Connection;
 
     fn to_wire(&self) -> wire::Connection {
-        wire::Connection { node: 0, incarnation: 0, number: self.0 }
+        wire::Connection { host: Some(self.host.to_wire()), number: self.number }
     }
 
     fn from_wire(wire: wire::Connection) -> Result<Self, RecordError> {
-        Ok(Self(wire.number))
+        let host = Host::from_wire(required(wire.host, "connection.host")?)?;
+        Ok(Self { host, number: wire.number })
     }
 }
 

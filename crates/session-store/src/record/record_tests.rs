@@ -11,21 +11,22 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::*;
-use crate::command::{Command, Publish, PublishItem};
-use crate::ids::{ClientId, Millis};
+use crate::command::{Command, Input, Publish, PublishItem};
+use crate::ids::{ClientId, Millis, ShardId};
 use crate::message::Message;
+use crate::stream::{Request, Source};
 
-/// Commands have no equality of their own; all that they hold is in their debug form.
+/// Inputs have no equality of their own; all that they hold is in their debug form.
 fn shown(value: &impl std::fmt::Debug) -> String {
     format!("{value:?}")
 }
 
 proptest! {
     #[test]
-    fn an_entry_is_read_as_it_was_written(now in any::<u64>(), commands in vec(arbitrary::command(), 0..6)) {
-        let entry = decode_entry(encode_entry(Millis(now), &commands)).unwrap();
+    fn an_entry_is_read_as_it_was_written(now in any::<u64>(), inputs in vec(arbitrary::input(), 0..6)) {
+        let entry = decode_entry(encode_entry(Millis(now), &inputs)).unwrap();
         prop_assert_eq!(entry.now, Millis(now));
-        prop_assert_eq!(shown(&entry.commands), shown(&commands));
+        prop_assert_eq!(shown(&entry.inputs), shown(&inputs));
     }
 
     #[test]
@@ -35,12 +36,12 @@ proptest! {
 
     #[test]
     fn a_damaged_entry_is_an_entry_or_an_error(
-        commands in vec(arbitrary::command(), 1..4),
+        inputs in vec(arbitrary::input(), 1..4),
         at in any::<prop::sample::Index>(),
         bits in 1..=u8::MAX,
         cut in any::<prop::sample::Index>(),
     ) {
-        let mut bytes = encode_entry(Millis(1), &commands).to_vec();
+        let mut bytes = encode_entry(Millis(1), &inputs).to_vec();
         let at = at.index(bytes.len());
         bytes[at] ^= bits;
         let _ = decode_entry(Bytes::copy_from_slice(&bytes));
@@ -51,7 +52,7 @@ proptest! {
 
 #[test]
 fn an_entry_of_a_newer_version_is_refused_by_name() {
-    let entry = wire::Entry { version: ENTRY_VERSION + 1, now_ms: 0, commands: Vec::new() };
+    let entry = wire::Entry { version: ENTRY_VERSION + 1, now_ms: 0, inputs: Vec::new() };
     let refused = decode_entry(prost::Message::encode_to_vec(&entry).into()).unwrap_err();
     assert!(matches!(refused, RecordError::Version { found, .. } if found == ENTRY_VERSION + 1), "{refused}");
 }
@@ -63,11 +64,13 @@ fn an_announced_length_is_not_believed() {
     assert!(matches!(decode_entry(bytes), Err(RecordError::Malformed { .. })));
 }
 
-fn publish_of(payload: usize) -> Command {
+fn publish_of(payload: usize) -> Input {
     let body = SharedPublish::new(&Text::from_static("a/b"), &Bytes::new(), &vec![7; payload].into());
     let message = Message { body, qos: QoS::AtLeastOnce, retain: false, expires_at: None }.into();
     let item = PublishItem { number: 1, message, sessions: true, store_retained: false, groups: Vec::new() };
-    Command::Publish(Publish { reply_to: None, publisher: ClientId::new("p"), items: vec![item] })
+    let command =
+        Command::Publish(Publish { reply_to: None, publisher: ClientId::new("p"), items: vec![item] });
+    Input::Request(Request { source: Source::Outbox(ShardId(1)), number: 1, done_below: 1, command })
 }
 
 #[test]
@@ -84,10 +87,10 @@ fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// Many commands of each kind, the same in each run.
-fn sample() -> Vec<Command> {
+/// Many inputs of each kind, the same in each run.
+fn sample() -> Vec<Input> {
     let mut runner = TestRunner::deterministic();
-    let strategy = arbitrary::command();
+    let strategy = arbitrary::input();
     (0..64).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()
 }
 
@@ -97,15 +100,15 @@ fn entries_of_version_1_mean_what_they_meant() {
     let bytes = std::fs::read(fixture("entry-v1.bin")).unwrap();
     let entry = decode_entry(bytes.into()).unwrap();
     let meant = std::fs::read_to_string(fixture("entry-v1.txt")).unwrap();
-    let lines: Vec<String> = entry.commands.iter().map(shown).collect();
+    let lines: Vec<String> = entry.inputs.iter().map(shown).collect();
     assert_eq!(lines, meant.lines().collect::<Vec<_>>());
 }
 
 #[test]
 #[ignore = "writes the fixtures: to be run when a version is added, never to change one that was released"]
 fn write_fixtures() {
-    let commands = sample();
-    std::fs::write(fixture("entry-v1.bin"), encode_entry(Millis(1_790_000_000_000), &commands)).unwrap();
-    let lines: String = commands.iter().map(|command| shown(command) + "\n").collect();
+    let inputs = sample();
+    std::fs::write(fixture("entry-v1.bin"), encode_entry(Millis(1_790_000_000_000), &inputs)).unwrap();
+    let lines: String = inputs.iter().map(|input| shown(input) + "\n").collect();
     std::fs::write(fixture("entry-v1.txt"), lines).unwrap();
 }

@@ -1,46 +1,94 @@
 //! CONNECT, take-over, and the end of connections and sessions.
 //! Called by `Shard::apply`; never reads a clock.
 
+use super::out::Out;
 use super::{Client, Shard, Timer};
-use crate::command::{Connect, Connected, EXPIRY_NEVER, Effect, End, Refused, Reply, Will, WillFate};
-use crate::ids::{ClientId, Millis, SessionKey};
+use crate::command::{Connect, Connected, EXPIRY_NEVER, End, Refused, Reply, Will, WillFate};
+use crate::ids::{ClientId, ConnectionId, Millis, SessionKey};
 use crate::message::Message;
+use crate::outbox::{OutboxItem, OutboxKind};
 use crate::session::Session;
 use topic_index::Filter;
 
+/// Whether a CONNECT is answered by the request that is being applied, or waited since an earlier one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Now,
+    Before,
+}
+
+impl Asked {
+    /// Tells the connection. A repeat finds an accepted one in the state, so that only a refusal is kept.
+    fn tell(self, connection: ConnectionId, told: Result<Connected, Refused>, out: &mut Out<'_>) {
+        let reply = Reply::Connected(told);
+        match (self, told) {
+            (Self::Before, _) => out.reply(connection, reply),
+            (Self::Now, Ok(_)) => out.answer_once(Some(connection), reply),
+            (Self::Now, Err(_)) => out.answer(Some(connection), reply),
+        }
+    }
+}
+
 impl Shard {
     /// A client that is connected is told to stop first; the new connection waits for its last word, so
-    /// that nothing of it can come after the new CONNACK (`[MQTT-3.1.4-3]`).
-    pub(super) fn connect(&mut self, connect: Connect, effects: &mut Vec<Effect>) {
+    /// that nothing of it can come after the new CONNACK (`[MQTT-3.1.4-3]`). A dead node has had its last word.
+    pub(super) fn connect(&mut self, connect: Connect, out: &mut Out<'_>) {
+        if let Some(connected) = self.connected(&connect) {
+            out.answer_once(Some(connect.connection), Reply::Connected(Ok(connected)));
+            return;
+        }
+        let host = self.clients.get(&connect.client).and_then(|client| client.connection);
+        if host.is_some_and(|connection| self.is_dead(connection.host)) {
+            self.end_dead(&connect.client, out);
+        }
         let client = self.clients.entry(connect.client.clone()).or_default();
         let Some(old) = client.connection else {
-            self.attach(connect, effects);
+            self.attach(connect, Asked::Now, out);
             return;
         };
-        if let Some(overtaken) = client.waiting.replace(Box::new(connect)) {
-            let refused = Reply::Connected(Err(Refused::TakenOver));
-            effects.push(Effect::Reply(overtaken.connection, refused));
-        } else {
-            self.counters.sessions_taken_over += 1;
-            effects.push(Effect::Reply(old, Reply::Stop));
+        let again = client.waiting.as_ref().is_some_and(|other| other.connection == connect.connection);
+        match client.waiting.replace(Box::new(connect)) {
+            Some(overtaken) if !again => {
+                out.reply(overtaken.connection, Reply::Connected(Err(Refused::TakenOver)));
+            }
+            Some(_) => out.reply(old, Reply::Stop),
+            None => {
+                self.counters.sessions_taken_over += 1;
+                out.reply(old, Reply::Stop);
+            }
         }
     }
 
+    /// The connection that this CONNECT waits for, if it does.
+    pub(super) fn waits_for(&self, connect: &Connect) -> Option<ConnectionId> {
+        let client = self.clients.get(&connect.client)?;
+        let waiting = client.waiting.as_ref()?;
+        client.connection.filter(|_| waiting.connection == connect.connection)
+    }
+
+    /// What this CONNECT was told, if its connection is the client's.
+    pub(super) fn connected(&self, connect: &Connect) -> Option<Connected> {
+        let client = self.clients.get(&connect.client)?;
+        client.connection.filter(|connection| *connection == connect.connection)?;
+        let Client { epoch, session_present, session, .. } = *client;
+        Some(Connected { epoch, session_present, persistent: session.is_some() })
+    }
+
     /// Gives the client to a new connection.
-    fn attach(&mut self, connect: Connect, effects: &mut Vec<Effect>) {
+    fn attach(&mut self, connect: Connect, asked: Asked, out: &mut Out<'_>) {
         let id = connect.client.clone();
         let kept = self.clients.get(&id).and_then(|client| client.session);
         let creates = connect.expiry_s > 0 && (kept.is_none() || connect.clean_start);
         let full = self.sessions.len() - usize::from(kept.is_some()) >= self.limits.sessions_max;
         if creates && full {
             self.counters.sessions_refused += 1;
-            effects.push(Effect::Reply(connect.connection, Reply::Connected(Err(Refused::Quota))));
+            asked.tell(connect.connection, Err(Refused::Quota), out);
             self.forget_if_nothing_is_left(&id);
             return;
         }
         if connect.clean_start && kept.is_some() {
-            self.publish_will_if_alone(&id, effects);
-            self.end_session(&id, effects);
+            self.publish_will_if_alone(&id, out);
+            self.end_session(&id, out);
         }
         self.cancel_will(&id);
         self.clear_due(&id, Timer::Expiry);
@@ -54,10 +102,12 @@ impl Shard {
         let client = self.clients.entry(id.clone()).or_default();
         client.epoch = client.epoch.next();
         client.connection = Some(connect.connection);
+        client.session_present = session_present;
         client.session = key;
         client.will = connect.will;
         let connected = Connected { epoch: client.epoch, session_present, persistent: key.is_some() };
-        effects.push(Effect::Reply(connect.connection, Reply::Connected(Ok(connected))));
+        self.hosted.insert((connect.connection.host, id));
+        asked.tell(connect.connection, Ok(connected), out);
         if let Some(session) = key.and_then(|key| self.sessions.get_mut(&key)) {
             session.connection = Some(connect.connection);
             session.expiry_s = connect.expiry_s;
@@ -66,8 +116,8 @@ impl Shard {
             session.scans.resume();
         }
         if let Some(key) = key {
-            self.count_in_groups(key, true, effects);
-            self.pump(key, effects);
+            self.count_in_groups(key, true, out);
+            self.pump(key, out);
         }
     }
 
@@ -91,13 +141,14 @@ impl Shard {
     }
 
     /// A connection has ended and will say nothing more.
-    pub(super) fn end(&mut self, end: &End, effects: &mut Vec<Effect>) {
+    pub(super) fn end(&mut self, end: &End, out: &mut Out<'_>) {
         let Some(client) = self.clients.get_mut(&end.client) else { return };
-        if client.epoch != end.epoch || client.connection.is_none() {
+        let Some(connection) = client.connection.filter(|_| client.epoch == end.epoch) else {
             self.counters.stale_epoch += 1;
             return;
-        }
+        };
         client.connection = None;
+        self.hosted.remove(&(connection.host, end.client.clone()));
         let key = client.session;
         let waiting = client.waiting.take();
         let session = key.and_then(|key| self.sessions.get_mut(&key));
@@ -108,23 +159,23 @@ impl Shard {
             session.expiry_s
         });
         if let Some(key) = key {
-            self.count_in_groups(key, false, effects);
+            self.count_in_groups(key, false, out);
         }
-        self.settle_will(&end.client, end.will, expiry_s, effects);
+        self.settle_will(&end.client, end.will, expiry_s, out);
         match expiry_s {
-            0 => self.end_session(&end.client, effects),
+            0 => self.end_session(&end.client, out),
             EXPIRY_NEVER => {}
             seconds => self.set_due(&end.client, Timer::Expiry, self.now.plus_s(seconds)),
         }
-        match waiting {
-            Some(connect) => self.attach(*connect, effects),
+        match waiting.filter(|connect| !self.is_dead(connect.connection.host)) {
+            Some(connect) => self.attach(*connect, Asked::Before, out),
             None => self.forget_if_nothing_is_left(&end.client),
         }
     }
 
     /// Drops the will, publishes it, or sets its time: the earlier of its delay and the session's end
     /// (`[MQTT-3.1.2-8]`).
-    fn settle_will(&mut self, id: &ClientId, fate: WillFate, expiry_s: u32, effects: &mut Vec<Effect>) {
+    fn settle_will(&mut self, id: &ClientId, fate: WillFate, expiry_s: u32, out: &mut Out<'_>) {
         let Some(client) = self.clients.get_mut(id) else { return };
         let Some(will) = client.will.as_ref() else { return };
         let delay_s = match fate {
@@ -137,21 +188,21 @@ impl Shard {
             WillFate::KeepAtLeast(grace_s) => will.delay_s.min(expiry_s).max(grace_s),
         };
         if delay_s == 0 {
-            self.publish_will(id, effects);
+            self.publish_will(id, out);
         } else {
             self.set_due(id, Timer::Will, self.now.plus_s(delay_s));
         }
     }
 
     /// Publishes the will, once (`[MQTT-3.1.2-10]`).
-    pub(super) fn publish_will(&mut self, id: &ClientId, effects: &mut Vec<Effect>) {
+    pub(super) fn publish_will(&mut self, id: &ClientId, out: &mut Out<'_>) {
         self.clear_due(id, Timer::Will);
         let Some(will) = self.clients.get_mut(id).and_then(|client| client.will.take()) else { return };
         self.counters.wills_published += 1;
         let Will { body, qos, retain, expiry_s, .. } = will;
         let expires_at = expiry_s.map(|seconds| self.now.plus_s(seconds));
         let message = Message { body, qos, retain, expires_at }.into();
-        effects.push(Effect::Relay { publisher: id.clone(), message });
+        self.add_to_outbox(OutboxItem { publisher: id.clone(), message, kind: OutboxKind::Publish }, out);
     }
 
     /// The client is back before its will was due (`[MQTT-3.1.3-9]`).
@@ -163,34 +214,38 @@ impl Shard {
     }
 
     /// Ends the client's persistent session, if there is one.
-    pub(super) fn end_session(&mut self, id: &ClientId, effects: &mut Vec<Effect>) {
+    pub(super) fn end_session(&mut self, id: &ClientId, out: &mut Out<'_>) {
         self.clear_due(id, Timer::Expiry);
         let Some(key) = self.clients.get_mut(id).and_then(|client| client.session.take()) else { return };
         let Some(session) = self.sessions.remove(&key) else { return };
         let connected = session.connection.is_some();
         for filter in session.subscriptions.keys() {
-            self.unindex(filter, key, connected, effects);
+            self.unindex(filter, key, connected, out);
         }
         let (back, in_doubt) = session.outbound.into_unacknowledged();
         self.queue_counters.qos2_in_doubt += in_doubt;
-        effects.extend(back.into_iter().map(|(group, message)| Effect::Redispatch(group, message)));
+        for (group, message) in back {
+            self.redispatch(group, message, out);
+        }
     }
 
     /// A will of a client that is away is due when its session ends (`[MQTT-3.1.2-8]`).
-    pub(super) fn publish_will_if_alone(&mut self, id: &ClientId, effects: &mut Vec<Effect>) {
+    pub(super) fn publish_will_if_alone(&mut self, id: &ClientId, out: &mut Out<'_>) {
         if self.clients.get(id).is_some_and(|client| client.will_due.is_some()) {
-            self.publish_will(id, effects);
+            self.publish_will(id, out);
         }
     }
 
     /// The session's client came or went: counts it in its groups and tells the route view.
-    fn count_in_groups(&mut self, key: SessionKey, connected: bool, effects: &mut Vec<Effect>) {
+    fn count_in_groups(&mut self, key: SessionKey, connected: bool, out: &mut Out<'_>) {
         let Some(session) = self.sessions.get(&key) else { return };
         for filter in session.subscriptions.keys() {
             let Filter::Shared { group, filter: plain } = filter else { continue };
             self.groups.update(group, plain, |slot| slot.count_connected(connected));
             let route = self.groups.get(group, plain).map(|slot| slot.route(filter));
-            effects.extend(route.map(Effect::Route));
+            if let Some(route) = route {
+                out.route(route);
+            }
         }
     }
 

@@ -2,13 +2,15 @@
 //! Called by `Shard::apply`; never reads a clock.
 
 use super::Shard;
-use crate::command::{Ack, Acks, Effect, Push, Reply};
+use super::out::Out;
+use crate::command::{Ack, Acks, Push, Reply};
+use crate::effect::Effect;
 use crate::ids::SessionKey;
 use crate::outbound::{Acked, NextPacket};
 
 impl Shard {
     /// Pushes to a connected client whatever its window has room for, and goes on with its scans.
-    pub(super) fn pump(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
+    pub(super) fn pump(&mut self, key: SessionKey, out: &mut Out<'_>) {
         let now = self.now;
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let Some(connection) = session.connection else { return };
@@ -23,13 +25,13 @@ impl Shard {
             });
         }
         if !pushes.is_empty() {
-            effects.push(Effect::Push(connection, pushes));
+            out.push(Effect::Push(connection, pushes));
         }
-        self.start_scans(key, effects);
+        self.start_scans(key, out);
     }
 
     /// Acknowledgements, in their order; the room they make is used at once.
-    pub(super) fn acks(&mut self, acks: &Acks, effects: &mut Vec<Effect>) {
+    pub(super) fn acks(&mut self, acks: &Acks, out: &mut Out<'_>) {
         let Some(key) = self.current(&acks.client, acks.epoch) else { return };
         let Some(session) = self.sessions.get_mut(&key) else { return };
         let mut releases = Vec::new();
@@ -49,14 +51,14 @@ impl Shard {
                 (Acked::Unknown, Ack::Pubrec(_, false)) => releases.push(Push::ReleaseUnknown(packet_id)),
                 (Acked::Unknown, _) => {}
                 (Acked::WrongType, _) => {
-                    Self::reply(session.connection, Reply::WrongAck, effects);
+                    out.answer(session.connection, Reply::WrongAck);
                     return;
                 }
             }
         }
         if let (false, Some(connection)) = (releases.is_empty(), session.connection) {
-            effects.push(Effect::Push(connection, releases));
+            out.push(Effect::Push(connection, releases));
         }
-        self.pump(key, effects);
+        self.pump(key, out);
     }
 }

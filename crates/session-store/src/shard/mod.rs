@@ -2,9 +2,15 @@
 //! topics that do. A state machine: a command and a time go in, effects come out. Never reads a clock,
 //! draws a random number or does I/O, so that every replica that applies the same commands is equal.
 
+mod check;
 mod connect;
 mod deliver;
+mod digest;
+mod down;
+mod out;
 mod publish;
+mod request;
+mod routes;
 mod scan;
 mod slot;
 mod subscribe;
@@ -12,27 +18,36 @@ mod tick;
 
 pub use self::scan::SCAN_PAGE;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use topic_index::{FilterIndex, SharedIndex};
 
+use self::out::Out;
 use self::publish::Touched;
 use self::slot::FilterSlot;
-use crate::command::{Command, Connect, Effect, Reply, Will};
+use crate::command::{Connect, Input, Will};
 use crate::counters::{QueueCounters, ShardCounters};
-use crate::ids::{ClientId, ConnectionId, Epoch, Millis, SessionKey};
+use crate::effect::Effect;
+use crate::ids::{ClientId, ConnectionId, Epoch, Host, Incarnation, Millis, NodeId, SessionKey, ShardId};
 use crate::limits::ShardLimits;
 use crate::matching::Subscribed;
 use crate::message::MessageRef;
+use crate::outbox::{Outbox, OutboxItem, OutboxRoom};
 use crate::retained::{PageQuery, Retained};
 use crate::session::Session;
+use crate::stream::{Source, Stream};
+
+/// The highest level of `apply` that this binary knows. A level is raised where all replicas of a shard are to
+/// change what they do at the same place of the log; a replica whose [`Shard::apply_level`] is above this must
+/// not go on.
+pub const APPLY_LEVEL_MAX: u32 = 1;
 
 /// Which shard of how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShardNumber {
-    /// Its number, from 0.
-    pub number: u16,
+    /// Which one.
+    pub number: ShardId,
     /// How many there are; fixed when the cluster is created.
     pub of: u16,
 }
@@ -42,6 +57,8 @@ pub struct ShardNumber {
 struct Client {
     epoch: Epoch,
     connection: Option<ConnectionId>,
+    /// What the connection was told of its session, for a repeat of its CONNECT.
+    session_present: bool,
     session: Option<SessionKey>,
     will: Option<Will>,
     /// When the will is published, once the connection is gone.
@@ -81,6 +98,15 @@ pub struct Shard {
     groups: SharedIndex<FilterSlot>,
     retained: Retained,
     due: BTreeSet<(Millis, Timer, ClientId)>,
+    /// The clients with a connection, by its host.
+    hosted: BTreeSet<(Host, ClientId)>,
+    /// What lies below is dead, of each node that has had a run die.
+    lowest_live: BTreeMap<NodeId, Incarnation>,
+    /// Nodes with dead runs that still host clients here.
+    dying: BTreeSet<NodeId>,
+    streams: BTreeMap<Source, Stream>,
+    outbox: Outbox,
+    apply_level: u32,
     counters: ShardCounters,
     queue_counters: QueueCounters,
     /// Memory used again by each publish.
@@ -104,6 +130,12 @@ impl Shard {
             groups: SharedIndex::new(),
             retained: Retained::default(),
             due: BTreeSet::new(),
+            hosted: BTreeSet::new(),
+            lowest_live: BTreeMap::new(),
+            dying: BTreeSet::new(),
+            streams: BTreeMap::new(),
+            outbox: Outbox::default(),
+            apply_level: 1,
             counters: ShardCounters::default(),
             queue_counters: QueueCounters::default(),
             matches: Vec::new(),
@@ -111,34 +143,44 @@ impl Shard {
         }
     }
 
-    /// Applies one command at the log's time `now`, which never goes back, and appends what is to be done
-    /// to `effects`, in the order in which it is to be done.
-    pub fn apply(&mut self, now: Millis, command: Command, effects: &mut Vec<Effect>) {
+    /// Applies one input at the log's time `now`, which never goes back, and appends what is to be done to
+    /// `effects`, in the order in which it is to be done. The leader that proposed the input carries that out;
+    /// other replicas, and all after a restart, drop it.
+    pub fn apply(&mut self, now: Millis, input: Input, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
-        match command {
-            Command::Connect(connect) => self.connect(connect, effects),
-            Command::End(end) => self.end(&end, effects),
-            Command::Subscribe(subscribe) => self.subscribe(subscribe, effects),
-            Command::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe, effects),
-            Command::Publish(publish) => self.publish(publish, effects),
-            Command::Acks(acks) => self.acks(&acks, effects),
-            Command::Receive(receive) => self.receive(receive, effects),
-            Command::Release(release) => self.release(&release, effects),
-            Command::Scanned(scanned) => self.scanned(scanned, effects),
-            Command::Tick => self.tick(effects),
+        match input {
+            Input::Request(request) => self.request(request, effects),
+            Input::Tick => self.tick(&mut Out::new(effects)),
+            Input::Down(host) => self.down(host),
+            Input::Relayed(up_to) => self.outbox.retire(up_to),
+            Input::Scanned(scanned) => self.scanned(scanned, &mut Out::new(effects)),
+            Input::RaiseLevel(level) => self.apply_level = self.apply_level.max(level),
         }
         debug_assert_eq!(self.validate_if_small(), Ok(()));
     }
 
-    /// [`Self::validate`], where that takes no longer than a step may take in a debug build.
-    #[expect(clippy::disallowed_methods, reason = "a check sees no order")]
-    fn validate_if_small(&self) -> Result<(), &'static str> {
-        let small = self.clients.len() <= 64
-            && self
-                .sessions
-                .values()
-                .all(|session| session.outbound.len() <= 256 && session.subscriptions.len() <= 64);
-        if small { self.validate() } else { Ok(()) }
+    /// The level of `apply` that its log has reached. Above [`APPLY_LEVEL_MAX`] this binary does not know what
+    /// the entries that follow mean.
+    #[must_use]
+    pub fn apply_level(&self) -> u32 {
+        self.apply_level
+    }
+
+    /// What the shard has to send, until [`Input::Relayed`] says that it was.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// How many QoS 2 messages may be proposed, those included that were and are not applied yet.
+    #[must_use]
+    pub fn outbox_room(&self) -> OutboxRoom {
+        self.outbox.room()
+    }
+
+    fn add_to_outbox(&mut self, item: OutboxItem, out: &mut Out<'_>) {
+        let last = self.outbox.push(item);
+        out.outbox(last);
     }
 
     /// One page of this shard's retained messages.
@@ -150,6 +192,9 @@ impl Shard {
     /// When the next `Tick` has something to do.
     #[must_use]
     pub fn next_due(&self) -> Option<Millis> {
+        if !self.dying.is_empty() {
+            return Some(self.now);
+        }
         let first = self.due.first().map(|(at, _, _)| *at);
         match (first, self.retained.next_expiry()) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -195,42 +240,6 @@ impl Shard {
             self.counters.stale_epoch += 1;
         }
         key
-    }
-
-    fn reply(connection: Option<ConnectionId>, reply: Reply, effects: &mut Vec<Effect>) {
-        if let Some(connection) = connection {
-            effects.push(Effect::Reply(connection, reply));
-        }
-    }
-
-    /// Checks what must always hold. Costs as much as there is state: for tests.
-    ///
-    /// # Errors
-    /// Names the rule that does not hold.
-    #[expect(clippy::disallowed_methods, reason = "a check sees no order")]
-    pub fn validate(&self) -> Result<(), &'static str> {
-        for (key, session) in &self.sessions {
-            session.outbound.validate()?;
-            let client = self.clients.get(&session.client).ok_or("a session without a client")?;
-            if client.session != Some(*key) || client.connection != session.connection {
-                return Err("a session and its client disagree");
-            }
-        }
-        let held: usize = self.index.iter().map(|(_, slot)| slot.len()).sum::<usize>()
-            + self.groups.iter().map(|(_, _, slot)| slot.len()).sum::<usize>();
-        let wanted: usize = self.sessions.values().map(|session| session.subscriptions.len()).sum();
-        if held != wanted {
-            return Err("the index is not the union of the sessions' subscriptions");
-        }
-        if self.clients.values().any(Client::forgettable) {
-            return Err("a client of which nothing is known is kept");
-        }
-        let due = self.clients.values().filter(|c| c.will_due.is_some()).count()
-            + self.clients.values().filter(|c| c.expiry_due.is_some()).count();
-        if due != self.due.len() {
-            return Err("the deadlines do not belong to the clients");
-        }
-        Ok(())
     }
 }
 

@@ -2,7 +2,9 @@
 //! items and cursor enter the session together.
 
 use super::Shard;
-use crate::command::{Effect, Push, Scanned};
+use super::out::Out;
+use crate::command::{Push, Scanned};
+use crate::effect::Effect;
 use crate::ids::SessionKey;
 use crate::matching::Subscribed;
 use crate::message::MessageRef;
@@ -15,18 +17,18 @@ pub const SCAN_PAGE: usize = 64;
 
 impl Shard {
     /// Asks for the next page of the session's scans, if its client is connected and its queue is low.
-    pub(super) fn start_scans(&mut self, key: SessionKey, effects: &mut Vec<Effect>) {
+    pub(super) fn start_scans(&mut self, key: SessionKey, out: &mut Out<'_>) {
         let Some(session) = self.sessions.get_mut(&key) else { return };
         if session.connection.is_none() || session.outbound.len() > SCAN_PAGE {
             return;
         }
         if let Some(ask) = session.scans.ask() {
-            effects.push(Effect::Scan(session.client.clone(), ask));
+            out.push(Effect::Scan(session.client.clone(), ask));
         }
     }
 
     /// A page came: its messages and the scan's new cursor enter the session together.
-    pub(super) fn scanned(&mut self, scanned: Scanned, effects: &mut Vec<Effect>) {
+    pub(super) fn scanned(&mut self, scanned: Scanned, out: &mut Out<'_>) {
         let Scanned { client, scan, messages, after } = scanned;
         let key = self.clients.get(&client).and_then(|client| client.session);
         let Some((key, session)) = key.and_then(|key| Some((key, self.sessions.get_mut(&key)?))) else {
@@ -39,9 +41,11 @@ impl Shard {
             Self::queue_retained(session, &subscribed, message, &mut self.touched.qos0);
         }
         let connection = session.connection;
-        self.flush_touched(effects);
-        effects.extend(connection.map(|connection| Effect::Push(connection, vec![Push::PageEnd(scan)])));
-        self.pump(key, effects);
+        self.flush_touched(out);
+        if let Some(connection) = connection {
+            out.send(connection, Push::PageEnd(scan));
+        }
+        self.pump(key, out);
     }
 
     /// Retained messages are sent with RETAIN 1 (section 3.3.1.3). They are never dropped for want of room

@@ -4,25 +4,26 @@
 use topic_index::Filter;
 
 use super::Shard;
+use super::out::Out;
 use super::slot::FilterSlot;
-use crate::command::{Effect, Members, Reply, RouteChange, Subscribe, SubscribeTo, Unsubscribe};
+use crate::command::{Members, Reply, RouteChange, Subscribe, SubscribeTo, Unsubscribe};
 use crate::ids::SessionKey;
 
 impl Shard {
     /// Adds or replaces subscriptions (`[MQTT-3.8.4-3]`); answers in the order of the packet.
-    pub(super) fn subscribe(&mut self, subscribe: Subscribe, effects: &mut Vec<Effect>) {
+    pub(super) fn subscribe(&mut self, subscribe: Subscribe, out: &mut Out<'_>) {
         let Some(key) = self.current(&subscribe.client, subscribe.epoch) else { return };
         let mut granted = Vec::with_capacity(subscribe.filters.len());
         for (place, to) in subscribe.filters {
-            granted.push((place, self.subscribe_to(key, to, effects)));
+            granted.push((place, self.subscribe_to(key, to, out)));
         }
         let connection = self.sessions.get(&key).and_then(|session| session.connection);
-        Self::reply(connection, Reply::Subscribed(subscribe.packet_id, granted), effects);
-        self.start_scans(key, effects);
+        out.answer(connection, Reply::Subscribed(subscribe.packet_id, granted));
+        self.start_scans(key, out);
     }
 
     /// Whether the subscription is new; `None` where the limit is reached.
-    fn subscribe_to(&mut self, key: SessionKey, to: SubscribeTo, effects: &mut Vec<Effect>) -> Option<bool> {
+    fn subscribe_to(&mut self, key: SessionKey, to: SubscribeTo, out: &mut Out<'_>) -> Option<bool> {
         let limit = self.limits.subscriptions_max;
         let session = self.sessions.get_mut(&key)?;
         let new = !session.subscriptions.contains_key(&to.filter);
@@ -34,12 +35,12 @@ impl Shard {
         if let (true, Filter::Plain(plain)) = (to.retained.applies(new), &to.filter) {
             session.scans.add(plain.clone(), to.subscribed);
         }
-        self.change_route(&to.filter, effects, |slot| slot.insert(key, to.subscribed, connected));
+        self.change_route(&to.filter, out, |slot| slot.insert(key, to.subscribed, connected));
         Some(new)
     }
 
     /// Removes subscriptions (`[MQTT-3.10.4-1]`); what is queued stays (`[MQTT-3.10.4-3]`).
-    pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe, effects: &mut Vec<Effect>) {
+    pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe, out: &mut Out<'_>) {
         let Some(key) = self.current(&unsubscribe.client, unsubscribe.epoch) else { return };
         let mut done = Vec::with_capacity(unsubscribe.filters.len());
         for (place, filter) in unsubscribe.filters {
@@ -48,31 +49,20 @@ impl Shard {
             let connected = session.connection.is_some();
             session.scans.remove(filter.plain());
             if existed {
-                self.unindex(&filter, key, connected, effects);
+                self.unindex(&filter, key, connected, out);
             }
             done.push((place, existed));
         }
         let connection = self.sessions.get(&key).and_then(|session| session.connection);
-        Self::reply(connection, Reply::Unsubscribed(unsubscribe.packet_id, done), effects);
+        out.answer(connection, Reply::Unsubscribed(unsubscribe.packet_id, done));
     }
 
-    pub(super) fn unindex(
-        &mut self,
-        filter: &Filter,
-        key: SessionKey,
-        connected: bool,
-        effects: &mut Vec<Effect>,
-    ) {
-        self.change_route(filter, effects, |slot| slot.remove(key, connected));
+    pub(super) fn unindex(&mut self, filter: &Filter, key: SessionKey, connected: bool, out: &mut Out<'_>) {
+        self.change_route(filter, out, |slot| slot.remove(key, connected));
     }
 
     /// Changes a filter's subscribers and announces the route if it is another one now.
-    fn change_route(
-        &mut self,
-        filter: &Filter,
-        effects: &mut Vec<Effect>,
-        change: impl FnOnce(&mut FilterSlot),
-    ) {
+    fn change_route(&mut self, filter: &Filter, out: &mut Out<'_>, change: impl FnOnce(&mut FilterSlot)) {
         let changed = |slot: &mut FilterSlot| {
             let before = (slot.qos(), slot.members());
             change(slot);
@@ -87,7 +77,7 @@ impl Shard {
         };
         if before != after {
             let (qos, members) = after;
-            effects.push(Effect::Route(RouteChange { filter: filter.clone(), qos, members }));
+            out.route(RouteChange { filter: filter.clone(), qos, members });
         }
     }
 }

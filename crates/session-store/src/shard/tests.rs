@@ -8,32 +8,61 @@ use topic_index::Filter;
 
 use super::*;
 use crate::command::{
-    Ack, Acks, Connected, EXPIRY_NEVER, End, GroupPick, Publish, PublishItem, Push, Receive, Refused,
-    Release, RetainedWanted, RouteChange, Scanned, Subscribe, SubscribeTo, Unsubscribe, WillFate,
+    Ack, Acks, Command, Connected, EXPIRY_NEVER, End, GroupPick, Publish, PublishItem, Push, Receive,
+    Refused, Release, Reply, RetainedWanted, RouteChange, Scanned, Subscribe, SubscribeTo, Unsubscribe,
+    WillFate,
 };
 use crate::matching::GroupName;
 use crate::message::Message;
+use crate::outbox::OutboxKind;
+use crate::stream::{Answer, Request};
 
 const ID: PacketId = PacketId::MIN;
+const HOST: Host = Host { node: NodeId(1), incarnation: Incarnation(1) };
+const ME: ShardNumber = ShardNumber { number: ShardId(0), of: 1 };
+
+fn id(number: u64) -> ConnectionId {
+    ConnectionId { host: HOST, number }
+}
 
 /// A shard, and the effects of the last command.
 struct World {
     shard: Shard,
     now: Millis,
     connections: u64,
+    requests: u64,
+    /// Where the client's connections are.
+    host: Host,
 }
 
 impl World {
     fn new() -> Self {
-        let shard = Shard::new(ShardNumber { number: 0, of: 1 }, ShardLimits::default());
-        Self { shard, now: Millis(1_000_000), connections: 0 }
+        let shard = Shard::new(ME, ShardLimits::default());
+        Self { shard, now: Millis(1_000_000), connections: 0, requests: 0, host: HOST }
     }
 
+    /// Applies the next request of the host.
     fn apply(&mut self, command: Command) -> Vec<Effect> {
+        self.requests += 1;
+        self.input(Input::Request(self.request(self.requests, command)))
+    }
+
+    fn request(&self, number: u64, command: Command) -> Request {
+        Request { source: Source::Host(self.host), number, done_below: 0, command }
+    }
+
+    fn input(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
-        self.shard.apply(self.now, command, &mut effects);
+        self.shard.apply(self.now, input, &mut effects);
         self.shard.validate().unwrap();
         effects
+    }
+
+    /// What the shard has to send, which is taken from its outbox.
+    fn sent(&mut self) -> Vec<OutboxItem> {
+        let sent = self.shard.outbox().from(0).map(|(_, item)| item.clone()).collect();
+        self.input(Input::Relayed(self.shard.outbox().last()));
+        sent
     }
 
     fn connect(&mut self, client: &str, clean_start: bool, expiry_s: u32) -> (ConnectionId, Vec<Effect>) {
@@ -48,7 +77,7 @@ impl World {
         will: Option<Will>,
     ) -> (ConnectionId, Vec<Effect>) {
         self.connections += 1;
-        let connection = ConnectionId(self.connections);
+        let connection = ConnectionId { host: self.host, number: self.connections };
         let client = ClientId::new(client);
         let connect = Connect { client, connection, clean_start, expiry_s, receive_maximum: 10, will };
         (connection, self.apply(Command::Connect(connect)))
@@ -63,6 +92,10 @@ impl World {
             expiry_s: None,
             unsent: Vec::new(),
         }))
+    }
+
+    fn connection(&self, client: &str) -> ConnectionId {
+        self.shard.clients.get(client).and_then(|client| client.connection).unwrap()
     }
 
     fn epoch(&self, client: &str) -> Epoch {
@@ -90,7 +123,7 @@ impl World {
 
     fn publish_item(&mut self, item: PublishItem) -> Vec<Effect> {
         let publisher = ClientId::new("publisher");
-        let reply_to = Some(ConnectionId(999));
+        let reply_to = Some(id(999));
         self.apply(Command::Publish(Publish { reply_to, publisher, items: vec![item] }))
     }
 
@@ -116,9 +149,24 @@ fn will(delay_s: u32) -> Option<Will> {
     Some(Will { body, qos: QoS::AtLeastOnce, retain: false, delay_s, expiry_s: None })
 }
 
+/// What connections are told, by answers and by themselves.
+fn told(effects: &[Effect]) -> Vec<(ConnectionId, Reply)> {
+    let told = effects.iter().filter_map(|effect| match effect {
+        Effect::Reply(connection, reply)
+        | Effect::Answer(Answer { reply: Some((Some(connection), reply)), .. }) => Some((*connection, reply)),
+        _ => None,
+    });
+    told.map(|(connection, reply)| (connection, reply.clone())).collect()
+}
+
+/// What is done beside answering.
+fn done(effects: &[Effect]) -> usize {
+    effects.iter().filter(|effect| !matches!(effect, Effect::Answer(_))).count()
+}
+
 fn connected(effects: &[Effect]) -> Option<Connected> {
-    effects.iter().find_map(|effect| match effect {
-        Effect::Reply(_, Reply::Connected(Ok(connected))) => Some(*connected),
+    told(effects).into_iter().find_map(|(_, reply)| match reply {
+        Reply::Connected(Ok(connected)) => Some(connected),
         _ => None,
     })
 }
@@ -133,10 +181,6 @@ fn pushed(effects: &[Effect]) -> Vec<(ConnectionId, Option<u16>, bool)> {
         }));
     }
     all
-}
-
-fn relays(effects: &[Effect]) -> usize {
-    effects.iter().filter(|effect| matches!(effect, Effect::Relay { .. })).count()
 }
 
 fn routes(effects: &[Effect]) -> Vec<&RouteChange> {
@@ -160,13 +204,13 @@ fn a_persistent_session_keeps_messages_and_resumes_with_dup() {
     let mut world = World::new();
     world.connect("c", false, 100);
     assert_eq!(routes(&world.subscribe("c", "a/#", RetainedWanted::Never)).len(), 1);
-    assert_eq!(pushed(&world.publish("a/b", QoS::AtLeastOnce)), [(ConnectionId(1), Some(1), false)]);
+    assert_eq!(pushed(&world.publish("a/b", QoS::AtLeastOnce)), [(id(1), Some(1), false)]);
     world.end("c", WillFate::Keep);
     assert_eq!(pushed(&world.publish("a/b", QoS::AtLeastOnce)), []);
     let (connection, effects) = world.connect("c", false, 100);
     assert_eq!(connected(&effects).map(|c| c.session_present), Some(true));
     assert_eq!(pushed(&effects), [(connection, Some(1), true), (connection, Some(2), false)]);
-    assert!(matches!(effects.first(), Some(Effect::Reply(..))), "CONNACK comes before messages");
+    assert!(matches!(effects.first(), Some(Effect::Answer(_))), "CONNACK comes before messages");
     assert_eq!(routes(&effects), Vec::<&RouteChange>::new(), "a reconnect moves no routes");
 }
 
@@ -188,18 +232,15 @@ fn a_take_over_waits_for_the_last_word_of_the_old_connection() {
     world.connect("c", false, 100);
     let old = world.epoch("c");
     let (second, effects) = world.connect("c", false, 100);
-    assert!(matches!(effects.as_slice(), [Effect::Reply(ConnectionId(1), Reply::Stop)]), "{effects:?}");
+    assert_eq!(told(&effects), [(id(1), Reply::Stop)]);
     let (third, effects) = world.connect("c", false, 100);
-    assert!(matches!(
-        effects.as_slice(),
-        [Effect::Reply(connection, Reply::Connected(Err(Refused::TakenOver)))] if *connection == second
-    ));
+    assert_eq!(told(&effects), [(second, Reply::Connected(Err(Refused::TakenOver)))]);
     let effects = world.end("c", WillFate::Keep);
     assert!(matches!(effects.first(), Some(Effect::Reply(connection, _)) if *connection == third));
     assert!(world.epoch("c") > old);
     let client = ClientId::new("c");
     let late = Acks { client, epoch: old, acks: vec![Ack::Puback(ID)] };
-    assert!(world.apply(Command::Acks(late)).is_empty(), "what an older connection says has no effect");
+    assert_eq!(done(&world.apply(Command::Acks(late))), 0, "what an older connection says has no effect");
     assert_eq!(world.shard.counters.stale_epoch, 1);
 }
 
@@ -207,21 +248,27 @@ fn a_take_over_waits_for_the_last_word_of_the_old_connection() {
 fn a_will_is_published_once_unless_the_client_says_goodbye_or_comes_back() {
     let mut world = World::new();
     world.connect_with("c", true, 0, will(0));
-    assert_eq!(relays(&world.end("c", WillFate::Keep)), 1);
+    world.end("c", WillFate::Keep);
+    assert_eq!(world.sent().len(), 1);
     world.connect_with("c", true, 0, will(0));
-    assert_eq!(relays(&world.end("c", WillFate::Discard)), 0);
+    world.end("c", WillFate::Discard);
+    assert_eq!(world.sent().len(), 0);
     world.connect_with("c", false, 100, will(10));
-    assert_eq!(relays(&world.end("c", WillFate::Keep)), 0);
+    world.end("c", WillFate::Keep);
+    assert_eq!(world.sent().len(), 0);
     assert_eq!(world.shard.next_due(), Some(world.now.plus_s(10)));
     world.connect("c", false, 100);
     world.now = world.now.plus_s(60);
-    assert_eq!(relays(&world.apply(Command::Tick)), 0, "the client came back in time");
+    world.input(Input::Tick);
+    assert_eq!(world.sent().len(), 0, "the client came back in time");
     world.end("c", WillFate::Keep);
     world.connect_with("c", false, 100, will(10));
     world.end("c", WillFate::Keep);
     world.now = world.now.plus_s(10);
-    assert_eq!(relays(&world.apply(Command::Tick)), 1);
-    assert_eq!(relays(&world.apply(Command::Tick)), 0);
+    world.input(Input::Tick);
+    assert_eq!(world.sent().len(), 1);
+    world.input(Input::Tick);
+    assert_eq!(world.sent().len(), 0);
 }
 
 #[test]
@@ -230,12 +277,14 @@ fn a_delayed_will_is_published_when_its_session_ends_first() {
     world.connect_with("c", false, 5, will(100));
     world.end("c", WillFate::Keep);
     world.now = world.now.plus_s(5);
-    assert_eq!(relays(&world.apply(Command::Tick)), 1);
+    world.input(Input::Tick);
+    assert_eq!(world.sent().len(), 1);
     assert!(world.shard.clients.is_empty(), "the session has expired");
     world.connect_with("c", false, 100, will(50));
     world.end("c", WillFate::Keep);
     let (_, effects) = world.connect("c", true, 100);
-    assert_eq!(relays(&effects), 1, "Clean Start ends the session");
+    assert_eq!(world.sent().len(), 1, "Clean Start ends the session");
+    assert_eq!(connected(&effects).map(|c| c.session_present), Some(false));
 }
 
 #[test]
@@ -245,9 +294,9 @@ fn sessions_expire_at_their_time_and_not_before() {
     world.subscribe("c", "a", RetainedWanted::Never);
     world.end("c", WillFate::Keep);
     world.now = Millis(world.now.0 + 9_999);
-    assert!(world.apply(Command::Tick).is_empty());
+    assert!(world.input(Input::Tick).is_empty());
     world.now = Millis(world.now.0 + 1);
-    assert_eq!(routes(&world.apply(Command::Tick)).len(), 1);
+    assert_eq!(routes(&world.input(Input::Tick)).len(), 1);
     assert_eq!(world.shard.counters.sessions_expired, 1);
     world.connect("forever", false, EXPIRY_NEVER);
     world.end("forever", WillFate::Keep);
@@ -268,19 +317,22 @@ fn qos_2_of_a_persistent_client_is_passed_on_once() {
         })
     };
     let command = receive(&world);
-    assert_eq!(relays(&world.apply(command)), 1);
+    world.apply(command);
+    assert_eq!(world.sent().len(), 1);
     world.end("c", WillFate::Keep);
     world.connect("c", false, 100);
     let command = receive(&world);
-    assert_eq!(relays(&world.apply(command)), 0, "a repeat on another connection");
+    world.apply(command);
+    assert_eq!(world.sent().len(), 0, "a repeat on another connection");
     let (client, epoch) = (ClientId::new("c"), world.epoch("c"));
     let release = |client| Command::Release(Release { client, epoch, packet_id: ID });
     let effects = world.apply(release(client.clone()));
-    assert!(matches!(effects.as_slice(), [Effect::Reply(_, Reply::Released(_, true))]));
+    assert_eq!(told(&effects), [(world.connection("c"), Reply::Released(ID, true))]);
     let effects = world.apply(release(client));
-    assert!(matches!(effects.as_slice(), [Effect::Reply(_, Reply::Released(_, false))]));
+    assert_eq!(told(&effects), [(world.connection("c"), Reply::Released(ID, false))]);
     let command = receive(&world);
-    assert_eq!(relays(&world.apply(command)), 1, "after the release the id is new");
+    world.apply(command);
+    assert_eq!(world.sent().len(), 1, "after the release the id is new");
 }
 
 #[test]
@@ -307,7 +359,7 @@ fn retained_messages_come_page_by_page_and_never_older_than_live_ones() {
         groups: Vec::new(),
     });
     world.publish("r/2", QoS::AtLeastOnce);
-    let effects = world.apply(Command::Scanned(scanned));
+    let effects = world.input(Input::Scanned(scanned));
     assert_eq!(
         pushed(&effects).len(),
         1,
@@ -319,7 +371,7 @@ fn retained_messages_come_page_by_page_and_never_older_than_live_ones() {
 fn retained_messages_are_bounded_and_expire() {
     let limits = ShardLimits { retained_messages_max: 1, ..ShardLimits::default() };
     let mut world = World::new();
-    world.shard = Shard::new(ShardNumber { number: 0, of: 1 }, limits);
+    world.shard = Shard::new(ME, limits);
     world.retain("a", b"x");
     world.retain("b", b"x");
     world.retain("a", b"y");
@@ -336,7 +388,7 @@ fn retained_messages_are_bounded_and_expire() {
     });
     assert_eq!(world.shard.next_due(), expires_at);
     world.now = world.now.plus_s(5);
-    world.apply(Command::Tick);
+    world.input(Input::Tick);
     assert_eq!((world.shard.sizes().retained_messages, world.shard.sizes().retained_bytes), (0, 0));
 }
 
@@ -359,13 +411,15 @@ fn a_group_message_goes_to_one_connected_member_and_moves_when_its_session_ends(
     };
     let to: Vec<ConnectionId> =
         (0..4).flat_map(|choice| pushed(&world.publish_item(item(choice)))).map(|push| push.0).collect();
-    assert_eq!(to, [ConnectionId(2), ConnectionId(3), ConnectionId(2), ConnectionId(3)]);
+    assert_eq!(to, [id(2), id(3), id(2), id(3)]);
     let client = ClientId::new("m2");
     let end =
         End { client, epoch: world.epoch("m2"), will: WillFate::Keep, expiry_s: Some(0), unsent: Vec::new() };
     let effects = world.apply(Command::End(end));
-    let moved = effects.iter().filter(|effect| matches!(effect, Effect::Redispatch(..))).count();
-    assert_eq!(moved, 2, "its unacknowledged messages go to others");
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Outbox(2))), "{effects:?}");
+    let moved = world.sent();
+    assert!(moved.iter().all(|item| item.kind == OutboxKind::Redispatch(Arc::clone(&group))));
+    assert_eq!(moved.len(), 2, "its unacknowledged messages go to others");
 }
 
 #[test]
@@ -381,11 +435,8 @@ fn unsubscribe_is_exact_and_keeps_what_is_queued() {
     let (client, epoch, filters) = (ClientId::new("c"), world.epoch("c"), filters.collect());
     let unsubscribe = Unsubscribe { client, epoch, packet_id: ID, filters };
     let effects = world.apply(Command::Unsubscribe(unsubscribe));
-    let answer = effects.iter().find_map(|effect| match effect {
-        Effect::Reply(_, Reply::Unsubscribed(_, answer)) => Some(answer.clone()),
-        _ => None,
-    });
-    assert_eq!(answer, Some(vec![(0, true), (1, false)]));
+    let answer = Reply::Unsubscribed(ID, vec![(0, true), (1, false)]);
+    assert_eq!(told(&effects), [(world.connection("c"), answer)]);
     assert_eq!(pushed(&world.publish("a", QoS::AtLeastOnce)), []);
     assert_eq!(world.shard.session("c").map(|session| session.outbound().len()), Some(1));
 }
@@ -394,15 +445,16 @@ fn unsubscribe_is_exact_and_keeps_what_is_queued() {
 fn the_limits_of_sessions_and_subscriptions_hold() {
     let limits = ShardLimits { sessions_max: 1, subscriptions_max: 1, ..ShardLimits::default() };
     let mut world = World::new();
-    world.shard = Shard::new(ShardNumber { number: 0, of: 1 }, limits);
+    world.shard = Shard::new(ME, limits);
     world.connect("c", false, 100);
     let (_, effects) = world.connect("d", false, 100);
-    assert!(matches!(effects.as_slice(), [Effect::Reply(_, Reply::Connected(Err(Refused::Quota)))]));
+    assert!(matches!(told(&effects)[..], [(_, Reply::Connected(Err(Refused::Quota)))]));
     let (_, effects) = world.connect("transient", true, 0);
     assert!(connected(&effects).is_some(), "transient sessions are not counted");
     world.subscribe("c", "a", RetainedWanted::Never);
     let effects = world.subscribe("c", "b", RetainedWanted::Never);
-    assert!(
-        matches!(effects.first(), Some(Effect::Reply(_, Reply::Subscribed(_, answer))) if answer == &[(0, None)])
-    );
+    assert_eq!(told(&effects), [(world.connection("c"), Reply::Subscribed(ID, vec![(0, None)]))]);
 }
+
+#[path = "survival_tests.rs"]
+mod survival;

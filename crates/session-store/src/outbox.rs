@@ -1,0 +1,206 @@
+//! What a shard itself sends: wills, QoS 2 messages of persistent sessions, and messages of shared groups
+//! whose member is gone. Filled by the shard's transitions, read by its leader's relay, emptied when every
+//! target has what was sent. Never sends anything itself and never refuses an item.
+
+use std::collections::VecDeque;
+
+use crate::ids::ClientId;
+use crate::matching::GroupRef;
+use crate::message::MessageRef;
+
+/// Items up to which QoS 2 messages of clients are taken over.
+pub const OUTBOX_ITEMS_MAX: usize = 8_192;
+/// Bytes up to which QoS 2 messages of clients are taken over.
+pub const OUTBOX_BYTES_MAX: usize = 64 << 20;
+
+/// Who gets an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutboxKind {
+    /// Everybody whose subscription matches.
+    Publish,
+    /// One member of this shared group.
+    Redispatch(GroupRef),
+}
+
+/// One thing to send.
+#[derive(Clone, Debug)]
+pub struct OutboxItem {
+    /// Who published it, for No Local; the empty identifier where that is not known any more.
+    pub publisher: ClientId,
+    /// The message.
+    pub message: MessageRef,
+    /// Who gets it.
+    pub kind: OutboxKind,
+}
+
+/// How much more is to be taken over from clients at QoS 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxRoom {
+    /// Messages.
+    pub items: usize,
+    /// Bytes of messages.
+    pub bytes: usize,
+}
+
+impl OutboxRoom {
+    /// Whether there is any.
+    #[must_use]
+    pub fn is_some(&self) -> bool {
+        self.items > 0 && self.bytes > 0
+    }
+}
+
+/// The outbox of one shard. Its items have positions, dense and from 1, that are the numbers of the shard as
+/// a source.
+///
+/// Whoever proposes a command that may add an item for a client, [`crate::command::Receive`], asks for
+/// [`Self::room`] first and holds it back while there is none. The rest has room of its own: a will for each
+/// client, and for groups what was in the sessions' queues, or was published to a group just when its last
+/// member here left. So the outbox is bounded, and adding to it never fails.
+#[derive(Debug)]
+pub struct Outbox {
+    items: VecDeque<OutboxItem>,
+    /// Position of the first item, or of the next one.
+    first: u64,
+    bytes: usize,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self { items: VecDeque::new(), first: 1, bytes: 0 }
+    }
+}
+
+impl Outbox {
+    /// Adds an item; returns its position.
+    pub(crate) fn push(&mut self, item: OutboxItem) -> u64 {
+        self.bytes += item.message.size();
+        self.items.push_back(item);
+        self.last()
+    }
+
+    /// Every target has the items up to this position: they are forgotten. What was forgotten before or is not
+    /// there yet stays as it is.
+    pub(crate) fn retire(&mut self, up_to: u64) {
+        while self.first <= up_to
+            && let Some(item) = self.items.pop_front()
+        {
+            self.first += 1;
+            self.bytes -= item.message.size();
+        }
+        if self.items.is_empty() && self.items.capacity() > 1_024 {
+            self.items = VecDeque::new();
+        }
+    }
+
+    /// Position of the oldest item that is there, or of the next one to come.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Position of the newest item; 0 before there was one.
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.first + self.items.len() as u64 - 1
+    }
+
+    /// The item at a position, unless it was retired or is yet to come.
+    #[must_use]
+    pub fn get(&self, position: u64) -> Option<&OutboxItem> {
+        self.items.get(usize::try_from(position.checked_sub(self.first)?).ok()?)
+    }
+
+    /// The items from a position on, with their positions.
+    pub fn from(&self, position: u64) -> impl Iterator<Item = (u64, &OutboxItem)> {
+        let skip = usize::try_from(position.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        (self.first..).zip(&self.items).skip(skip)
+    }
+
+    /// Items that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Bytes of the messages that wait.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How much more is to be taken over from clients.
+    #[must_use]
+    pub fn room(&self) -> OutboxRoom {
+        OutboxRoom {
+            items: OUTBOX_ITEMS_MAX.saturating_sub(self.items.len()),
+            bytes: OUTBOX_BYTES_MAX.saturating_sub(self.bytes),
+        }
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), &'static str> {
+        if self.first == 0 {
+            return Err("the positions of an outbox start at 1");
+        }
+        let bytes: usize = self.items.iter().map(|item| item.message.size()).sum();
+        if bytes != self.bytes {
+            return Err("the outbox's count of bytes is wrong");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use mqtt_codec::{QoS, SharedPublish, Text};
+
+    use super::*;
+    use crate::message::Message;
+
+    fn item(bytes: usize) -> OutboxItem {
+        let payload = Bytes::from(vec![0; bytes]);
+        let body = SharedPublish::new(&Text::new("t").unwrap(), &Bytes::new(), &payload);
+        let message = Arc::new(Message { body, qos: QoS::ExactlyOnce, retain: false, expires_at: None });
+        OutboxItem { publisher: ClientId::new("p"), message, kind: OutboxKind::Publish }
+    }
+
+    #[test]
+    fn positions_are_dense_and_outlive_what_is_retired() {
+        let mut outbox = Outbox::default();
+        assert_eq!((outbox.first(), outbox.last()), (1, 0));
+        assert_eq!((1..=3).map(|_| outbox.push(item(1))).collect::<Vec<_>>(), [1, 2, 3]);
+        outbox.retire(2);
+        outbox.retire(1);
+        assert_eq!(outbox.from(0).map(|(position, _)| position).collect::<Vec<_>>(), [3]);
+        assert!(outbox.get(2).is_none() && outbox.get(3).is_some() && outbox.get(4).is_none());
+        outbox.retire(100);
+        assert_eq!((outbox.first(), outbox.last(), outbox.bytes()), (4, 3, 0));
+        assert_eq!(outbox.push(item(1)), 4, "nothing is retired before it came");
+        assert_eq!(outbox.validate(), Ok(()));
+    }
+
+    #[test]
+    fn room_ends_by_items_or_by_bytes_and_an_item_more_is_still_taken() {
+        let mut outbox = Outbox::default();
+        for _ in 0..OUTBOX_ITEMS_MAX {
+            outbox.push(item(0));
+        }
+        assert!(!outbox.room().is_some());
+        outbox.retire(1);
+        assert_eq!(outbox.room().items, 1);
+        outbox.retire(u64::MAX - 1);
+        outbox.push(item(OUTBOX_BYTES_MAX));
+        assert!(!outbox.room().is_some() && outbox.room().items > 0);
+        outbox.push(item(1));
+        assert_eq!(outbox.len(), 2);
+    }
+}
