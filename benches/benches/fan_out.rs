@@ -7,11 +7,15 @@ use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mqtt_codec::{PacketId, PublishHeader, QoS, SharedPublish, Text, Version};
 use session_store::command::{
-    Ack, Acks, Command, Connect, EXPIRY_NEVER, Publish, PublishItem, RetainedWanted, Subscribe, SubscribeTo,
+    Ack, Acks, Command, Connect, EXPIRY_NEVER, Input, Publish, PublishItem, RetainedWanted, Subscribe,
+    SubscribeTo,
 };
 use session_store::limits::ShardLimits;
 use session_store::matching::Subscribed;
-use session_store::{ClientId, ConnectionId, Epoch, Message, Millis, Shard, ShardNumber};
+use session_store::{
+    ClientId, ConnectionId, Effect, Epoch, Host, Message, Millis, Request, Shard, ShardId, ShardNumber,
+    Source,
+};
 use std::hint::black_box;
 use std::sync::Arc;
 use topic_index::Filter;
@@ -43,16 +47,31 @@ fn encode(c: &mut Criterion) {
     group.finish();
 }
 
-fn shard_with(sessions: u64) -> Shard {
-    let mut shard = Shard::new(ShardNumber { number: 0, of: 1 }, ShardLimits::default());
+/// A shard, and the requests of its one host.
+struct Served {
+    shard: Shard,
+    requests: u64,
+}
+
+impl Served {
+    fn apply(&mut self, command: Command, effects: &mut Vec<Effect>) {
+        self.requests += 1;
+        let (source, number) = (Source::Host(Host::default()), self.requests);
+        let request = Request { source, number, done_below: number, command };
+        self.shard.apply(Millis(1), Input::Request(request), effects);
+    }
+}
+
+fn shard_with(sessions: u64) -> Served {
+    let me = ShardNumber { number: ShardId(0), of: 1 };
+    let mut shard = Served { shard: Shard::new(me, ShardLimits::default()), requests: 0 };
     let mut effects = Vec::new();
     for n in 1..=sessions {
         let client = ClientId::new(&format!("client-{n}"));
         shard.apply(
-            Millis(1),
             Command::Connect(Connect {
                 client: client.clone(),
-                connection: ConnectionId(n),
+                connection: ConnectionId { host: Host::default(), number: n },
                 clean_start: false,
                 expiry_s: EXPIRY_NEVER,
                 receive_maximum: u16::MAX,
@@ -65,7 +84,7 @@ fn shard_with(sessions: u64) -> Shard {
         let filter = Filter::parse("plant/+/line/#", 9).expect("a filter");
         let filters = vec![(0, SubscribeTo { filter, subscribed, retained: RetainedWanted::Never })];
         let subscribe = Subscribe { client, epoch: Epoch(1), packet_id: PacketId::MIN, filters };
-        shard.apply(Millis(1), Command::Subscribe(subscribe), &mut effects);
+        shard.apply(Command::Subscribe(subscribe), &mut effects);
         effects.clear();
     }
     shard
@@ -96,13 +115,13 @@ fn apply(c: &mut Criterion) {
                 };
                 let publisher = ClientId::new("publisher");
                 let publish = Publish { reply_to: None, publisher, items: vec![item] };
-                shard.apply(Millis(1), Command::Publish(publish), &mut effects);
+                shard.apply(Command::Publish(publish), &mut effects);
                 let id = u16::try_from(sent % 65_535 + 1).ok().and_then(PacketId::new);
                 let ack = Ack::Puback(id.expect("1 to 65,535"));
                 for n in 1..=*sessions {
                     let client = ClientId::new(&format!("client-{n}"));
                     let acks = Acks { client, epoch: Epoch(1), acks: vec![ack] };
-                    shard.apply(Millis(1), Command::Acks(acks), &mut effects);
+                    shard.apply(Command::Acks(acks), &mut effects);
                 }
                 sent += 1;
                 effects.clear();
