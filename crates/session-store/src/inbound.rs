@@ -25,6 +25,16 @@ impl Inbound {
         self.received.remove(&packet_id)
     }
 
+    /// The ids received and not released, from the lowest.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = PacketId> {
+        self.received.iter().copied()
+    }
+
+    /// What was received and not released, as it was written to a store.
+    pub(crate) fn restored(ids: impl IntoIterator<Item = PacketId>) -> Self {
+        Self { received: ids.into_iter().collect() }
+    }
+
     /// Whether this id was received and not released.
     #[must_use]
     pub fn contains(&self, packet_id: PacketId) -> bool {

@@ -12,6 +12,7 @@ pub mod counters;
 pub mod effect;
 pub mod ids;
 pub mod inbound;
+mod kept;
 pub mod limits;
 pub mod matching;
 pub mod message;
@@ -25,6 +26,7 @@ pub mod session;
 pub mod shard;
 pub mod store;
 pub mod stream;
+mod tracked;
 
 pub use effect::Effect;
 pub use ids::{ClientId, ConnectionId, Epoch, Host, Incarnation, Millis, NodeId, SessionKey, ShardId};

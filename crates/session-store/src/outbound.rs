@@ -6,6 +6,9 @@
 //! is the same after any resend and is free again only once the exchange at that position is complete
 //! (`[MQTT-2.2.1-4]`).
 
+mod check;
+mod stored;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -17,6 +20,8 @@ use crate::limits::{QueueLimits, QueuePolicy};
 use crate::matching::{GroupRef, SubscriptionIds};
 use crate::message::MessageRef;
 pub use crate::outgoing::{Acked, Enqueued, NextPacket, Outgoing};
+
+pub(crate) use self::stored::{Content, Shape};
 
 /// Packet identifiers there are: 1 to 65,535.
 const PACKET_IDS: u64 = 65_535;
@@ -42,6 +47,9 @@ struct Item {
     message: Option<MessageRef>,
     subscription_ids: SubscriptionIds,
     group: Option<GroupRef>,
+    /// Its number among all that were ever queued. Unlike its position it never changes, so that it is what
+    /// stores know it by.
+    serial: u64,
 }
 
 /// The queue of one session.
@@ -60,6 +68,10 @@ pub struct Outbound {
     bytes: usize,
     /// Positions below this were sent on an earlier connection: resends of them carry DUP.
     resend_below: u64,
+    /// No position from here on was ever sent.
+    sent_end: u64,
+    /// The serial number of the next item.
+    next_serial: u64,
     /// Keeps a sent message's body for a resend; not needed where the session dies with its connection.
     keep_sent: bool,
 }
@@ -146,8 +158,10 @@ impl Outbound {
         self.live += 1;
         self.bytes += outgoing.message.size();
         let Outgoing { message, qos, retain, subscription_ids, group } = outgoing;
-        let message = Some(message);
-        self.items.push_back(Item { state: State::Queued, qos, retain, message, subscription_ids, group });
+        let (message, serial) = (Some(message), self.next_serial);
+        self.next_serial += 1;
+        let state = State::Queued;
+        self.items.push_back(Item { state, qos, retain, message, subscription_ids, group, serial });
     }
 
     /// Removes the oldest message that was never sent. It has no packet id yet, so those behind it move up;
@@ -163,11 +177,9 @@ impl Outbound {
     /// Marks the item at `position` done, frees its message and drops the done front of the queue.
     fn finish(&mut self, position: u64) {
         let Some(item) = self.item_mut(position) else { return };
-        let was = std::mem::replace(&mut item.state, State::Done);
-        let freed = item.message.take().map_or(0, |message| message.size());
-        item.subscription_ids = None;
-        item.group = None;
-        self.bytes -= freed;
+        let done = Item::done(item.serial);
+        let Item { state: was, message, .. } = std::mem::replace(item, done);
+        self.bytes -= message.map_or(0, |message| message.size());
         if was != State::Done {
             self.live -= 1;
         }
@@ -203,23 +215,23 @@ impl Outbound {
             let keep = self.keep_sent;
             let item = self.item_mut(position)?;
             match item.state {
-                State::Done => self.cursor += 1,
+                State::Done => self.advance(),
                 State::Released => {
-                    self.cursor += 1;
+                    self.advance();
                     self.in_flight += 1;
                     return Some(NextPacket::Release(packet_id(position)));
                 }
                 State::Queued | State::Sent if in_flight >= u32::from(window) => return None,
                 State::Queued if item.message.as_ref().is_some_and(|message| message.expired(now)) => {
                     counters.dropped_expired += 1;
-                    self.cursor += 1;
+                    self.advance();
                     self.finish(position);
                 }
                 State::Queued | State::Sent => {
                     item.state = State::Sent;
                     let (item, freed) = item.outgoing(keep)?;
                     self.bytes -= freed;
-                    self.cursor += 1;
+                    self.advance();
                     self.in_flight += 1;
                     counters.sent += 1;
                     return Some(NextPacket::Publish { packet_id: packet_id(position), dup, item });
@@ -227,6 +239,15 @@ impl Outbound {
             }
         }
         None
+    }
+
+    fn advance(&mut self) {
+        self.cursor += 1;
+        self.sent_end = self.sent_end.max(self.cursor);
+    }
+
+    fn sent_end(&self) -> u64 {
+        self.sent_end.min(self.end())
     }
 
     fn position_of(&self, packet_id: PacketId) -> u64 {
@@ -274,11 +295,9 @@ impl Outbound {
 
     fn release(&mut self, position: u64) {
         let Some(item) = self.item_mut(position) else { return };
-        item.state = State::Released;
-        item.group = None;
-        item.subscription_ids = None;
-        let freed = item.message.take().map_or(0, |message| message.size());
-        self.bytes -= freed;
+        let released = Item::released(item.serial);
+        let message = std::mem::replace(item, released).message;
+        self.bytes -= message.map_or(0, |message| message.size());
     }
 
     /// PUBCOMP (`[MQTT-4.3.3-5]`).
@@ -341,37 +360,20 @@ impl Outbound {
         }
         (back, in_doubt)
     }
-
-    /// Checks what must always hold; called after each step in debug builds and by tests.
-    ///
-    /// # Errors
-    /// Names the rule that does not hold.
-    pub fn validate(&self) -> Result<(), &'static str> {
-        if self.cursor < self.first || self.cursor > self.end() {
-            return Err("the cursor lies outside the queue");
-        }
-        let live = self.items.iter().filter(|item| item.state != State::Done).count();
-        if live != self.live {
-            return Err("the count of live items is wrong");
-        }
-        let bytes: usize = self.items.iter().filter_map(|item| item.message.as_ref()).map(|m| m.size()).sum();
-        if bytes != self.bytes {
-            return Err("the count of bytes is wrong");
-        }
-        let sent = usize::try_from(self.cursor - self.first).unwrap_or(usize::MAX);
-        let open = self.items.iter().take(sent);
-        let in_flight = open.filter(|item| matches!(item.state, State::Sent | State::Released)).count();
-        if in_flight != self.in_flight as usize {
-            return Err("the count of exchanges in flight is wrong");
-        }
-        if self.items.front().is_some_and(|item| item.state == State::Done) {
-            return Err("a done item stays at the front");
-        }
-        Ok(())
-    }
 }
 
 impl Item {
+    /// One that only holds its place.
+    fn done(serial: u64) -> Self {
+        let (qos, subscription_ids) = (QoS::AtMostOnce, None);
+        Self { state: State::Done, qos, retain: false, message: None, subscription_ids, group: None, serial }
+    }
+
+    /// One that waits for PUBCOMP.
+    fn released(serial: u64) -> Self {
+        Self { state: State::Released, qos: QoS::ExactlyOnce, ..Self::done(serial) }
+    }
+
     /// What to send of this item, and the bytes that its queue no longer holds.
     fn outgoing(&mut self, keep: bool) -> Option<(Outgoing, usize)> {
         let keep = keep || self.group.is_some();

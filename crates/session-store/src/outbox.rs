@@ -144,6 +144,12 @@ impl Outbox {
         }
     }
 
+    /// An outbox as it was written to a store.
+    pub(crate) fn restored(first: u64, items: VecDeque<OutboxItem>) -> Self {
+        let bytes = items.iter().map(|item| item.message.size()).sum();
+        Self { items, first, bytes }
+    }
+
     pub(crate) fn validate(&self) -> Result<(), &'static str> {
         if self.first == 0 {
             return Err("the positions of an outbox start at 1");

@@ -7,6 +7,7 @@ use topic_index::{PlainFilter, TopicIndex};
 
 use crate::ids::Millis;
 use crate::message::MessageRef;
+use crate::tracked::Local;
 
 /// What storing a retained message did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Retained {
     topics: TopicIndex<MessageRef>,
     expiries: BTreeSet<(Millis, Box<[u8]>)>,
     bytes: usize,
+    /// Topics whose message is another one than was written, or gone.
+    touched: Local<BTreeSet<Box<[u8]>>>,
 }
 
 impl Retained {
@@ -59,6 +62,13 @@ impl Retained {
         if grows && self.len() >= messages_max || self.bytes - replaced + message.size() > bytes_max {
             return Stored::Refused;
         }
+        self.put(message);
+        self.touch(topic);
+        Stored::Stored
+    }
+
+    fn put(&mut self, message: &MessageRef) {
+        let topic = message.body.topic();
         if let Some(old) = self.topics.insert(topic, message.clone()) {
             self.forget(&old);
         }
@@ -66,12 +76,30 @@ impl Retained {
         if let Some(at) = message.expires_at {
             self.expiries.insert((at, topic.into()));
         }
-        Stored::Stored
+    }
+
+    /// Puts in a message as it was written to a store.
+    pub(crate) fn put_written(&mut self, message: &MessageRef) {
+        self.put(message);
+    }
+
+    fn touch(&mut self, topic: &[u8]) {
+        if !self.touched.0.contains(topic) {
+            self.touched.0.insert(topic.into());
+        }
+    }
+
+    /// Calls `write` for each topic that was touched since the last call, with what its message is now.
+    pub(crate) fn take(&mut self, mut write: impl FnMut(&[u8], Option<&MessageRef>)) {
+        for topic in std::mem::take(&mut self.touched.0) {
+            write(&topic, self.topics.get(&topic));
+        }
     }
 
     fn remove(&mut self, topic: &[u8]) {
         if let Some(old) = self.topics.remove(topic) {
             self.forget(&old);
+            self.touch(topic);
         }
     }
 

@@ -2,6 +2,8 @@
 //! for each shard, page by page as the queue drains. Owned by a session, persistent or transient; says what
 //! to fetch and what of it to send, and fetches nothing itself.
 
+mod stored;
+
 use std::collections::{BTreeSet, VecDeque};
 
 use topic_index::PlainFilter;

@@ -7,9 +7,11 @@ use topic_index::Filter;
 
 use crate::ids::{ClientId, ConnectionId};
 use crate::inbound::Inbound;
+use crate::kept::Kept;
 use crate::matching::Subscribed;
 use crate::outbound::Outbound;
 use crate::scan::Scans;
+use crate::tracked::Local;
 
 /// A persistent session.
 #[derive(Debug)]
@@ -22,6 +24,10 @@ pub struct Session {
     pub(crate) outbound: Outbound,
     pub(crate) inbound: Inbound,
     pub(crate) scans: Scans,
+    /// Whether the subscriptions are to be written.
+    pub(crate) subscriptions_changed: Local<bool>,
+    /// What a store has of the queue.
+    pub(crate) kept: Local<Kept>,
 }
 
 impl Session {
@@ -36,6 +42,8 @@ impl Session {
             outbound: Outbound::new(true),
             inbound: Inbound::default(),
             scans: Scans::starting_at(generation << 32),
+            subscriptions_changed: Local(false),
+            kept: Local::default(),
         }
     }
 

@@ -101,6 +101,16 @@ impl Stream {
         self.last = self.last.max(number);
     }
 
+    /// Answers that are kept, from the oldest.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = Option<&Told>> {
+        self.answers.iter().map(Option::as_ref)
+    }
+
+    /// A stream as it was written to a store.
+    pub(crate) fn restored(last: u64, answers: VecDeque<Option<Told>>) -> Self {
+        Self { last, answers }
+    }
+
     pub(crate) fn validate(&self) -> Result<(), &'static str> {
         let kept = self.answers.len() as u64;
         if kept > UNANSWERED_MAX || kept > self.last {

@@ -9,11 +9,15 @@ mod error;
 mod ids;
 mod message;
 mod publish;
+mod reply;
 mod scanned;
+mod stored;
 mod subscribe;
 
 pub use self::entry::{ENTRY_VERSION, Entry, decode_entry, encode_entry};
 pub use self::error::RecordError;
+pub use self::stored::STORED_VERSION;
+pub(crate) use self::stored::{seal, unseal};
 
 /// What `build.rs` makes of `proto/session.proto`.
 #[allow(clippy::all, missing_docs, unreachable_pub, reason = "generated")]

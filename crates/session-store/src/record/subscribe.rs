@@ -30,12 +30,12 @@ impl Record for RetainedWanted {
     }
 }
 
-fn place_to_wire(place: usize) -> u32 {
+pub(super) fn place_to_wire(place: usize) -> u32 {
     // A packet of 256 MiB has fewer filters than that.
     u32::try_from(place).unwrap_or(u32::MAX)
 }
 
-fn place_from_wire(place: u32) -> Result<usize, RecordError> {
+pub(super) fn place_from_wire(place: u32) -> Result<usize, RecordError> {
     usize::try_from(place).map_err(|_| RecordError::Invalid { field: "place" })
 }
 

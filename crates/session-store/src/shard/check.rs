@@ -6,7 +6,6 @@ use crate::stream::{Source, Stream};
 
 impl Shard {
     /// [`Self::validate`], where that takes no longer than a step may take in a debug build.
-    #[expect(clippy::disallowed_methods, reason = "a check sees no order")]
     pub(super) fn validate_if_small(&self) -> Result<(), &'static str> {
         let small = self.clients.len() <= 64
             && self
@@ -20,9 +19,8 @@ impl Shard {
     ///
     /// # Errors
     /// Names the rule that does not hold.
-    #[expect(clippy::disallowed_methods, reason = "a check sees no order")]
     pub fn validate(&self) -> Result<(), &'static str> {
-        for (key, session) in &self.sessions {
+        for (key, session) in self.sessions.iter() {
             session.outbound.validate()?;
             let client = self.clients.get(&session.client).ok_or("a session without a client")?;
             if client.session != Some(*key) || client.connection != session.connection {
@@ -52,7 +50,7 @@ impl Shard {
     /// Connections, their hosts, and who of them is alive.
     fn validate_connections(&self) -> Result<(), &'static str> {
         let mut connected = 0;
-        for (id, client) in &self.clients {
+        for (id, client) in self.clients.iter() {
             let Some(connection) = client.connection else {
                 if client.waiting.is_some() {
                     return Err("a connection waits for none");

@@ -41,7 +41,7 @@ impl Shard {
         if host.is_some_and(|connection| self.is_dead(connection.host)) {
             self.end_dead(&connect.client, out);
         }
-        let client = self.clients.entry(connect.client.clone()).or_default();
+        let client = self.clients.get_or_default(&connect.client);
         let Some(old) = client.connection else {
             self.attach(connect, Asked::Now, out);
             return;
@@ -99,7 +99,7 @@ impl Shard {
         };
         let session_present = kept.is_some() && kept == key;
         self.count_connect(session_present);
-        let client = self.clients.entry(id.clone()).or_default();
+        let client = self.clients.get_or_default(&id);
         client.epoch = client.epoch.next();
         client.connection = Some(connect.connection);
         client.session_present = session_present;
@@ -222,6 +222,7 @@ impl Shard {
         for filter in session.subscriptions.keys() {
             self.unindex(filter, key, connected, out);
         }
+        self.keeper.ended(key, session.kept.0);
         let (back, in_doubt) = session.outbound.into_unacknowledged();
         self.queue_counters.qos2_in_doubt += in_doubt;
         for (group, message) in back {

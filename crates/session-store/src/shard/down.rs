@@ -27,6 +27,7 @@ impl Shard {
         while let Some((source, _)) = self.streams.range(dead.clone()).next() {
             let source = *source;
             self.streams.remove(&source);
+            self.keeper.touch_stream(source);
         }
         if self.first_dead_of(host.node).is_some() {
             self.dying.insert(host.node);

@@ -3,6 +3,7 @@
 //! draws a random number or does I/O, so that every replica that applies the same commands is equal.
 
 mod check;
+mod checkpoint;
 mod connect;
 mod deliver;
 mod digest;
@@ -20,9 +21,9 @@ pub use self::scan::SCAN_PAGE;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hashbrown::HashMap;
 use topic_index::{FilterIndex, SharedIndex};
 
+use self::checkpoint::Keeper;
 use self::out::Out;
 use self::publish::Touched;
 use self::slot::FilterSlot;
@@ -37,6 +38,7 @@ use crate::outbox::{Outbox, OutboxItem, OutboxRoom};
 use crate::retained::{PageQuery, Retained};
 use crate::session::Session;
 use crate::stream::{Source, Stream};
+use crate::tracked::Tracked;
 
 /// The highest level of `apply` that this binary knows. A level is raised where all replicas of a shard are to
 /// change what they do at the same place of the log; a replica whose [`Shard::apply_level`] is above this must
@@ -89,8 +91,8 @@ pub struct Shard {
     me: ShardNumber,
     limits: ShardLimits,
     now: Millis,
-    clients: HashMap<ClientId, Client>,
-    sessions: HashMap<SessionKey, Session>,
+    clients: Tracked<ClientId, Client>,
+    sessions: Tracked<SessionKey, Session>,
     next_session: u32,
     /// Sessions created so far.
     generation: u64,
@@ -107,6 +109,8 @@ pub struct Shard {
     streams: BTreeMap<Source, Stream>,
     outbox: Outbox,
     apply_level: u32,
+    /// What a store has of all this.
+    keeper: Keeper,
     counters: ShardCounters,
     queue_counters: QueueCounters,
     /// Memory used again by each publish.
@@ -122,8 +126,8 @@ impl Shard {
             me,
             limits,
             now: Millis::default(),
-            clients: HashMap::new(),
-            sessions: HashMap::new(),
+            clients: Tracked::new(),
+            sessions: Tracked::new(),
             next_session: 0,
             generation: 0,
             index: FilterIndex::new(),
@@ -136,6 +140,7 @@ impl Shard {
             streams: BTreeMap::new(),
             outbox: Outbox::default(),
             apply_level: 1,
+            keeper: Keeper::default(),
             counters: ShardCounters::default(),
             queue_counters: QueueCounters::default(),
             matches: Vec::new(),
@@ -208,7 +213,6 @@ impl Shard {
     }
 
     /// Sizes for gauges.
-    #[expect(clippy::disallowed_methods, reason = "a sum has no order")]
     #[must_use]
     pub fn sizes(&self) -> ShardSizes {
         let connected = self.sessions.values().filter(|session| session.connection.is_some()).count();

@@ -12,6 +12,7 @@ impl Shard {
     /// Applies a request if it is the next of its stream, answers it again if it was applied before, and
     /// refuses it if something before it is missing.
     pub(super) fn request(&mut self, request: Request, effects: &mut Vec<Effect>) {
+        self.keeper.touch_stream(request.source);
         match request.source {
             Source::Host(host) => self.request_of_host(host, request, effects),
             Source::Outbox(shard) => self.request_of_outbox(shard, request, effects),

@@ -31,6 +31,7 @@ impl Shard {
             return None;
         }
         session.subscriptions.insert(to.filter.clone(), to.subscribed);
+        session.subscriptions_changed.0 = true;
         let connected = session.connection.is_some();
         if let (true, Filter::Plain(plain)) = (to.retained.applies(new), &to.filter) {
             session.scans.add(plain.clone(), to.subscribed);
@@ -46,6 +47,7 @@ impl Shard {
         for (place, filter) in unsubscribe.filters {
             let Some(session) = self.sessions.get_mut(&key) else { break };
             let existed = session.subscriptions.remove(&filter).is_some();
+            session.subscriptions_changed.0 |= existed;
             let connected = session.connection.is_some();
             session.scans.remove(filter.plain());
             if existed {

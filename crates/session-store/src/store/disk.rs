@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use super::error::{StoreError, guarded, words};
 
@@ -28,9 +29,28 @@ pub(super) struct Disk {
     skip_sync: bool,
 }
 
+/// Times that a lock is tried, and how long after each.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// Opens sled in the folder `path`.
 pub(super) fn open(path: &Path) -> Result<(sled::Db, Disk), StoreError> {
     fs::create_dir_all(path).map_err(|error| StoreError::io("cannot make the folder", path, error))?;
+    let mut opened = open_once(path);
+    // The threads of a store that was closed in this process let go of its file a moment later.
+    for _ in 1..LOCK_TRIES {
+        if !matches!(opened, Err(StoreError::InUse { .. })) {
+            break;
+        }
+        thread::sleep(LOCK_PAUSE);
+        opened = open_once(path);
+    }
+    let db = opened?;
+    let disk = Disk::new(path)?;
+    Ok((db, disk))
+}
+
+fn open_once(path: &Path) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(CACHE_BYTES)
@@ -39,15 +59,10 @@ pub(super) fn open(path: &Path) -> Result<(sled::Db, Disk), StoreError> {
     let opening = thread::Builder::new().name("store-open".to_owned()).spawn(move || config.open());
     let opened =
         opening.map_err(|error| StoreError::io("cannot start a thread to open", path, error))?.join();
-    let db = match opened {
-        Ok(Ok(db)) => db,
-        Ok(Err(error)) => return Err(cannot_open(path, error)),
-        Err(panic) => {
-            return Err(StoreError::CannotOpen { path: path.to_owned(), reason: words(panic.as_ref()) });
-        }
-    };
-    let disk = Disk::new(path)?;
-    Ok((db, disk))
+    match opened {
+        Ok(opened) => opened.map_err(|error| cannot_open(path, error)),
+        Err(panic) => Err(StoreError::CannotOpen { path: path.to_owned(), reason: words(panic.as_ref()) }),
+    }
 }
 
 fn cannot_open(path: &Path, error: sled::Error) -> StoreError {

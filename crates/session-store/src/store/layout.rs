@@ -67,24 +67,29 @@ impl Head {
 
 /// Puts a record's chunks into a batch.
 pub(super) fn put(key: &[u8], value: &[u8], batch: &mut Batch) -> Head {
+    let (head, chunks) = cut(key, value);
+    chunks.for_each(|(key, bytes)| batch.insert(key, bytes));
+    head
+}
+
+/// Cuts a record into chunks, each with its key.
+fn cut<'a>(key: &'a [u8], value: &'a [u8]) -> (Head, impl Iterator<Item = (Vec<u8>, Vec<u8>)> + 'a) {
     let chunks = value.len().div_ceil(CHUNK).max(1);
     // A value of 16 TiB does not fit into memory.
     let chunks = u32::try_from(chunks).unwrap_or(u32::MAX);
     let head = Head { hash: hash::of_record(key, value), chunks };
     let mut parts = value.chunks(CHUNK);
-    for chunk in 0..chunks {
+    let cut = (0..chunks).map(move |chunk| {
         let part = parts.next().unwrap_or_default();
+        let mut bytes = Vec::with_capacity(Head::LEN + part.len());
         if chunk == 0 {
-            let mut bytes = Vec::with_capacity(Head::LEN + part.len());
             bytes.extend_from_slice(&head.hash.to_be_bytes());
             bytes.extend_from_slice(&head.chunks.to_be_bytes());
-            bytes.extend_from_slice(part);
-            batch.insert(chunk_key(key, chunk), bytes);
-        } else {
-            batch.insert(chunk_key(key, chunk), part);
         }
-    }
-    head
+        bytes.extend_from_slice(part);
+        (chunk_key(key, chunk), bytes)
+    });
+    (head, cut)
 }
 
 /// What a tree's checkpoint stands for.
@@ -154,6 +159,15 @@ mod tests {
             assert_eq!(split_key(&bytes, GroupId(1)).unwrap(), (key, 7));
             assert!(split_key(&bytes[1..], GroupId(1)).is_err());
         }
+    }
+
+    #[test]
+    fn a_record_is_cut_into_chunks_as_ever() {
+        let (_, cut) = cut(b"k", &[7; CHUNK + 4]);
+        let first = [b"\xFC\xC8\xB8\xB7\xD0\xE7\x50\x04\0\0\0\x02".as_slice(), &[7; CHUNK]].concat();
+        let expected =
+            [(b"\0\0\0\x01k\0\0\0\0".to_vec(), first), (b"\0\0\0\x01k\0\0\0\x01".to_vec(), vec![7; 4])];
+        assert_eq!(cut.collect::<Vec<_>>(), expected);
     }
 
     #[test]
