@@ -1,0 +1,2 @@
+//! Raft groups of a node: one shared write-ahead log, a proposer for each group, and the state machines under them.
+//! Used by the broker. It knows no socket: what it needs of other nodes is a trait.
