@@ -1,2 +1,9 @@
 //! Raft groups of a node: one shared write-ahead log, a proposer for each group, and the state machines under them.
 //! Used by the broker. It knows no socket: what it needs of other nodes is a trait.
+
+pub mod group;
+pub mod machine;
+pub mod proposer;
+pub mod snapshot;
+pub mod state_machine;
+pub mod types;

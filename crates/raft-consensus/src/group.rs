@@ -1,0 +1,212 @@
+//! One Raft group on this node: openraft around a machine, and the proposer in front of it. Started by the node for
+//! each shard and for the cluster group; a handle is cheap and may be cloned.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::network::{NetSnapshot, RaftNetworkFactory};
+use openraft::storage::RaftLogStorage;
+use openraft::type_config::TypeConfigExt;
+use openraft::type_config::alias::JoinHandleOf;
+use openraft::{Raft, SnapshotPolicy};
+use tokio::sync::mpsc;
+
+use crate::machine::Machine;
+use crate::proposer::{Ended, Proposer, WallClock, Work};
+use crate::snapshot::SnapshotData;
+use crate::state_machine::StateMachine;
+use crate::types::{NodeId, SnapshotMeta, Types};
+
+/// Commands that wait for a group's proposer at most; whoever has more waits.
+const MAILBOX: usize = 1_024;
+
+/// Number of a group within the cluster: 0 is the cluster group, the shards follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u32);
+
+/// Why a group did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("group {group} did not start: {reason}")]
+pub struct StartError {
+    /// Which.
+    pub group: u32,
+    /// What openraft said.
+    pub reason: String,
+}
+
+/// The group is gone: the node stops, or it failed and the node is about to stop.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the group has ended")]
+pub struct Gone;
+
+/// Times of a group (section 4 of the design). Each is longer than the one before it.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Between two heartbeats of a leader, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// Without word from a leader before an election, at least, in milliseconds.
+    pub election_min_ms: u64,
+    /// The same, at most.
+    pub election_max_ms: u64,
+}
+
+impl Timing {
+    /// For nodes within one network.
+    pub const LAN: Self = Self { heartbeat_ms: 100, election_min_ms: 150, election_max_ms: 300 };
+    /// For nodes in several zones.
+    pub const ZONES: Self = Self { heartbeat_ms: 250, election_min_ms: 750, election_max_ms: 1_500 };
+
+    fn config(self, group: GroupId) -> openraft::Config {
+        openraft::Config {
+            cluster_name: format!("group-{}", group.0),
+            heartbeat_interval: self.heartbeat_ms,
+            election_timeout_min: self.election_min_ms,
+            election_timeout_max: self.election_max_ms,
+            enable_pre_vote: Some(true),
+            // Checkpoints have their own clock, and the log is purged behind them.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: 0,
+            ..openraft::Config::default()
+        }
+    }
+}
+
+/// What a group is started with.
+pub struct Start<L, N, M> {
+    /// This node.
+    pub node: NodeId,
+    /// Which group.
+    pub group: GroupId,
+    /// Its times.
+    pub timing: Timing,
+    /// Its log.
+    pub log: L,
+    /// The way to its other members.
+    pub network: N,
+    /// Its machine as the checkpoint has it.
+    pub machine: M,
+    /// As of which entry that is.
+    pub checkpoint: SnapshotMeta,
+    /// The node's clock.
+    pub clock: WallClock,
+}
+
+/// A running group.
+pub struct Group<C: Types, M: Machine> {
+    id: GroupId,
+    raft: Raft<C, StateMachine<M>>,
+    work: mpsc::Sender<Work<M>>,
+}
+
+impl<C: Types, M: Machine> Clone for Group<C, M> {
+    fn clone(&self) -> Self {
+        Self { id: self.id, raft: self.raft.clone(), work: self.work.clone() }
+    }
+}
+
+impl<C: Types, M: Machine> Group<C, M> {
+    /// Starts a group with what its log and its checkpoint have. The task ends with the group and says why.
+    ///
+    /// # Errors
+    /// The log or the checkpoint cannot be read.
+    pub async fn start<L, N>(start: Start<L, N, M>) -> Result<(Self, JoinHandleOf<C, Ended>), StartError>
+    where
+        L: RaftLogStorage<C>,
+        N: RaftNetworkFactory<C>,
+        N::Network: NetSnapshot<C, SnapshotData = SnapshotData>,
+    {
+        let Start { node, group, timing, log, network, machine, checkpoint, clock } = start;
+        let error = |reason: String| StartError { group: group.0, reason };
+        let config = Arc::new(timing.config(group).validate().map_err(|bad| error(bad.to_string()))?);
+        let state = StateMachine::new(machine, checkpoint);
+        let glance = state.glance();
+        let raft = Raft::new(node, config, network, log, state).await.map_err(|bad| error(bad.to_string()))?;
+        let (work, work_end) = mpsc::channel(MAILBOX);
+        let proposer = Proposer::new(raft.clone(), work_end, glance, clock);
+        let task = C::spawn(proposer.run());
+        Ok((Self { id: group, raft, work }, task))
+    }
+
+    /// Which group it is.
+    #[must_use]
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    /// Founds the group with these members, unless its log knows members already.
+    ///
+    /// # Errors
+    /// The group has ended, or its log could not be written.
+    pub async fn found(&self, members: impl IntoIterator<Item = NodeId>) -> Result<(), Gone> {
+        if self.raft.is_initialized().await.map_err(|_| Gone)? {
+            return Ok(());
+        }
+        let members: std::collections::BTreeSet<NodeId> = members.into_iter().collect();
+        match self.raft.initialize(members).await {
+            Ok(()) => Ok(()),
+            Err(openraft::errors::RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_))) => Ok(()),
+            Err(_) => Err(Gone),
+        }
+    }
+
+    /// Waits until this node leads the group and has applied everything that was ever acknowledged.
+    ///
+    /// # Errors
+    /// The group has ended, or this took longer than `within`.
+    pub async fn ready(&self, within: Duration) -> Result<(), Gone> {
+        self.raft.wait_for_recovery(Some(within)).await.map_err(|_| Gone)?;
+        Ok(())
+    }
+
+    /// Puts a command into the log, behind everything that was put there before; waits while too much is queued.
+    ///
+    /// # Errors
+    /// The group has ended.
+    pub async fn propose(&self, command: M::Command) -> Result<(), Gone> {
+        self.work.send(Work::Propose(command)).await.map_err(|_| Gone)
+    }
+
+    /// Looks at the machine once everything proposed before is applied.
+    ///
+    /// # Errors
+    /// The group has ended.
+    pub async fn look<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut M) -> R + Send + 'static,
+    ) -> Result<R, Gone> {
+        let (answer, result) = tokio::sync::oneshot::channel();
+        let look = Box::new(move |machine: &mut M| drop(answer.send(look(machine))));
+        self.work.send(Work::Look(look)).await.map_err(|_| Gone)?;
+        result.await.map_err(|_| Gone)
+    }
+
+    /// Looks at the machine as it is now, whatever is on its way.
+    ///
+    /// # Errors
+    /// The group has ended.
+    pub async fn look_now<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut StateMachine<M>) -> R + Send + 'static,
+    ) -> Result<R, Gone> {
+        let looked = self.raft.with_state_machine(move |state| Box::pin(std::future::ready(look(state))));
+        looked.await.map_err(|_| Gone)
+    }
+
+    /// Lets the log go up to a checkpoint that the store has, synced.
+    ///
+    /// # Errors
+    /// The group has ended.
+    pub async fn purge_behind(&self, checkpoint: SnapshotMeta) -> Result<(), Gone> {
+        let Some(last) = checkpoint.last_log_id else { return Ok(()) };
+        self.look_now(|state| state.checkpointed(checkpoint)).await?;
+        self.raft.trigger().snapshot().await.map_err(|_| Gone)?;
+        self.raft.trigger().purge_log(last.index).await.map_err(|_| Gone)
+    }
+
+    /// Stops the group; what was proposed and not applied is as if it had never been asked for.
+    pub async fn stop(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::error!(group = self.id.0, %error, "the group's task ended badly");
+        }
+    }
+}

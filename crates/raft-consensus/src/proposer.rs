@@ -1,0 +1,244 @@
+//! The proposer of a group (section 5 of the design): takes whatever has queued, makes it one entry, keeps a few
+//! entries in flight, and proposes a tick when something is due. It never lingers: a batch is what came while the
+//! entries before it were on their way. Called by nobody; fed by [`crate::group::Group`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use openraft::Raft;
+use openraft::errors::Fatal;
+use openraft::raft::WriteResult;
+use openraft::type_config::TypeConfigExt;
+use tokio::sync::mpsc;
+
+use crate::machine::{Machine, Weight};
+use crate::state_machine::{Glance, StateMachine};
+use crate::types::{Proposal, Types};
+
+/// Publishes of one entry at most.
+pub const ENTRY_ITEMS_MAX: usize = 512;
+/// Bytes of one entry, but for one command that is larger by itself.
+pub const ENTRY_BYTES_MAX: usize = 256 * 1024;
+/// Entries on their way at most.
+pub const IN_FLIGHT_MAX: usize = 4;
+
+/// The node's wall clock in milliseconds since 1970, never going back within one life of the node.
+pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// A look at a machine, or a change of what its log need not know.
+pub type Look<M> = Box<dyn FnOnce(&mut M) + Send>;
+
+/// What the proposer is asked for.
+pub(crate) enum Work<M: Machine> {
+    /// To put a command into the log.
+    Propose(M::Command),
+    /// To look at the machine once everything proposed before is applied.
+    Look(Look<M>),
+}
+
+/// Something whose turn comes when all before it are done.
+enum Waiting<C: Types, M: Machine> {
+    Entry(BoxStream<'static, Result<WriteResult<C>, Fatal<C>>>),
+    Look(Look<M>),
+}
+
+/// Why a proposer ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// Nobody is left who could ask for something, or the group was told to stop.
+    #[error("the group was stopped")]
+    Stopped,
+    /// The group cannot go on in this life of the node: its log or its state failed.
+    #[error("the group failed: {0}")]
+    Failed(String),
+}
+
+/// The one who proposes for a group on this node.
+pub(crate) struct Proposer<C: Types, M: Machine> {
+    raft: Raft<C, StateMachine<M>>,
+    work: mpsc::Receiver<Work<M>>,
+    queued: VecDeque<Work<M>>,
+    waiting: VecDeque<Waiting<C, M>>,
+    in_flight: usize,
+    glance: Arc<Glance>,
+    clock: WallClock,
+    /// A tick is on its way: no second one for the same deadline.
+    ticking: bool,
+}
+
+impl<C: Types, M: Machine> Proposer<C, M> {
+    pub(crate) fn new(
+        raft: Raft<C, StateMachine<M>>,
+        work: mpsc::Receiver<Work<M>>,
+        glance: Arc<Glance>,
+        clock: WallClock,
+    ) -> Self {
+        Self {
+            raft,
+            work,
+            queued: VecDeque::new(),
+            waiting: VecDeque::new(),
+            in_flight: 0,
+            glance,
+            clock,
+            ticking: false,
+        }
+    }
+
+    /// Runs until the group ends.
+    pub(crate) async fn run(mut self) -> Ended {
+        loop {
+            if let Err(ended) = self.step().await {
+                return ended;
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), Ended> {
+        let takes = self.queued.is_empty();
+        let due = self.until_due();
+        tokio::select! {
+            biased;
+            done = next_done(&mut self.waiting), if !self.waiting.is_empty() => self.settle(done).await?,
+            taken = take(&mut self.work, &mut self.queued), if takes => if taken == 0 { return Err(Ended::Stopped) },
+            () = C::sleep(due.unwrap_or(Duration::MAX)), if due.is_some() => {}
+        }
+        self.propose_due().await?;
+        self.propose_queued().await
+    }
+
+    /// Takes note that the first of what waits is done.
+    async fn settle(&mut self, done: Option<Result<WriteResult<C>, Fatal<C>>>) -> Result<(), Ended> {
+        match self.waiting.pop_front() {
+            Some(Waiting::Entry(_)) => {
+                self.in_flight -= 1;
+                self.ticking = false;
+                match done {
+                    Some(Ok(Ok(_applied))) => {}
+                    // Whoever asked repeats it to the leader that there is then: nothing was acknowledged.
+                    Some(Ok(Err(refused))) => tracing::debug!(%refused, "a proposal was refused"),
+                    Some(Err(fatal)) => return Err(Ended::Failed(fatal.to_string())),
+                    None => return Err(Ended::Stopped),
+                }
+            }
+            Some(Waiting::Look(look)) => self.look(look).await?,
+            None => {}
+        }
+        while let Some(Waiting::Look(_)) = self.waiting.front() {
+            if let Some(Waiting::Look(look)) = self.waiting.pop_front() {
+                self.look(look).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self, look: Look<M>) -> Result<(), Ended> {
+        let request = self.raft.external_state_machine_request(move |state| {
+            look(state.machine());
+            Box::pin(std::future::ready(()))
+        });
+        request.await.map_err(failed)
+    }
+
+    fn now_ms(&self) -> u64 {
+        (self.clock)().max(self.glance.now_ms())
+    }
+
+    /// How long until a tick has something to do; `None` while one is on its way or could not be proposed.
+    fn until_due(&self) -> Option<Duration> {
+        if self.ticking || self.in_flight >= IN_FLIGHT_MAX || !self.raft.is_leader() {
+            return None;
+        }
+        let due = self.glance.next_due_ms()?;
+        Some(Duration::from_millis(due.saturating_sub(self.now_ms())))
+    }
+
+    async fn propose_due(&mut self) -> Result<(), Ended> {
+        if self.until_due().is_some_and(|wait| wait.is_zero()) {
+            self.ticking = true;
+            let body = M::encode(self.now_ms(), &[M::tick()]);
+            self.propose(body).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes entries of what has queued, as far as there is room.
+    async fn propose_queued(&mut self) -> Result<(), Ended> {
+        while self.in_flight < IN_FLIGHT_MAX && !self.queued.is_empty() {
+            let commands = next_entry::<M>(&mut self.queued);
+            if !commands.is_empty() {
+                let body = M::encode(self.now_ms(), &commands);
+                drop(commands);
+                self.propose(body).await?;
+                continue;
+            }
+            if let Some(Work::Look(look)) = self.queued.pop_front() {
+                self.wait_with(look).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait_with(&mut self, look: Look<M>) -> Result<(), Ended> {
+        if self.waiting.is_empty() {
+            return self.look(look).await;
+        }
+        self.waiting.push_back(Waiting::Look(look));
+        Ok(())
+    }
+
+    async fn propose(&mut self, body: Bytes) -> Result<(), Ended> {
+        let done = self.raft.client_write_many([Proposal(body)]).await.map_err(failed)?;
+        self.waiting.push_back(Waiting::Entry(done));
+        self.in_flight += 1;
+        Ok(())
+    }
+}
+
+fn failed<E: std::fmt::Display>(error: E) -> Ended {
+    Ended::Failed(error.to_string())
+}
+
+async fn next_done<C: Types, M: Machine>(
+    waiting: &mut VecDeque<Waiting<C, M>>,
+) -> Option<Result<WriteResult<C>, Fatal<C>>> {
+    match waiting.front_mut() {
+        Some(Waiting::Entry(done)) => done.next().await,
+        Some(Waiting::Look(_)) | None => None,
+    }
+}
+
+/// Waits for something to do, then takes all there is within the room of one entry; says how much.
+async fn take<M: Machine>(work: &mut mpsc::Receiver<Work<M>>, queued: &mut VecDeque<Work<M>>) -> usize {
+    let Some(first) = work.recv().await else { return 0 };
+    queued.push_back(first);
+    while queued.len() < ENTRY_ITEMS_MAX
+        && let Ok(next) = work.try_recv()
+    {
+        queued.push_back(next);
+    }
+    queued.len()
+}
+
+/// The commands at the front of the queue that fit into one entry; none where a look is first.
+fn next_entry<M: Machine>(queued: &mut VecDeque<Work<M>>) -> Vec<M::Command> {
+    let mut commands = Vec::new();
+    let mut sum = Weight::default();
+    while let Some(Work::Propose(command)) = queued.front() {
+        let weight = M::weight(command);
+        let full = sum.items + weight.items > ENTRY_ITEMS_MAX || sum.bytes + weight.bytes > ENTRY_BYTES_MAX;
+        if full && !commands.is_empty() {
+            break;
+        }
+        sum.items += weight.items;
+        sum.bytes += weight.bytes;
+        if let Some(Work::Propose(command)) = queued.pop_front() {
+            commands.push(command);
+        }
+    }
+    commands
+}
