@@ -91,6 +91,16 @@ pub struct Start<L, N, M> {
     pub clock: WallClock,
 }
 
+/// Room for one command in a group's queue.
+pub struct Room<'a, M: Machine>(mpsc::Permit<'a, Work<M>>);
+
+impl<M: Machine> Room<'_, M> {
+    /// Puts a command into the log, behind everything that was put there before.
+    pub fn propose(self, command: M::Command) {
+        self.0.send(Work::Propose(command));
+    }
+}
+
 /// A running group.
 pub struct Group<C: Types, M: Machine> {
     id: GroupId,
@@ -158,12 +168,24 @@ impl<C: Types, M: Machine> Group<C, M> {
         Ok(())
     }
 
-    /// Puts a command into the log, behind everything that was put there before; waits while too much is queued.
+    /// Room for one command; waits while too much is queued.
     ///
     /// # Errors
     /// The group has ended.
-    pub async fn propose(&self, command: M::Command) -> Result<(), Gone> {
-        self.work.send(Work::Propose(command)).await.map_err(|_| Gone)
+    pub async fn room(&self) -> Result<Room<'_, M>, Gone> {
+        self.work.reserve().await.map(Room).map_err(|_| Gone)
+    }
+
+    /// Does something with the machine as it is now, whatever is on its way, and does not wait for it.
+    ///
+    /// # Errors
+    /// The group has ended.
+    pub async fn pass(&self, look: impl FnOnce(&mut M) + Send + 'static) -> Result<(), Gone> {
+        let passed = self.raft.external_state_machine_request(move |state| {
+            look(state.machine());
+            Box::pin(std::future::ready(()))
+        });
+        passed.await.map_err(|_| Gone)
     }
 
     /// Looks at the machine once everything proposed before is applied.

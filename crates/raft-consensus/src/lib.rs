@@ -3,6 +3,7 @@
 
 pub mod group;
 pub mod machine;
+pub mod network;
 pub mod proposer;
 pub mod snapshot;
 pub mod state_machine;

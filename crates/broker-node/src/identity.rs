@@ -1,0 +1,181 @@
+//! Who a node is: `node.json` in its data directory. `node` reads it at start and writes it back with the next
+//! incarnation before anything else happens, so that no two runs of a node are ever taken for one.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+use session_store::{Host, Incarnation, NodeId};
+
+/// The file's name.
+const FILE: &str = "node.json";
+/// Where it is written before it takes the old one's place.
+const NEW_FILE: &str = "node.json.new";
+/// The format of the data directory that this binary reads and writes.
+const FORMAT: u32 = 1;
+/// The number of a node that founded its cluster alone.
+const FIRST_NODE: u32 = 1;
+/// Names of what a data directory holds besides; without `node.json` they belong to a node that lost its identity.
+const BELONGINGS: [&str; 3] = ["wal", "sessions", "floor"];
+
+/// What a node knows of itself across its runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Identity {
+    /// The format of the data directory.
+    format: u32,
+    /// The cluster's id: 32 hexadecimal digits, drawn by who founded it.
+    pub(crate) cluster: String,
+    /// The node's number within its cluster.
+    node: u32,
+    /// The present run.
+    incarnation: u32,
+    /// How many shards the cluster was created with.
+    pub(crate) shards: u16,
+}
+
+/// An identity that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum IdentityError {
+    /// The file cannot be read or written.
+    #[error("cannot read or write {}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is no identity.
+    #[error("{} is damaged: {reason}; restore it from a backup of the data directory", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file is newer than this binary.
+    #[error("{} has format {found}, and this binary knows format {FORMAT}: run the newer binary", path.display())]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// There is data, but nothing that says whose.
+    #[error(
+        "{} is missing, but there is data beside it: restore it from a backup of the data directory, or start with an \
+         empty one",
+        path.display()
+    )]
+    Lost {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+impl Identity {
+    /// Reads who the node is and begins its next run; in an empty directory it becomes the first node of a new
+    /// cluster with `shards` shards. The file is synced when this returns.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, is damaged, too new, or was lost.
+    pub(crate) fn begin_run(directory: &Path, shards: u16) -> Result<Self, IdentityError> {
+        let path = directory.join(FILE);
+        let mut identity = match fs::read(&path) {
+            Ok(bytes) => Self::parse(&path, &bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::found(directory, shards)?,
+            Err(source) => return Err(IdentityError::Io { path, source }),
+        };
+        identity.incarnation = identity.incarnation.saturating_add(1);
+        identity.write(directory).map_err(|source| IdentityError::Io { path, source })?;
+        Ok(identity)
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, IdentityError> {
+        let damaged = |reason: String| IdentityError::Damaged { path: path.into(), reason };
+        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| damaged(e.to_string()))?;
+        let format = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        if format > u64::from(FORMAT) {
+            let found = u32::try_from(format).unwrap_or(u32::MAX);
+            return Err(IdentityError::Newer { path: path.into(), found });
+        }
+        let identity: Self = serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?;
+        if identity.shards == 0 || identity.node == 0 || identity.incarnation == u32::MAX {
+            return Err(damaged("a number in it is out of its range".to_owned()));
+        }
+        Ok(identity)
+    }
+
+    fn found(directory: &Path, shards: u16) -> Result<Self, IdentityError> {
+        let path = directory.join(FILE);
+        if BELONGINGS.iter().any(|name| directory.join(name).exists()) {
+            return Err(IdentityError::Lost { path });
+        }
+        let mut id = [0_u8; 16];
+        let no_random = |_| io::Error::other("the system gave no random bytes");
+        let drawn = SystemRandom::new().fill(&mut id).map_err(no_random);
+        drawn.map_err(|source| IdentityError::Io { path, source })?;
+        let cluster = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { format: FORMAT, cluster, node: FIRST_NODE, incarnation: 0, shards })
+    }
+
+    /// Written beside, synced, put in place, and the directory synced: there is always one whole file.
+    fn write(&self, directory: &Path) -> io::Result<()> {
+        let new = directory.join(NEW_FILE);
+        let mut file = File::create(&new)?;
+        serde_json::to_writer_pretty(&mut file, self)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&new, directory.join(FILE))?;
+        File::open(directory)?.sync_all()
+    }
+
+    /// The present run, as what this node hosts is marked with.
+    pub(crate) fn host(&self) -> Host {
+        Host { node: NodeId(self.node), incarnation: Incarnation(self.incarnation) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_has_an_incarnation_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Identity::begin_run(dir.path(), 6).unwrap();
+        let second = Identity::begin_run(dir.path(), 9).unwrap();
+        assert_eq!(first.host().node, second.host().node);
+        assert_eq!(second.host().incarnation, first.host().incarnation.next());
+        assert_eq!((first.cluster.len(), &first.cluster), (32, &second.cluster));
+        assert_eq!(second.shards, 6, "their number is fixed when the cluster is created");
+    }
+
+    #[test]
+    fn a_node_that_lost_its_identity_does_not_start_as_a_new_one() {
+        for belonging in BELONGINGS {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join(belonging), "").unwrap();
+            let error = Identity::begin_run(dir.path(), 6).unwrap_err();
+            assert!(matches!(error, IdentityError::Lost { .. }), "{belonging}: {error}");
+        }
+    }
+
+    #[test]
+    fn damage_and_newer_formats_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        Identity::begin_run(dir.path(), 6).unwrap();
+        let path = dir.path().join(FILE);
+        let whole = fs::read_to_string(&path).unwrap();
+        for damage in [whole.get(..20).unwrap(), "", "{}", &whole.replace("\"node\": 1", "\"node\": 0")] {
+            fs::write(&path, damage).unwrap();
+            let error = Identity::begin_run(dir.path(), 6).unwrap_err();
+            assert!(matches!(error, IdentityError::Damaged { .. }), "{damage}: {error}");
+        }
+        fs::write(&path, whole.replace("\"format\": 1", "\"format\": 2")).unwrap();
+        let error = Identity::begin_run(dir.path(), 6).unwrap_err().to_string();
+        assert!(error.contains("format 2") && error.contains("newer binary"), "{error}");
+    }
+}

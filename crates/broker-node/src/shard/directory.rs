@@ -1,0 +1,60 @@
+//! The connections of clients whose home a shard is, as far as this node hosts them. Filled when they ask to connect,
+//! emptied when they have ended; read by the shard's delivery.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use mqtt_codec::ReasonCode;
+use parking_lot::{Mutex, MutexGuard};
+use session_store::ConnectionId;
+
+use crate::inbox::Inbox;
+
+/// The connections of one shard's clients.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    entries: Mutex<Entries>,
+}
+
+/// What a directory holds, while it is looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    inboxes: HashMap<ConnectionId, Arc<Inbox>>,
+    /// The node stops: connections end for this reason.
+    ending: Option<ReasonCode>,
+}
+
+impl Directory {
+    /// A connection asks to connect.
+    pub(crate) fn insert(&self, inbox: &Arc<Inbox>) {
+        let mut entries = self.entries.lock();
+        entries.inboxes.insert(inbox.id(), Arc::clone(inbox));
+        if let Some(reason) = entries.ending {
+            inbox.end(reason);
+        }
+    }
+
+    /// Ends all connections, and those that come later.
+    pub(crate) fn end_all(&self, reason: ReasonCode) {
+        let mut entries = self.entries.lock();
+        entries.ending = Some(reason);
+        entries.inboxes.values().for_each(|inbox| inbox.end(reason));
+    }
+
+    /// All of it, for one batch of effects.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock()
+    }
+}
+
+impl Entries {
+    /// The mailbox of a connection that is still there.
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<&Arc<Inbox>> {
+        self.inboxes.get(&id)
+    }
+
+    /// The connection has ended, or was refused.
+    pub(crate) fn remove(&mut self, id: ConnectionId) {
+        self.inboxes.remove(&id);
+    }
+}
