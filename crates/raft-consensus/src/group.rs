@@ -5,24 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::network::{NetSnapshot, RaftNetworkFactory};
-use openraft::storage::RaftLogStorage;
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::JoinHandleOf;
 use openraft::{Raft, SnapshotPolicy};
 use tokio::sync::mpsc;
 
+use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::proposer::{Ended, Proposer, WallClock, Work};
 use crate::snapshot::SnapshotData;
 use crate::state_machine::StateMachine;
 use crate::types::{NodeId, SnapshotMeta, Types};
+use crate::wal::{GroupId, GroupLog};
 
 /// Commands that wait for a group's proposer at most; whoever has more waits.
 const MAILBOX: usize = 1_024;
-
-/// Number of a group within the cluster: 0 is the cluster group, the shards follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupId(pub u32);
 
 /// Why a group did not start.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +69,7 @@ impl Timing {
 }
 
 /// What a group is started with.
-pub struct Start<L, N, M> {
+pub struct Start<N, M> {
     /// This node.
     pub node: NodeId,
     /// Which group.
@@ -80,7 +77,7 @@ pub struct Start<L, N, M> {
     /// Its times.
     pub timing: Timing,
     /// Its log.
-    pub log: L,
+    pub log: GroupLog,
     /// The way to its other members.
     pub network: N,
     /// Its machine as the checkpoint has it.
@@ -106,11 +103,12 @@ pub struct Group<C: Types, M: Machine> {
     id: GroupId,
     raft: Raft<C, StateMachine<M>>,
     work: mpsc::Sender<Work<M>>,
+    log: GroupLog,
 }
 
 impl<C: Types, M: Machine> Clone for Group<C, M> {
     fn clone(&self) -> Self {
-        Self { id: self.id, raft: self.raft.clone(), work: self.work.clone() }
+        Self { id: self.id, raft: self.raft.clone(), work: self.work.clone(), log: self.log.clone() }
     }
 }
 
@@ -119,9 +117,8 @@ impl<C: Types, M: Machine> Group<C, M> {
     ///
     /// # Errors
     /// The log or the checkpoint cannot be read.
-    pub async fn start<L, N>(start: Start<L, N, M>) -> Result<(Self, JoinHandleOf<C, Ended>), StartError>
+    pub async fn start<N>(start: Start<N, M>) -> Result<(Self, JoinHandleOf<C, Ended>), StartError>
     where
-        L: RaftLogStorage<C>,
         N: RaftNetworkFactory<C>,
         N::Network: NetSnapshot<C, SnapshotData = SnapshotData>,
     {
@@ -130,17 +127,23 @@ impl<C: Types, M: Machine> Group<C, M> {
         let config = Arc::new(timing.config(group).validate().map_err(|bad| error(bad.to_string()))?);
         let state = StateMachine::new(machine, checkpoint);
         let glance = state.glance();
-        let raft = Raft::new(node, config, network, log, state).await.map_err(|bad| error(bad.to_string()))?;
+        let raft = Raft::new(node, config, network, LogStore::new(log.clone()), state).await.map_err(|bad| error(bad.to_string()))?;
         let (work, work_end) = mpsc::channel(MAILBOX);
         let proposer = Proposer::new(raft.clone(), work_end, glance, clock);
         let task = C::spawn(proposer.run());
-        Ok((Self { id: group, raft, work }, task))
+        Ok((Self { id: group, raft, work, log }, task))
     }
 
     /// Which group it is.
     #[must_use]
     pub fn id(&self) -> GroupId {
         self.id
+    }
+
+    /// Bytes of the node's log that this group keeps from being used again.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.log.bytes_pinned()
     }
 
     /// Founds the group with these members, unless its log knows members already.

@@ -1,10 +1,16 @@
 //! Raft groups of a node: one shared write-ahead log, a proposer for each group, and the state machines under them.
 //! Used by the broker. It knows no socket: what it needs of other nodes is a trait.
 
+pub mod checkpoint;
+pub mod disk;
+pub mod floor;
 pub mod group;
+pub mod log_store;
 pub mod machine;
 pub mod network;
 pub mod proposer;
+pub mod record;
 pub mod snapshot;
 pub mod state_machine;
 pub mod types;
+pub mod wal;

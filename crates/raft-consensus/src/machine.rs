@@ -2,6 +2,7 @@
 //! shard, a simulation around the same shard. Called by the group's adapter, in the order of the log.
 
 use bytes::Bytes;
+use session_store::store::Changes;
 
 use crate::snapshot::SnapshotData;
 
@@ -45,6 +46,9 @@ pub trait Machine: Send + Sync + 'static {
     /// # Errors
     /// The snapshot is damaged, or none that this binary knows.
     fn install(&mut self, snapshot: SnapshotData) -> Result<(), BadEntry>;
+
+    /// The records that changed since the last call, as they are now.
+    fn take_changes(&mut self) -> Changes;
 
     /// When the next tick has something to do, in milliseconds since 1970.
     fn next_due_ms(&self) -> Option<u64>;

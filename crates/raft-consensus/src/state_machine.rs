@@ -9,6 +9,8 @@ use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 
+use session_store::store::Changes;
+
 use crate::machine::Machine;
 use crate::snapshot::{self, Builder, Snapshot, SnapshotData};
 use crate::types::{Applied, Entry, LogId, Proposal, SnapshotMeta, StoredMembership, Types};
@@ -77,6 +79,11 @@ impl<M: Machine> StateMachine<M> {
     #[must_use]
     pub fn applied(&self) -> SnapshotMeta {
         SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
+    }
+
+    /// What changed since the checkpoint at `last`, and as of which entry; `None` where nothing was applied since.
+    pub fn take_changes_since(&mut self, last: Option<LogId>) -> Option<(Changes, SnapshotMeta)> {
+        (self.applied != last).then(|| (self.machine.take_changes(), self.applied()))
     }
 
     /// The store has everything up to this: the log before it can go.

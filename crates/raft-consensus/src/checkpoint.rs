@@ -1,0 +1,122 @@
+//! Checkpoints: every so often the net changes of each group go into the store, and the log behind them can go. One
+//! task a node, off the way to every acknowledgement; the store's blocking calls have threads of their own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use session_store::store::{Changes, Store, StoreError, Written};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::group::{Gone, Group};
+use crate::machine::Machine;
+use crate::record;
+use crate::types::{SnapshotMeta, TokioTypes};
+use crate::wal::Wal;
+
+/// Between two checkpoints of a group that changes.
+const EVERY: Duration = Duration::from_secs(1);
+/// How often the size of the log is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// With so much log kept for a group it gets a checkpoint at once.
+const LOG_BYTES_MAX: u64 = 32 << 20;
+
+/// Why checkpoints ended.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The groups have ended.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// The store failed, and takes no write any more: the node has to stop.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// One group, as far as its checkpoints go.
+struct Watched<M: Machine> {
+    group: Group<TokioTypes, M>,
+    last: SnapshotMeta,
+}
+
+/// Makes the checkpoints of a node's groups.
+pub struct Checkpointer<M: Machine> {
+    store: Arc<Mutex<Store>>,
+    wal: Wal,
+    watched: Vec<Watched<M>>,
+}
+
+impl<M: Machine> Checkpointer<M> {
+    /// For these groups, whose last checkpoints are these.
+    #[must_use]
+    pub fn new(
+        store: Arc<Mutex<Store>>,
+        wal: Wal,
+        groups: impl IntoIterator<Item = (Group<TokioTypes, M>, SnapshotMeta)>,
+    ) -> Self {
+        let watched = groups.into_iter().map(|(group, last)| Watched { group, last }).collect();
+        Self { store, wal, watched }
+    }
+
+    /// Makes checkpoints until the store fails or the groups end.
+    ///
+    /// # Errors
+    /// Always: says why it ended.
+    pub async fn run(&mut self) -> Result<std::convert::Infallible, CheckpointError> {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks: u32 = 0;
+        let looks_each = u32::try_from(EVERY.as_millis() / LOOK.as_millis()).unwrap_or(1);
+        loop {
+            look.tick().await;
+            looks = looks.wrapping_add(1);
+            let all = looks.is_multiple_of(looks_each);
+            for watched in &mut self.watched {
+                if all || watched.group.log_bytes() >= LOG_BYTES_MAX {
+                    checkpoint(&self.store, &self.wal, watched).await?;
+                }
+            }
+        }
+    }
+
+    /// One checkpoint of every group: the last thing before a node stops.
+    ///
+    /// # Errors
+    /// As for [`Self::run`].
+    pub async fn finish(&mut self) -> Result<(), CheckpointError> {
+        for watched in &mut self.watched {
+            checkpoint(&self.store, &self.wal, watched).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn checkpoint<M: Machine>(
+    store: &Arc<Mutex<Store>>,
+    wal: &Wal,
+    watched: &mut Watched<M>,
+) -> Result<(), CheckpointError> {
+    let last = watched.last.last_log_id;
+    let taken = watched.group.look_now(move |state| state.take_changes_since(last)).await?;
+    let Some((changes, meta)) = taken else { return Ok(()) };
+    let id = watched.group.id();
+    let written = write(Arc::clone(store), id, changes, record::encode_applied(&meta)).await?;
+    if let Some(log_id) = meta.last_log_id {
+        wal.checkpointed(id, crate::floor::Checkpoint { index: log_id.index, hash: written.hash.into() });
+    }
+    watched.last = meta.clone();
+    watched.group.purge_behind(meta).await?;
+    Ok(())
+}
+
+async fn write(
+    store: Arc<Mutex<Store>>,
+    group: crate::wal::GroupId,
+    changes: Changes,
+    applied: Vec<u8>,
+) -> Result<Written, CheckpointError> {
+    let written = tokio::task::spawn_blocking(move || store.lock().write(group, &changes, &applied));
+    match written.await {
+        Ok(written) => Ok(written?),
+        Err(_panicked) => Err(StoreError::Poisoned.into()),
+    }
+}
