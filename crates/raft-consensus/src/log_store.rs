@@ -43,12 +43,6 @@ impl LogStore {
     }
 }
 
-impl From<WalError> for io::Error {
-    fn from(error: WalError) -> Self {
-        Self::other(error)
-    }
-}
-
 /// The first and the first no more of a range.
 fn half_open(range: &impl RangeBounds<u64>) -> Range<u64> {
     let start = match range.start_bound() {

@@ -1,0 +1,121 @@
+//! Keeps one segment ready ahead of the committer, from freed ones where there are some. Run by a thread of its own,
+//! or by a task of the simulation, so that zeros are never written in the commit path. It never touches a segment in
+//! use.
+
+use std::sync::Arc;
+
+use super::counters::{Tally, count};
+use super::options::WalOptions;
+use super::segment::{self, DIR, Room, Segment, Segments};
+use super::wake::Wake;
+use super::{Queue, WalError};
+use crate::disk::{Disk, is_full};
+
+/// What the preparer works on.
+pub(crate) struct Preparer {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: WalOptions,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) wake: Wake,
+}
+
+impl Preparer {
+    /// Puts away what was freed and prepares the next segment, if it is wanting. For want of space it only says so;
+    /// calling again later tries again. Returns whether the committer can go on.
+    ///
+    /// # Errors
+    /// What the disk says, if it is not that it is full: the log is to be poisoned.
+    pub(crate) fn step(&self, queue: &Queue) -> Result<Room, WalError> {
+        self.put_away()?;
+        if !self.segments.wants_next() {
+            return Ok(Room::Ok);
+        }
+        let room = if self.over_cap() { Room::Full } else { self.make_next()? };
+        if room == Room::Full {
+            count(&self.tally.wal_full, 1);
+        }
+        self.segments.set_room(room);
+        if room == Room::Ok {
+            queue.wake.call(super::Call::Now);
+        }
+        Ok(room)
+    }
+
+    /// Whether one more segment would be more than the log may hold.
+    fn over_cap(&self) -> bool {
+        self.segments.live_bytes() + self.options.segment_bytes > self.options.log_bytes_max
+    }
+
+    fn put_away(&self) -> Result<(), WalError> {
+        while let Some((number, spares)) = self.segments.take_freed() {
+            let name = segment::name(number);
+            if spares < self.options.spares {
+                self.disk.rename(&name, &segment::spare_name(number)).map_err(WalError::io("renaming", &name))?;
+            } else {
+                self.disk.remove(&name).map_err(WalError::io("removing", &name))?;
+            }
+            // One at a time: names that came back in another order after a power cut would look like a gap.
+            self.disk.sync_dir(DIR).map_err(WalError::io("syncing", DIR))?;
+            if spares < self.options.spares {
+                self.segments.add_spare(number);
+            }
+        }
+        Ok(())
+    }
+
+    fn make_next(&self) -> Result<Room, WalError> {
+        let number = self.segments.next_number();
+        let made = match self.segments.take_spare() {
+            Some(spare) => self.recycle(spare, number),
+            None => self.create(number),
+        };
+        match made {
+            Ok(segment) => {
+                self.segments.set_ready(Arc::new(segment));
+                Ok(Room::Ok)
+            }
+            Err(WalError::Io { source, .. }) if is_full(&source) => Ok(Room::Full),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn recycle(&self, spare: u64, number: u64) -> Result<Segment, WalError> {
+        let (from, name) = (segment::spare_name(spare), segment::name(number));
+        self.disk.rename(&from, &name).map_err(WalError::io("renaming", &from))?;
+        let segment = self.finish(number, "extending")?;
+        count(&self.tally.wal_segments_recycled, 1);
+        Ok(segment)
+    }
+
+    /// Makes the first segments too, when the log is opened.
+    pub(crate) fn create(&self, number: u64) -> Result<Segment, WalError> {
+        let name = segment::name(number);
+        match self.disk.create(&name) {
+            Ok(_) => {}
+            // Left by an attempt for which there was not enough space.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(WalError::io("creating", &name)(error)),
+        }
+        match self.finish(number, "preallocating") {
+            Ok(segment) => {
+                count(&self.tally.wal_segments_created, 1);
+                Ok(segment)
+            }
+            Err(error) => {
+                // The space that it did get is better left to others. If even that fails, the file is found again.
+                let _ = self.disk.remove(&name);
+                Err(error)
+            }
+        }
+    }
+
+    fn finish(&self, number: u64, doing: &'static str) -> Result<Segment, WalError> {
+        let name = segment::name(number);
+        let file = self.disk.open(&name).map_err(WalError::io("opening", &name))?;
+        file.preallocate(self.options.segment_bytes).map_err(WalError::io(doing, &name))?;
+        self.disk.sync_dir(DIR).map_err(WalError::io("syncing", DIR))?;
+        let capacity = usize::try_from(file.size().map_err(WalError::io("measuring", &name))?).unwrap_or(usize::MAX);
+        Ok(Segment { number, file, capacity })
+    }
+}
