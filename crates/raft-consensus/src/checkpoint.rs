@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use session_store::store::{Changes, Store, StoreError, Written};
+use session_store::store::{self, Changes, Store, StoreError, Written};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::group::{Gone, Group};
 use crate::machine::Machine;
 use crate::record;
 use crate::types::{SnapshotMeta, TokioTypes};
-use crate::wal::Wal;
+use crate::wal::{GroupId, Wal};
 
 /// Between two checkpoints of a group that changes.
 const EVERY: Duration = Duration::from_secs(1);
@@ -101,7 +101,7 @@ async fn checkpoint<M: Machine>(
     let id = watched.group.id();
     let written = write(Arc::clone(store), id, changes, record::encode_applied(&meta)).await?;
     if let Some(log_id) = meta.last_log_id {
-        wal.checkpointed(id, crate::floor::Checkpoint { index: log_id.index, hash: written.hash.into() });
+        wal.checkpointed(id, crate::floor::Checkpoint { index: log_id.index, hash: written.hash.0 });
     }
     watched.last = meta.clone();
     watched.group.purge_behind(meta).await?;
@@ -110,10 +110,11 @@ async fn checkpoint<M: Machine>(
 
 async fn write(
     store: Arc<Mutex<Store>>,
-    group: crate::wal::GroupId,
+    group: GroupId,
     changes: Changes,
     applied: Vec<u8>,
 ) -> Result<Written, CheckpointError> {
+    let group = store::GroupId(group.0);
     let written = tokio::task::spawn_blocking(move || store.lock().write(group, &changes, &applied));
     match written.await {
         Ok(written) => Ok(written?),

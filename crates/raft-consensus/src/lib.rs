@@ -12,5 +12,6 @@ pub mod proposer;
 pub mod record;
 pub mod snapshot;
 pub mod state_machine;
+pub mod storage;
 pub mod types;
 pub mod wal;

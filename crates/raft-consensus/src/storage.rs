@@ -1,0 +1,159 @@
+//! What a node keeps on its disk for its groups: the log, the floor and the checkpoints, opened together and held
+//! against each other. Opened by the node before its groups start. It believes no checkpoint that the floor knows a
+//! newer one of.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use session_store::store::{self, Store, StoreError};
+
+use crate::disk::FileDisk;
+use crate::floor::FloorState;
+use crate::record::{self, RecordError};
+use crate::types::SnapshotMeta;
+use crate::wal::{GroupId, GroupLog, Recovery, Wal, WalError, WalOptions, WalThreads};
+
+/// The folder of the checkpoints, in the data directory.
+const SESSIONS: &str = "sessions";
+
+/// Why a node's data cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The directory cannot be used.
+    #[error("cannot use the data directory {}: {source}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] WalError),
+    /// The checkpoints.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A checkpoint names a position that cannot be read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A checkpoint that was synced is gone, or is not what was written.
+    #[error(
+        "the checkpoint of {group} is lost: the floor knows one of entry {expected}, and the store has {found}. A node \
+         with replicas fetches its state from them; restore the data directory of a single node from its backup"
+    )]
+    CheckpointLost {
+        /// Whose.
+        group: GroupId,
+        /// Which entry it stood for.
+        expected: u64,
+        /// What is there instead.
+        found: String,
+    },
+}
+
+/// The open log and checkpoints of a node.
+#[derive(Debug)]
+pub struct Storage {
+    wal: Wal,
+    threads: WalThreads,
+    store: Arc<Mutex<Store>>,
+    recovery: Recovery,
+}
+
+impl Storage {
+    /// Opens what is in a data directory, or begins it.
+    ///
+    /// # Errors
+    /// What is there is damaged, lost something, is too new, or cannot be read or written.
+    pub fn open(directory: &Path, options: WalOptions) -> Result<Self, StorageError> {
+        let unusable = |source| StorageError::Directory { path: directory.into(), source };
+        let disk = FileDisk::new(directory).map_err(unusable)?;
+        let (wal, recovery) = Wal::open(Arc::new(disk), options)?;
+        let store = Store::open(&directory.join(SESSIONS))?;
+        let threads = wal.start().map_err(unusable)?;
+        Ok(Self { wal, threads, store: Arc::new(Mutex::new(store)), recovery })
+    }
+
+    /// The log.
+    #[must_use]
+    pub fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
+    /// The checkpoints.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Mutex<Store>> {
+        &self.store
+    }
+
+    /// What was found at start.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// A group's part of the log.
+    ///
+    /// # Errors
+    /// There are more groups than the log has places for.
+    pub fn log(&self, group: GroupId) -> Result<GroupLog, StorageError> {
+        Ok(self.wal.group(group)?)
+    }
+
+    /// The state of a group as its checkpoint has it, made by `restore` of the checkpoint's records, and as of which
+    /// entry; `None` where there is no checkpoint and never was one.
+    ///
+    /// # Errors
+    /// The checkpoint is damaged or lost, or `restore` could not read it.
+    pub fn restore<T>(
+        &self,
+        group: GroupId,
+        restore: impl FnOnce(&mut store::Checkpoint) -> Result<T, StoreError>,
+    ) -> Result<Option<(T, SnapshotMeta)>, StorageError> {
+        let store = self.store.lock();
+        let found = store.load(store::GroupId(group.0))?;
+        let meta = found.as_ref().map(|found| record::decode_applied(&found.written().applied)).transpose()?;
+        check(group, &self.recovery.floor, found.as_ref().zip(meta.as_ref()))?;
+        self.check_log(group, meta.as_ref())?;
+        let Some((mut found, meta)) = found.zip(meta) else { return Ok(None) };
+        Ok(Some((restore(&mut found)?, meta)))
+    }
+
+    /// The log goes on where the checkpoint ends, or before.
+    fn check_log(&self, group: GroupId, meta: Option<&SnapshotMeta>) -> Result<(), StorageError> {
+        let Some((purged, _)) = self.wal.group(group)?.purged() else { return Ok(()) };
+        let index = meta.and_then(|meta| meta.last_log_id).map(|id| id.index);
+        if index.is_some_and(|index| index >= purged) {
+            return Ok(());
+        }
+        let found = index.map_or_else(|| "none".to_owned(), |index| format!("one of entry {index}"));
+        Err(StorageError::CheckpointLost { group, expected: purged, found })
+    }
+
+    /// Writes and syncs what waits, and closes the log.
+    pub fn close(self) {
+        self.threads.stop();
+    }
+}
+
+/// Holds a checkpoint against what the floor knows of it.
+fn check(
+    group: GroupId,
+    floor: &FloorState,
+    found: Option<(&store::Checkpoint, &SnapshotMeta)>,
+) -> Result<(), StorageError> {
+    let Some(known) = floor.checkpoints.get(&group) else { return Ok(()) };
+    let lost = |found: String| StorageError::CheckpointLost { group, expected: known.index, found };
+    let Some((checkpoint, meta)) = found else { return Err(lost("none".to_owned())) };
+    let index = meta.last_log_id.map_or(0, |id| id.index);
+    let hash = checkpoint.written().hash;
+    if index < known.index {
+        return Err(lost(format!("one of entry {index}")));
+    }
+    if index == known.index && hash.0 != known.hash {
+        return Err(lost(format!("one of that entry with hash {hash} instead of {:016x}", known.hash)));
+    }
+    Ok(())
+}

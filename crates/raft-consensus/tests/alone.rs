@@ -1,0 +1,205 @@
+//! A group of one on a real log: what was applied is there after the next start, with and without a checkpoint.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use raft_consensus::checkpoint::Checkpointer;
+use raft_consensus::group::{Group, Start, Timing};
+use raft_consensus::machine::{BadEntry, Machine, Weight};
+use raft_consensus::network::Alone;
+use raft_consensus::proposer::IN_FLIGHT_MAX;
+use raft_consensus::snapshot::SnapshotData;
+use raft_consensus::storage::Storage;
+use raft_consensus::types::{SnapshotMeta, TokioTypes};
+use raft_consensus::wal::{GroupId, WalOptions};
+use session_store::store::Changes;
+use tokio::time::timeout;
+
+const GROUP: GroupId = GroupId(1);
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// A list of numbers, and how many entries brought them.
+#[derive(Debug, Default)]
+struct Ledger {
+    numbers: Vec<u64>,
+    entries: usize,
+    led: usize,
+    now_ms: u64,
+    due_ms: Option<u64>,
+    ticks: usize,
+}
+
+/// A tick is a number that no test proposes.
+const TICK: u64 = u64::MAX;
+
+impl Machine for Ledger {
+    type Command = u64;
+
+    fn weight(_: &u64) -> Weight {
+        Weight { items: 1, bytes: 8 }
+    }
+
+    fn tick() -> u64 {
+        TICK
+    }
+
+    fn encode(now_ms: u64, commands: &[u64]) -> Bytes {
+        let mut body = BytesMut::new();
+        body.put_u64(now_ms);
+        commands.iter().for_each(|number| body.put_u64(*number));
+        body.freeze()
+    }
+
+    fn apply(&mut self, body: &Bytes, leads: bool) -> Result<(), BadEntry> {
+        let mut body = body.clone();
+        self.now_ms = body.get_u64();
+        while body.has_remaining() {
+            match body.get_u64() {
+                TICK => {
+                    self.ticks += 1;
+                    self.due_ms = None;
+                }
+                number => self.numbers.push(number),
+            }
+        }
+        self.entries += 1;
+        self.led += usize::from(leads);
+        Ok(())
+    }
+
+    fn install(&mut self, _: SnapshotData) -> Result<(), BadEntry> {
+        Err(BadEntry("nobody sends one".to_owned()))
+    }
+
+    fn take_changes(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        let numbers: Vec<u8> = self.numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+        changes.put(b"numbers".to_vec(), numbers.into());
+        changes
+    }
+
+    fn next_due_ms(&self) -> Option<u64> {
+        self.due_ms
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+}
+
+struct Node {
+    storage: Storage,
+    group: Group<TokioTypes, Ledger>,
+    checkpoint: SnapshotMeta,
+}
+
+async fn start(directory: &Path) -> Node {
+    let options = WalOptions { segment_bytes: 1 << 20, log_bytes_max: 8 << 20, ..WalOptions::default() };
+    let storage = Storage::open(directory, options).unwrap();
+    let restored = storage.restore(GROUP, |checkpoint| {
+        let mut ledger = Ledger::default();
+        for record in checkpoint {
+            let (_, mut numbers) = record?;
+            while numbers.has_remaining() {
+                ledger.numbers.push(numbers.get_u64());
+            }
+        }
+        Ok(ledger)
+    });
+    let (machine, checkpoint) = restored.unwrap().unwrap_or_default();
+    let (group, _task) = Group::start(Start {
+        node: 1,
+        group: GROUP,
+        timing: Timing::LAN,
+        log: storage.log(GROUP).unwrap(),
+        network: Alone,
+        machine,
+        checkpoint: checkpoint.clone(),
+        clock: Arc::new(|| 1_000),
+    })
+    .await
+    .unwrap();
+    group.found([1]).await.unwrap();
+    group.ready(WITHIN).await.unwrap();
+    Node { storage, group, checkpoint }
+}
+
+impl Node {
+    async fn propose(&self, numbers: std::ops::Range<u64>) {
+        for number in numbers {
+            self.group.room().await.unwrap().propose(number);
+        }
+    }
+
+    async fn numbers(&self) -> Vec<u64> {
+        timeout(WITHIN, self.group.look(|ledger| ledger.numbers.clone())).await.unwrap().unwrap()
+    }
+
+    async fn stop(self) {
+        self.group.stop().await;
+        self.storage.close();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_applied_is_there_after_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = start(directory.path()).await;
+    node.propose(0..5_000).await;
+    assert_eq!(node.numbers().await, (0..5_000).collect::<Vec<_>>());
+    let (entries, led) = node.group.look(|ledger| (ledger.entries, ledger.led)).await.unwrap();
+    assert!(entries <= 5_000 / IN_FLIGHT_MAX, "{entries} entries: what waits is put together");
+    assert_eq!(entries, led);
+    node.stop().await;
+    let node = start(directory.path()).await;
+    assert_eq!(node.numbers().await, (0..5_000).collect::<Vec<_>>());
+    assert_eq!(node.group.look(|ledger| ledger.led).await.unwrap(), 0, "an old entry has no effects");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_lets_the_log_go() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let node = start(directory.path()).await;
+        assert_eq!(node.numbers().await.len(), round * 300);
+        let store = Arc::clone(node.storage.store());
+        let groups = [(node.group.clone(), node.checkpoint.clone())];
+        let mut checkpointer = Checkpointer::new(store, node.storage.wal().clone(), groups);
+        let first = round as u64 * 300;
+        for start in [first, first + 100, first + 200] {
+            node.propose(start..start + 100).await;
+            node.numbers().await;
+            checkpointer.finish().await.unwrap();
+        }
+        assert_eq!(node.numbers().await, (0..first + 300).collect::<Vec<_>>());
+        let purged = || node.storage.log(GROUP).unwrap().purged().map(|(index, _)| index);
+        timeout(WITHIN, async {
+            while purged().is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+        node.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_due_is_done_by_a_tick_and_a_look_waits_for_what_was_proposed() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = start(directory.path()).await;
+    node.group.pass(|ledger| ledger.due_ms = Some(0)).await.unwrap();
+    node.propose(0..1).await;
+    timeout(WITHIN, async {
+        while node.group.look(|ledger| ledger.ticks).await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(node.group.look(|ledger| ledger.now_ms).await.unwrap(), 1_000);
+    node.stop().await;
+}
