@@ -8,16 +8,19 @@ use crate::{
     counters::NodeCounters,
     data_dir::DataDir,
     fanout::Fanout,
+    failure::{Failure, failure_pair},
     http::{self, Endpoints},
+    identity::Identity,
     listener::{Bound, Listeners, Slots},
     metrics::Exporter,
     observe::Observer,
-    shard::Shards,
+    shard::{ShardMachine, Shards, StartShards},
     stop::{Stop, stop_pair},
     sys,
     worker::Node,
 };
 use mqtt_codec::ReasonCode;
+use raft_consensus::{checkpoint::Checkpointer, proposer::Ended, storage::Storage};
 use std::{
     io, process,
     sync::{
@@ -58,6 +61,9 @@ const EXIT_IMPATIENT: i32 = 130;
 /// Where it cannot start, saying what to do.
 pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     let _data = DataDir::open(&settings.node.data_dir)?;
+    let identity = Identity::begin_run(&settings.node.data_dir, SHARDS)?;
+    let (failed, failure) = failure_pair();
+    let storage = Storage::open(&settings.node.data_dir, settings.log_options(failed))?;
     let slots = Slots::new(connections_max(&settings));
     // The main runtime accepts and does housekeeping; connections have their own threads.
     let runtime = Builder::new_multi_thread()
@@ -66,20 +72,28 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         .thread_name("main-runtime")
         .enable_all()
         .build()?;
-    let served = runtime.block_on(serve(Arc::new(settings), slots));
+    let served = runtime.block_on(serve(Arc::new(settings), slots, (&identity, &storage), failure));
     // What has not ended in time is not waited for.
     runtime.shutdown_background();
+    storage.close();
     served
 }
 
-async fn serve(settings: Arc<Settings>, slots: Slots) -> anyhow::Result<()> {
+async fn serve(
+    settings: Arc<Settings>,
+    slots: Slots,
+    data: (&Identity, &Storage),
+    mut failure: Failure,
+) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let (stopper, stop) = stop_pair();
     let ready = Arc::new(AtomicBool::new(false));
     let bound = Bound::new(&settings)?;
     let exporter = Exporter::install()?;
     let counters = counters(&settings);
-    let (node, mut tasks) = start_shards(&settings, &counters);
+    let (node, groups) = start_shards(&settings, &counters, data).await?;
+    let mut checkpoints = checkpoints(&node, data.1);
+    let mut tasks = JoinSet::new();
     let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters));
     tasks.spawn(observer.clone().run());
     let sys_counters = counters.last().cloned().unwrap_or_default();
@@ -89,14 +103,42 @@ async fn serve(settings: Arc<Settings>, slots: Slots) -> anyhow::Result<()> {
     let listeners = Listeners::start(bound, &settings, slots, connections, &stop)?;
     ready.store(true, Ordering::Relaxed);
     info!(target: "quelea", node = settings.node.name, "ready");
-    let signal = signals.next().await;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        why = failed(groups, &mut checkpoints, &mut failure) => return Err(why),
+    };
     info!(target: "quelea", signal, "stopping");
     ready.store(false, Ordering::Relaxed);
     stopper.stop();
-    node.shards.end_connections(ReasonCode::ServerShuttingDown).await;
+    node.shards.end_connections(ReasonCode::ServerShuttingDown);
     end(listeners, http, signals).await;
     tasks.shutdown().await;
+    checkpoints.finish().await?;
+    node.shards.stop().await;
     Ok(())
+}
+
+/// Waits until something that the node cannot go on without has failed. Its data is as it was acknowledged; no
+/// connection is told anything, since nothing may be acknowledged any more.
+async fn failed(
+    mut groups: JoinSet<Ended>,
+    checkpoints: &mut Checkpointer<ShardMachine>,
+    failure: &mut Failure,
+) -> anyhow::Error {
+    tokio::select! {
+        biased;
+        why = failure.wait() => why,
+        ended = checkpoints.run() => match ended { Err(why) => why.into() },
+        ended = groups.join_next() => match ended {
+            Some(Ok(ended)) => ended.into(),
+            Some(Err(panicked)) => panicked.into(),
+            None => anyhow::anyhow!("no shard is left"),
+        },
+    }
+}
+
+fn checkpoints(node: &Node, storage: &Storage) -> Checkpointer<ShardMachine> {
+    Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone(), node.shards.groups())
 }
 
 /// Sets of counters: one for each worker thread, behind these two for each shard, and one for `$SYS`.
@@ -104,14 +146,24 @@ fn counters(settings: &Settings) -> Arc<[Arc<NodeCounters>]> {
     (0..settings.worker_threads() + 2 * usize::from(SHARDS) + 1).map(|_| Arc::default()).collect()
 }
 
-fn start_shards(settings: &Arc<Settings>, counters: &[Arc<NodeCounters>]) -> (Arc<Node>, JoinSet<()>) {
+async fn start_shards(
+    settings: &Arc<Settings>,
+    counters: &[Arc<NodeCounters>],
+    (identity, storage): (&Identity, &Storage),
+) -> anyhow::Result<(Arc<Node>, JoinSet<Ended>)> {
     let clock = Clock::start();
     let fanout = Arc::new(Fanout::new(settings.mqtt.shared_strategy));
-    let shard_counters = counters.get(settings.worker_threads()..).unwrap_or(&[]);
-    let limits = settings.shard_limits(SHARDS);
-    let (shards, tasks) = Shards::start(SHARDS, limits, &fanout, clock, shard_counters);
+    let start = StartShards {
+        host: identity.host(),
+        storage,
+        limits: settings.shard_limits(identity.shards),
+        fanout: &fanout,
+        clock,
+        counters: counters.get(settings.worker_threads()..).unwrap_or(&[]),
+    };
+    let (shards, groups) = Shards::start(start, identity.shards).await?;
     let node = Node::new(Arc::clone(settings), fanout, shards, clock);
-    (Arc::new(node), tasks)
+    Ok((Arc::new(node), groups))
 }
 
 /// Stops in reverse order; returns when all connections have ended or their time is over.

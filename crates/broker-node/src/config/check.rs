@@ -17,6 +17,7 @@ const DAY: Duration = Duration::from_hours(24);
 pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     check_node(settings)?;
     check_mqtt(settings)?;
+    check_storage(settings)?;
     check_limits(settings)?;
     check_log(settings)?;
     settings.http.listen_address()?;
@@ -61,6 +62,12 @@ fn check_mqtt(settings: &Settings) -> Result<(), ConfigError> {
     size_range("session.qos0_queue_bytes_max", settings.session.qos0_queue_bytes_max, 0..=1 << 50)?;
     range("session.sessions_max", settings.session.sessions_max, 1..=u32::MAX)?;
     size_range("retained.bytes_max", settings.retained.bytes_max, 0..=1 << 50)
+}
+
+fn check_storage(settings: &Settings) -> Result<(), ConfigError> {
+    let storage = &settings.storage;
+    size_range("storage.segment_size", storage.segment_size, 1 << 20..=1 << 30)?;
+    size_range("storage.log_bytes_max", storage.log_bytes_max, 8 * storage.segment_size..=1 << 50)
 }
 
 fn check_limits(settings: &Settings) -> Result<(), ConfigError> {

@@ -2,18 +2,25 @@
 //! Used when a node starts and by its connections; checks nothing, `check` has done that.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use mqtt_codec::{Limits, Version};
+use raft_consensus::wal::{Durability, PoisonHook, WalError, WalOptions};
 use session_store::limits::{QueueLimits, QueuePolicy as Policy, ShardLimits};
 
-use super::{QueuePolicy, Settings};
+use super::{DurabilitySetting, QueuePolicy, Settings};
+use crate::failure::Fails;
 use crate::inbox::InboxLimits;
 
 /// Bytes of a CONNECT at most, whatever `mqtt.max_packet_size` allows to clients that are connected: its
 /// sender has not shown yet who it is.
 const CONNECT_BYTES_MAX: u32 = 128 * 1024;
+/// Bytes of an entry of the log besides its largest message.
+const ENTRY_BYTES: u64 = 1 << 20;
+/// Between two syncs of the log with `interval`.
+const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest keep alive of 5.0 clients where none is set: they are told of it.
 const KEEP_ALIVE_DEFAULT: Duration = Duration::from_hours(1);
 
@@ -78,6 +85,25 @@ impl Settings {
             subscriptions_max: to_usize(self.mqtt.subscriptions_per_client_max),
             retained_messages_max: share(self.retained.messages_max.into()),
             retained_bytes_max: share(self.retained.bytes_max),
+        }
+    }
+
+    /// How the log is kept; `fails` is told when it cannot go on.
+    pub(crate) fn log_options(&self, fails: Fails) -> WalOptions {
+        // A record takes half a segment at most, and an entry holds one large message at most.
+        let largest = 2 * (u64::from(self.mqtt.max_packet_size) + ENTRY_BYTES);
+        let segment_bytes = self.storage.segment_size.max(largest);
+        let durability = match self.storage.durability {
+            DurabilitySetting::Always => Durability::Always,
+            DurabilitySetting::Interval => Durability::Interval(SYNC_INTERVAL),
+        };
+        let poisoned = move |error: &WalError| fails.say(error.clone().into());
+        WalOptions {
+            segment_bytes,
+            log_bytes_max: self.storage.log_bytes_max.max(8 * segment_bytes),
+            durability,
+            on_poison: Some(PoisonHook(Arc::new(poisoned))),
+            ..WalOptions::default()
         }
     }
 

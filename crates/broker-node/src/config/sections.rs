@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) session: SessionSettings,
     /// What the retained messages may hold.
     pub(crate) retained: RetainedSettings,
+    /// How the node keeps what it has acknowledged.
+    pub(crate) storage: StorageSettings,
     /// Bounds of connections.
     pub(crate) limits: LimitSettings,
     /// The `$SYS` topics.
@@ -232,6 +234,38 @@ impl Default for SysSettings {
     fn default() -> Self {
         Self { interval: Duration::from_secs(10) }
     }
+}
+
+/// `[storage]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct StorageSettings {
+    /// `always`: what is acknowledged is on the disk. `interval`: it is synced ten times a second, and what was
+    /// acknowledged last is lost with the machine's power, not with the process; for a single node only. Default
+    /// `always`.
+    pub(crate) durability: DurabilitySetting,
+    /// Size of one file of the log; raised where `mqtt.max_packet_size` needs more. Default 64 MiB.
+    #[serde(with = "size")]
+    pub(crate) segment_size: u64,
+    /// The most that the log may hold before publishers are slowed. Default 1 GiB, at least 8 segments.
+    #[serde(with = "size")]
+    pub(crate) log_bytes_max: u64,
+}
+
+impl Default for StorageSettings {
+    fn default() -> Self {
+        Self { durability: DurabilitySetting::Always, segment_size: 64 << 20, log_bytes_max: 1 << 30 }
+    }
+}
+
+/// When something counts as kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum DurabilitySetting {
+    /// When it is synced.
+    Always,
+    /// When it is written; synced every 100 ms.
+    Interval,
 }
 
 /// `[http]`

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mqtt_codec::{PacketId, ReasonCode};
 use session_store::Outbound;
-use session_store::command::{Command, End, Push};
+use session_store::command::{End, Push};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -38,7 +38,7 @@ impl Connection {
         let client = &self.client;
         let (id, epoch, home) = (client.id.clone(), client.epoch, client.home);
         let end = End { client: id, epoch, will: ending.will, expiry_s: ending.expiry_s, unsent };
-        client.worker.node.shards.send(home, Command::End(end), &client.inbox).await;
+        client.worker.node.shards.end(home, end, &client.inbox).await;
         client.worker.counters.clients_ended.add(1);
         self.client.say_goodbye(&ending);
         let _client_gone = timeout(

@@ -4,9 +4,7 @@
 use std::sync::Arc;
 
 use session_store::command::{Reply, RouteChange};
-use session_store::effect::Effect;
-use session_store::stream::{Answer, Source};
-use session_store::{ConnectionId, ShardId};
+use session_store::{Answer, ConnectionId, Effect, Source};
 
 use super::directory::{Directory, Entries};
 use super::link::{Asker, Link};
@@ -16,7 +14,7 @@ use crate::fanout::Fanout;
 
 /// Where the effects of one shard go.
 pub(crate) struct Delivery {
-    pub(super) shard: ShardId,
+    pub(super) number: u16,
     pub(super) fanout: Arc<Fanout>,
     /// This host's requests to the shard.
     pub(super) link: Arc<Link>,
@@ -30,7 +28,7 @@ pub(crate) struct Delivery {
 impl Delivery {
     /// A route of the shard changed.
     pub(super) fn announce(&self, change: &RouteChange) {
-        self.fanout.change_route(self.shard, change);
+        self.fanout.change_route(self.number, change);
     }
 
     /// Carries out effects in their order. Where this node does not lead the shard only routes count: whoever leads
@@ -52,7 +50,7 @@ impl Delivery {
     fn carry_out_one(&self, effect: Effect, entries: &mut Entries) {
         match effect {
             Effect::Answer(answer) => self.answer(answer, entries),
-            Effect::Gap { source, last } => tracing::error!(?source, last, shard = self.shard.0, "a request is missing"),
+            Effect::Gap { source, last } => tracing::error!(?source, last, shard = self.number, "a request is missing"),
             Effect::Reply(id, reply) => Self::reply(id, reply, entries),
             Effect::Push(id, pushes) => {
                 if let Some(inbox) = entries.get(id) {
@@ -61,13 +59,13 @@ impl Delivery {
                 }
             }
             Effect::Route(change) => self.announce(&change),
-            Effect::Outbox(last) => self.with_relay(self.shard, |relay| relay.filled(last)),
-            Effect::Scan(client, ask) => self.with_relay(self.shard, |relay| relay.scan(client, ask)),
+            Effect::Outbox(last) => self.with_relay(self.number, |relay| relay.filled(last)),
+            Effect::Scan(client, ask) => self.with_relay(self.number, |relay| relay.scan(client, ask)),
         }
     }
 
-    fn with_relay(&self, shard: ShardId, tell: impl FnOnce(&RelayMail)) {
-        if let Some(relay) = self.relays.get(usize::from(shard.0)) {
+    fn with_relay(&self, shard: u16, tell: impl FnOnce(&RelayMail)) {
+        if let Some(relay) = self.relays.get(usize::from(shard)) {
             tell(relay);
         }
     }
@@ -75,7 +73,7 @@ impl Delivery {
     fn answer(&self, answer: Answer, entries: &mut Entries) {
         let Answer { source, number, reply } = answer;
         match source {
-            Source::Outbox(from) => self.with_relay(from, |relay| relay.answered(self.shard, number)),
+            Source::Outbox(from) => self.with_relay(from.0, |relay| relay.answered(self.number, number)),
             source if source == self.link.source() => {
                 let Some(Asker { inbox, applied, ends }) = self.link.answered(number) else { return };
                 if let (Some(inbox), Some((_, reply))) = (&inbox, reply) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use session_store::command::Command;
-use session_store::stream::{Request, Source};
+use session_store::{Request, Source};
 use tokio::sync::oneshot;
 
 use crate::inbox::Inbox;

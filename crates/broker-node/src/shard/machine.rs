@@ -9,10 +9,10 @@ use raft_consensus::machine::{BadEntry, Machine, Weight};
 use raft_consensus::snapshot::SnapshotData;
 use session_store::command::{Command, Input};
 use session_store::counters::{QueueCounters, ShardCounters};
-use session_store::effect::Effect;
 use session_store::outbox::OutboxItem;
 use session_store::retained::PageQuery;
-use session_store::{Millis, Shard, ShardSizes, record};
+use session_store::store::Changes;
+use session_store::{Effect, Millis, Shard, ShardSizes, record};
 
 use super::delivery::Delivery;
 use super::{Page, PageWanted};
@@ -112,6 +112,10 @@ impl Machine for ShardMachine {
 
     fn install(&mut self, _snapshot: SnapshotData) -> Result<(), BadEntry> {
         Err(BadEntry("a node without peers receives no snapshot".to_owned()))
+    }
+
+    fn take_changes(&mut self) -> Changes {
+        Changes::default()
     }
 
     fn next_due_ms(&self) -> Option<u64> {

@@ -3,29 +3,39 @@
 
 mod delivery;
 mod directory;
+mod dispatch;
 mod link;
 mod machine;
 mod relay;
+mod staged;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use mqtt_codec::ReasonCode;
-use raft_consensus::group::{Gone, Group};
-use raft_consensus::types::TokioTypes;
-use session_store::command::{Command, End, Input, Publish};
+use raft_consensus::group::{Gone, Group, Start, Timing};
+use raft_consensus::network::Alone;
+use raft_consensus::proposer::Ended;
+use raft_consensus::storage::Storage;
+use raft_consensus::types::{SnapshotMeta, TokioTypes};
+use raft_consensus::wal::GroupId;
+use session_store::command::{Command, End, Input, PublishItem};
 use session_store::counters::{QueueCounters, ShardCounters};
-use session_store::stream::Source;
-use session_store::{ClientId, Host, MessageRef, Shard, ShardId, ShardSizes};
+use session_store::limits::ShardLimits;
+use session_store::{ClientId, Host, Incarnation, MessageRef, Shard, ShardId, ShardNumber, ShardSizes, Source};
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use topic_index::PlainFilter;
 
 use self::delivery::Delivery;
 use self::directory::Directory;
+pub(crate) use self::dispatch::Dispatch;
 use self::link::{Asker, Link};
-use self::machine::{ShardMachine, Totals};
+pub(crate) use self::machine::ShardMachine;
+use self::machine::Totals;
 use self::relay::{Relay, RelayMail};
+pub(crate) use self::staged::Staged;
 use crate::clock::Clock;
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
@@ -67,9 +77,12 @@ struct Place {
 struct Running {
     place: Place,
     group: ShardGroup,
+    /// What the group was started with.
+    checkpoint: SnapshotMeta,
 }
 
 struct Inner {
+    host: Host,
     running: Vec<Running>,
     relays: Arc<[RelayMail]>,
 }
@@ -78,6 +91,12 @@ struct Inner {
 #[derive(Clone)]
 pub(crate) struct Shards {
     inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Shards {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Shards({})", self.count())
+    }
 }
 
 /// What shards are started with.
@@ -107,13 +126,13 @@ impl Shards {
         let relays: Arc<[RelayMail]> = (0..of).map(|_| RelayMail::default()).collect();
         let mut running = Vec::new();
         for (number, counters) in (0..of).zip(start.counters.chunks(2)) {
-            let me = ShardNumber { shard: ShardId(number), of };
+            let me = ShardNumber { number: ShardId(number), of };
             let [counters, _] = counters else { bail!("a shard has two sets of counters") };
             let (shard, task) = start_one(&start, me, (&relays, counters)).await?;
             running.push(shard);
             tasks.spawn(async move { task.await.unwrap_or_else(|error| Ended::Failed(error.to_string())) });
         }
-        let shards = Self { inner: Arc::new(Inner { running, relays }) };
+        let shards = Self { inner: Arc::new(Inner { host: start.host, running, relays }) };
         for shard in &shards.inner.running {
             shard.group.found([u64::from(start.host.node.0)]).await?;
             shard.group.ready(READY_TIMEOUT).await?;
@@ -122,7 +141,7 @@ impl Shards {
         for (number, counters) in (0..of).zip(start.counters.chunks(2)) {
             let [_, counters] = counters else { continue };
             let relay = Relay {
-                shard: ShardId(number),
+                number,
                 shards: shards.clone(),
                 fanout: Arc::clone(start.fanout),
                 counters: Arc::clone(counters),
@@ -135,9 +154,14 @@ impl Shards {
         Ok((shards, tasks))
     }
 
-    /// The run of the node that they are told of as the host of its connections.
+    /// The present run of the node, as the host of its connections.
     pub(crate) fn host(&self) -> Host {
-        self.host
+        self.inner.host
+    }
+
+    /// The groups, and what each was started with.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (ShardGroup, SnapshotMeta)> {
+        self.inner.running.iter().map(|shard| (shard.group.clone(), shard.checkpoint.clone()))
     }
 
     /// How many there are.
@@ -145,41 +169,51 @@ impl Shards {
         u16::try_from(self.inner.running.len()).unwrap_or(u16::MAX)
     }
 
-    fn home(&self, key: &[u8]) -> ShardId {
+    fn home(&self, key: &[u8]) -> u16 {
         let shard = fnv1a(key) % u64::from(self.count().max(1));
-        ShardId(u16::try_from(shard).unwrap_or(0))
+        u16::try_from(shard).unwrap_or(0)
     }
 
     /// The home of a client.
-    pub(crate) fn home_of_client(&self, client: &ClientId) -> ShardId {
+    pub(crate) fn home_of_client(&self, client: &ClientId) -> u16 {
         self.home(client.as_str().as_bytes())
     }
 
     /// The home of a topic's retained message.
-    pub(crate) fn home_of_topic(&self, topic: &[u8]) -> ShardId {
+    pub(crate) fn home_of_topic(&self, topic: &[u8]) -> u16 {
         self.home(topic)
     }
 
-    fn shard(&self, shard: ShardId) -> Option<&Running> {
-        self.inner.running.get(usize::from(shard.0))
+    fn shard(&self, shard: u16) -> Option<&Running> {
+        self.inner.running.get(usize::from(shard))
     }
 
-    fn group(&self, shard: ShardId) -> Option<&ShardGroup> {
+    fn group(&self, shard: u16) -> Option<&ShardGroup> {
         self.shard(shard).map(|running| &running.group)
     }
 
-    fn relay(&self, shard: ShardId) -> Option<&RelayMail> {
-        self.inner.relays.get(usize::from(shard.0))
+    fn relay(&self, shard: u16) -> Option<&RelayMail> {
+        self.inner.relays.get(usize::from(shard))
     }
 
     /// Gives a command to a shard; waits while it has too much to do. When the node stops it is lost.
-    pub(crate) async fn send(&self, shard: ShardId, command: Command, from: &Arc<Inbox>) {
+    pub(crate) async fn send(&self, shard: u16, command: Command, from: &Arc<Inbox>) {
         let asker = Asker { inbox: Some(Arc::clone(from)), ..Asker::default() };
-        let _stopping = self.ask(shard, command, asker).await;
+        let _stopping = self.give(shard, command, asker).await;
+    }
+
+    /// QoS 0 messages go past the log to those who are connected, everything else into it.
+    async fn give(&self, shard: u16, command: Command, asker: Asker) -> Option<()> {
+        match command {
+            Command::Publish(publish) if !publish.items.iter().any(PublishItem::is_logged) => {
+                self.group(shard)?.pass(move |machine| machine.pass_on(&publish)).await.ok()
+            }
+            command => self.ask(shard, command, asker).await,
+        }
     }
 
     /// Tells the home of a client that its connection has ended, and waits until that is committed.
-    pub(crate) async fn end(&self, shard: ShardId, end: End, from: &Arc<Inbox>) {
+    pub(crate) async fn end(&self, shard: u16, end: End, from: &Arc<Inbox>) {
         let (applied, committed) = oneshot::channel();
         let asker = Asker { inbox: Some(Arc::clone(from)), applied: Some(applied), ends: true };
         if self.ask(shard, Command::End(end), asker).await.is_some() {
@@ -187,8 +221,8 @@ impl Shards {
         }
     }
 
-    async fn ask(&self, shard: ShardId, command: Command, asker: Asker) -> Option<()> {
-        let Running { place, group } = self.shard(shard)?;
+    async fn ask(&self, shard: u16, command: Command, asker: Asker) -> Option<()> {
+        let Running { place, group, .. } = self.shard(shard)?;
         if let Command::Receive(_) = command {
             self.relay(shard)?.room().await;
         }
@@ -200,30 +234,22 @@ impl Shards {
         Some(())
     }
 
-    /// Passes QoS 0 messages on to a shard's connected clients; they are in no log.
-    pub(crate) async fn pass_on(&self, shard: ShardId, publish: Publish) {
-        if let Some(group) = self.group(shard) {
-            let _stopping = group.pass(move |machine| machine.pass_on(&publish)).await;
-        }
-    }
-
     /// A page of retained messages; `None` when the node stops. It comes after every publish that was sent to the
     /// shard before it.
-    pub(crate) async fn page(&self, shard: ShardId, wanted: PageWanted) -> Option<Page> {
+    pub(crate) async fn page(&self, shard: u16, wanted: PageWanted) -> Option<Page> {
         self.group(shard)?.look(move |machine| machine.page(&wanted)).await.ok()
     }
 
     /// Publishes a message of the node itself, which no shard stores. Returns what mailboxes had no room
     /// for.
-    pub(crate) async fn publish_own(&self, fanout: &Fanout, message: MessageRef) -> Dropped {
-        let nobody = ClientId::new("");
-        let (parts, dropped) = relay::deliver(fanout, (&nobody, &message), None);
-        for part in parts {
-            let shard = part.shard;
-            let items = vec![part.into_item(0, MessageRef::clone(&message))];
-            self.pass_on(shard, Publish { reply_to: None, publisher: nobody.clone(), items }).await;
+    pub(crate) async fn publish_own(&self, fanout: &Arc<Fanout>, message: &MessageRef) -> Dropped {
+        let mut dispatch = Dispatch::new(fanout);
+        dispatch.publish(&ClientId::new(""), (message, 0), None);
+        let dispatched = dispatch.finish();
+        for (shard, command) in dispatched.commands {
+            let _stopping = self.give(shard, command, Asker::default()).await;
         }
-        dropped
+        dispatched.dropped
     }
 
     /// Ends the connections of all clients.
@@ -265,9 +291,8 @@ impl Shards {
 impl Running {
     /// What earlier runs of this node hosted is gone with them.
     async fn end_earlier_runs(&self, host: Host) -> Result<(), Gone> {
-        if let Some(incarnation) = host.incarnation.before() {
-            self.group.room().await?.propose(Input::Down(Host { incarnation, ..host }));
-        }
+        let before = Incarnation(host.incarnation.0.saturating_sub(1));
+        self.group.room().await?.propose(Input::Down(Host { incarnation: before, ..host }));
         Ok(())
     }
 }
@@ -276,36 +301,38 @@ async fn start_one(
     start: &StartShards<'_>,
     me: ShardNumber,
     (relays, counters): (&Arc<[RelayMail]>, &Arc<NodeCounters>),
-) -> anyhow::Result<(Running, tokio::task::JoinHandle<Ended>)> {
+) -> anyhow::Result<(Running, JoinHandle<Ended>)> {
     let place = Place {
         link: Arc::new(Link::new(Source::Host(start.host))),
         directory: Arc::default(),
         totals: Totals::default(),
     };
     let delivery = Delivery {
-        shard: me.shard,
+        number: me.number.0,
         fanout: Arc::clone(start.fanout),
         link: Arc::clone(&place.link),
         directory: Arc::clone(&place.directory),
         relays: Arc::clone(relays),
         counters: Arc::clone(counters),
     };
-    let group = GroupId(u32::from(me.shard.0) + 1);
-    let (state, checkpoint) = start.storage.load(group, me, start.limits)?;
+    let id = GroupId(u32::from(me.number.0) + 1);
+    let restored = start.storage.restore(id, |_| Ok(Shard::new(me, start.limits)))?;
+    let (state, checkpoint) =
+        restored.unwrap_or_else(|| (Shard::new(me, start.limits), SnapshotMeta::default()));
     let machine = ShardMachine::new(state, delivery, start.clock, Totals::clone(&place.totals));
     let clock = start.clock;
     let (group, task) = Group::start(Start {
         node: u64::from(start.host.node.0),
-        group,
+        group: id,
         timing: Timing::LAN,
-        log: start.storage.log(group)?,
+        log: start.storage.log(id)?,
         network: Alone,
         machine,
-        checkpoint,
+        checkpoint: checkpoint.clone(),
         clock: Arc::new(move || clock.now().0),
     })
     .await?;
-    Ok((Running { place, group }, task))
+    Ok((Running { place, group, checkpoint }, task))
 }
 
 /// FNV-1a: short, and the same on every node and in every version, which is all that the homes need.

@@ -1,27 +1,22 @@
 //! What a shard itself sends: wills, QoS 2 messages of persistent sessions, redispatched messages of shared groups, and
 //! look-ups of retained messages. A task of its own reads the outbox of the shard's state and empties it when every
-//! target has what was sent; a target leaves out what it has seen, so that it may be sent again after a crash.
+//! target has what was sent; a target leaves out what it has seen, so that after a crash it may be sent again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use session_store::command::{Command, Input, Publish, Scanned};
+use session_store::command::{Command, Input, Publish, PublishItem, Scanned};
 use session_store::outbox::{OUTBOX_ITEMS_MAX, OutboxItem, OutboxKind};
 use session_store::scan::Ask;
 use session_store::shard::SCAN_PAGE;
-use session_store::stream::{Request, Source};
-use session_store::{ClientId, ConnectionId, MessageRef, ShardId};
+use session_store::{ClientId, Request, ShardId, Source};
 use tokio::sync::Notify;
 
-use super::{PageWanted, Shards};
+use super::{Dispatch, PageWanted, Shards};
 use crate::counters::NodeCounters;
-use crate::fanout::{Fanout, ShardPart};
-use crate::inbox::Dropped;
-
-/// Items of the outbox that are on their way together.
-const BATCH: usize = 64;
+use crate::fanout::Fanout;
 
 /// What the relay of one shard is told.
 #[derive(Debug, Default)]
@@ -29,10 +24,10 @@ pub(crate) struct RelayMail {
     work: Notify,
     /// Pages that sessions want, one for each session at most.
     scans: Mutex<VecDeque<(ClientId, Ask)>>,
-    /// The highest position that each target has, and a word when one moves.
-    answered: Mutex<BTreeMap<ShardId, u64>>,
+    /// The highest position that each target has.
+    answered: Mutex<BTreeMap<u16, u64>>,
     progress: Notify,
-    /// The last position of the outbox, and the last that was sent.
+    /// The last position of the outbox, and the last that all targets have.
     last: AtomicU64,
     sent: AtomicU64,
     room: Notify,
@@ -41,7 +36,7 @@ pub(crate) struct RelayMail {
 impl RelayMail {
     /// The outbox has items up to a position.
     pub(super) fn filled(&self, last: u64) {
-        self.last.store(last, Ordering::Release);
+        self.last.fetch_max(last, Ordering::AcqRel);
         self.work.notify_one();
     }
 
@@ -52,7 +47,7 @@ impl RelayMail {
     }
 
     /// A target has everything up to a position.
-    pub(super) fn answered(&self, target: ShardId, position: u64) {
+    pub(super) fn answered(&self, target: u16, position: u64) {
         let mut answered = self.answered.lock();
         let highest = answered.entry(target).or_default();
         *highest = position.max(*highest);
@@ -72,7 +67,7 @@ impl RelayMail {
         }
     }
 
-    fn has(&self, target: ShardId, position: u64) -> bool {
+    fn has(&self, target: u16, position: u64) -> bool {
         self.answered.lock().get(&target).is_some_and(|highest| *highest >= position)
     }
 
@@ -84,7 +79,7 @@ impl RelayMail {
 
 /// What a relay sends with.
 pub(super) struct Relay {
-    pub(super) shard: ShardId,
+    pub(super) number: u16,
     pub(super) shards: Shards,
     pub(super) fanout: Arc<Fanout>,
     pub(super) counters: Arc<NodeCounters>,
@@ -92,102 +87,172 @@ pub(super) struct Relay {
 
 /// Sends what its shard has to send, in order, until the shard's group ends.
 pub(super) async fn run(relay: Relay) {
-    let Some(mail) = relay.shards.relay(relay.shard) else { return };
-    let mut next = 1;
-    loop {
-        let scan = mail.scans.lock().pop_front();
-        let busy = scan.is_some();
-        if let Some((client, ask)) = scan
-            && relay.look_up(client, ask).await.is_none()
-        {
-            return;
-        }
-        let Some(items) = relay.items_from(next).await else { return };
-        let Some((last, _)) = items.last() else {
-            if !busy {
-                mail.work.notified().await;
-            }
-            continue;
-        };
-        next = last + 1;
-        if relay.send_all(&mail, items).await.is_none() {
-            return;
-        }
-        mail.was_sent(next - 1);
-    }
+    let mut dispatch = Dispatch::new(&relay.fanout);
+    let _ended = relay.serve(&mut dispatch).await;
 }
 
 impl Relay {
-    async fn items_from(&self, position: u64) -> Option<Vec<(u64, OutboxItem)>> {
-        let group = self.shards.group(self.shard)?;
-        group.look_now(move |state| state.machine().outbox_from(position, BATCH)).await.ok()
+    /// Ends with `None` when the groups do.
+    async fn serve(&self, dispatch: &mut Dispatch) -> Option<()> {
+        let mail = self.shards.relay(self.number)?;
+        let mut next = 1;
+        loop {
+            let scan = mail.scans.lock().pop_front();
+            let scans = scan.is_some();
+            if let Some((client, ask)) = scan {
+                self.look_up(client, ask).await?;
+            }
+            let items = self.items_from(next).await?;
+            match items.last().map(|(position, _)| *position) {
+                Some(last) => {
+                    self.send_all(dispatch, &items).await?;
+                    self.tell(Input::Relayed(last)).await?;
+                    mail.was_sent(last);
+                    next = last + 1;
+                }
+                None if scans => {}
+                None => mail.work.notified().await,
+            }
+        }
     }
 
+    async fn items_from(&self, position: u64) -> Option<Vec<(u64, OutboxItem)>> {
+        let group = self.shards.group(self.number)?;
+        group.look_now(move |state| state.machine().outbox_from(position, Dispatch::BATCH)).await.ok()
+    }
+
+    /// Fetches a page for a scan.
     async fn look_up(&self, client: ClientId, ask: Ask) -> Option<()> {
         let Ask { scan, filter, shard, after } = ask;
         let page = self.shards.page(shard, PageWanted { filter, after, limit: SCAN_PAGE }).await?;
         let scanned = Scanned { client, scan, messages: page.messages, after: page.after };
-        self.shards.group(self.shard)?.room().await.ok()?.propose(Input::Scanned(scanned));
-        Some(())
+        self.tell(Input::Scanned(scanned)).await
     }
 
-    /// Sends items to all who get them, waits until they have them, and empties the outbox of them.
-    async fn send_all(&self, mail: &RelayMail, items: Vec<(u64, OutboxItem)>) -> Option<()> {
-        let last = items.last()?.0;
-        let mut targets = BTreeMap::new();
+    /// Sends items to all who get them, and waits until they have them.
+    async fn send_all(&self, dispatch: &mut Dispatch, items: &[(u64, OutboxItem)]) -> Option<()> {
         for (position, item) in items {
-            for part in self.deliver(&item) {
-                targets.insert(part.shard, position);
-                self.send(part, position, &item).await?;
-            }
+            self.dispatch(dispatch, *position, item);
         }
+        let dispatched = dispatch.finish();
+        self.counters.count_dropped(dispatched.dropped);
+        let mut targets = BTreeMap::new();
+        for (shard, request) in requests(ShardId(self.number), dispatched.commands) {
+            targets.insert(shard, request.number);
+            self.shards.group(shard)?.room().await.ok()?.propose(Input::Request(request));
+        }
+        let mail = self.shards.relay(self.number)?;
         for (target, position) in targets {
             while !mail.has(target, position) {
                 mail.progress.notified().await;
             }
         }
-        self.shards.group(self.shard)?.room().await.ok()?.propose(Input::Relayed(last));
         Some(())
     }
 
-    /// Delivers an item to this node's transient subscribers; returns what shards get of it.
-    fn deliver(&self, item: &OutboxItem) -> Vec<ShardPart> {
-        let OutboxItem { publisher, message, kind } = item;
-        let (parts, dropped) = match kind {
+    fn dispatch(&self, dispatch: &mut Dispatch, position: u64, item: &OutboxItem) {
+        let message = &item.message;
+        match &item.kind {
             OutboxKind::Publish => {
-                let home = message.retain.then(|| self.shards.home_of_topic(message.body.topic()));
-                deliver(&self.fanout, (publisher, message), home)
+                let topic_home = message.retain.then(|| self.shards.home_of_topic(message.body.topic()));
+                dispatch.publish(&item.publisher, (message, position), topic_home);
             }
-            OutboxKind::Redispatch(group) => {
-                let parts = self.fanout.redispatch(group, message, publisher).unwrap_or_default();
-                (parts.shards, parts.dropped)
-            }
-        };
-        self.counters.count_dropped(dropped);
-        parts
+            OutboxKind::Redispatch(group) => dispatch.redispatch(group, (message, position)),
+        }
     }
 
-    async fn send(&self, part: ShardPart, position: u64, item: &OutboxItem) -> Option<()> {
-        let group = self.shards.group(part.shard)?;
-        let items = vec![part.into_item(position, MessageRef::clone(&item.message))];
-        let publish = Publish { reply_to: None, publisher: item.publisher.clone(), items };
-        let command = Command::Publish(publish);
-        let request = Request { source: Source::Outbox(self.shard), number: position, done_below: 0, command };
-        group.room().await.ok()?.propose(Input::Request(request));
+    /// Tells its own shard.
+    async fn tell(&self, input: Input) -> Option<()> {
+        self.shards.group(self.number)?.room().await.ok()?.propose(input);
         Some(())
     }
 }
+/// What an outbox sends to each shard, in the order of its positions. All that a shard gets of one position is
+/// in one request, since it takes a position once.
+fn requests(outbox: ShardId, commands: Vec<(u16, Command)>) -> Vec<(u16, Request)> {
+    let mut by_shard: BTreeMap<u16, Vec<(ClientId, PublishItem)>> = BTreeMap::new();
+    for (shard, command) in commands {
+        if let Command::Publish(Publish { publisher, items, .. }) = command {
+            let items = items.into_iter().map(|item| (publisher.clone(), item));
+            by_shard.entry(shard).or_default().extend(items);
+        }
+    }
+    let mut requests = Vec::new();
+    for (shard, mut items) in by_shard {
+        items.sort_by_key(|(_, item)| item.number);
+        let (mut publisher, mut together): (ClientId, Vec<PublishItem>) = (ClientId::new(""), Vec::new());
+        for (by, item) in items {
+            let same = together.last().is_some_and(|last| last.number == item.number || by == publisher);
+            if !same {
+                requests.extend(request(outbox, shard, &publisher, std::mem::take(&mut together)));
+                publisher = by;
+            }
+            together.push(item);
+        }
+        requests.extend(request(outbox, shard, &publisher, together));
+    }
+    requests
+}
 
-/// Delivers a message that has no connection to this node's transient subscribers; returns what shards get of it, and
-/// what mailboxes had no room for.
-pub(super) fn deliver(
-    fanout: &Fanout,
-    (publisher, message): (&ClientId, &MessageRef),
-    home: Option<ShardId>,
-) -> (Vec<ShardPart>, Dropped) {
-    let matched = fanout.match_now(message.body.topic());
-    let mut dropped = matched.deliver(std::slice::from_ref(message), ConnectionId::default());
-    let parts = fanout.parts(&matched, message, publisher, home);
-    dropped.add(parts.dropped);
-    (parts.shards, dropped)
+/// The request that these items make; `None` where there are none.
+fn request(
+    outbox: ShardId,
+    shard: u16,
+    publisher: &ClientId,
+    items: Vec<PublishItem>,
+) -> Option<(u16, Request)> {
+    let number = items.last()?.number;
+    let command = Command::Publish(Publish { reply_to: None, publisher: publisher.clone(), items });
+    Some((shard, Request { source: Source::Outbox(outbox), number, done_below: number, command }))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use mqtt_codec::{QoS, SharedPublish, Text};
+    use session_store::Message;
+
+    use super::*;
+
+    fn publish(publisher: &str, numbers: &[u64]) -> Command {
+        let item = |number: &u64| {
+            let body = SharedPublish::new(&Text::new("t").unwrap(), &Bytes::new(), &Bytes::new());
+            let message = Arc::new(Message { body, qos: QoS::ExactlyOnce, retain: false, expires_at: None });
+            let (number, groups) = (*number, Vec::new());
+            PublishItem { number, message, sessions: true, store_retained: false, groups }
+        };
+        let items = numbers.iter().map(item).collect();
+        Command::Publish(Publish { reply_to: None, publisher: ClientId::new(publisher), items })
+    }
+
+    #[test]
+    fn each_shard_gets_ascending_positions_and_each_position_in_one_request() {
+        let commands = vec![
+            (3, publish("a", &[1, 4])),
+            (5, publish("a", &[4])),
+            (3, publish("b", &[5, 6])),
+            // Picked again after the rest, since a member had ended.
+            (3, publish("", &[1, 2, 5])),
+        ];
+        let requests = requests(ShardId(9), commands);
+        let seen: Vec<(u16, u64, &str, Vec<u64>)> = requests
+            .iter()
+            .map(|(shard, request)| match &request.command {
+                Command::Publish(publish) => {
+                    let numbers = publish.items.iter().map(|item| item.number).collect();
+                    (*shard, request.number, publish.publisher.as_str(), numbers)
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let expected = [
+            (3, 1, "a", vec![1, 1]),
+            (3, 2, "", vec![2]),
+            (3, 4, "a", vec![4]),
+            (3, 6, "b", vec![5, 5, 6]),
+            (5, 4, "a", vec![4]),
+        ];
+        assert_eq!(seen, expected);
+        assert!(requests.iter().all(|(_, request)| request.source == Source::Outbox(ShardId(9))));
+    }
 }

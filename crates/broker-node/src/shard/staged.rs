@@ -5,6 +5,9 @@ use session_store::ConnectionId;
 use session_store::command::{Ack, Acks, Command, Publish, PublishItem};
 use session_store::{ClientId, Epoch};
 
+/// Messages larger than this go to a shard by themselves: an entry of its log holds one large message at most.
+const TOGETHER_BYTES_MAX: usize = 16 * 1024;
+
 /// Commands by shard, in the order in which they are to arrive.
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
@@ -38,6 +41,8 @@ impl Staged {
         let last = self.commands.iter_mut().rev().find(|(to, _)| *to == shard);
         if let Some((_, Command::Publish(publish))) = last
             && publish.publisher == *client
+            && item.message.size() <= TOGETHER_BYTES_MAX
+            && publish.items.last().is_some_and(|last| last.message.size() <= TOGETHER_BYTES_MAX)
         {
             publish.items.push(item);
             return;

@@ -171,6 +171,12 @@ impl Shard {
         self.apply_level
     }
 
+    /// The log's time, as of the last input.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
     /// What the shard has to send, until [`Input::Relayed`] says that it was.
     #[must_use]
     pub fn outbox(&self) -> &Outbox {
