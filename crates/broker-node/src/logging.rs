@@ -5,8 +5,9 @@ use crate::config::{LogFormat, LogSettings};
 use std::io::{self, IsTerminal};
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// Targets that warn of what clients do, which is no operator's problem; the configured level can name them again.
-const QUIET: &str = "rustls=error";
+/// Targets that warn of what clients do, which is no operator's problem, or that tell their own steps; the configured
+/// level can name them again.
+const QUIET: &str = "rustls=error,openraft=warn,sled=warn";
 
 /// Sends all events from now on to standard error, in colour only on a terminal.
 ///
