@@ -265,6 +265,8 @@ fn with_defaults(toml: &str) -> String {
         ("[listener.mqtt]", listener("mqtt", "tcp")),
         ("[listener.ws]", listener("ws", "ws")),
         ("[http]", "\n[http]\naddress = \"off\"\n".to_owned()),
+        // Many brokers run at once, and each has two files of its log at least.
+        ("[storage]", "\n[storage]\nsegment_size = \"1 MiB\"\n".to_owned()),
     ] {
         if !toml.contains(header) {
             text.push_str(&section);
