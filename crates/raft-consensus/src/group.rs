@@ -8,7 +8,7 @@ use openraft::network::{NetSnapshot, RaftNetworkFactory};
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::JoinHandleOf;
 use openraft::{Raft, SnapshotPolicy};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::log_store::LogStore;
 use crate::machine::Machine;
@@ -16,7 +16,7 @@ use crate::proposer::{Ended, Proposer, WallClock, Work};
 use crate::snapshot::SnapshotData;
 use crate::state_machine::StateMachine;
 use crate::types::{NodeId, SnapshotMeta, Types};
-use crate::wal::{GroupId, GroupLog};
+use crate::wal::{self, GroupId, GroupLog};
 
 /// Commands that wait for a group's proposer at most; whoever has more waits.
 const MAILBOX: usize = 1_024;
@@ -78,6 +78,8 @@ pub struct Start<N, M> {
     pub timing: Timing,
     /// Its log.
     pub log: GroupLog,
+    /// Whether the node's log has room for more.
+    pub room: watch::Receiver<wal::Room>,
     /// The way to its other members.
     pub network: N,
     /// Its machine as the checkpoint has it.
@@ -122,14 +124,14 @@ impl<C: Types, M: Machine> Group<C, M> {
         N: RaftNetworkFactory<C>,
         N::Network: NetSnapshot<C, SnapshotData = SnapshotData>,
     {
-        let Start { node, group, timing, log, network, machine, checkpoint, clock } = start;
+        let Start { node, group, timing, log, room, network, machine, checkpoint, clock } = start;
         let error = |reason: String| StartError { group: group.0, reason };
         let config = Arc::new(timing.config(group).validate().map_err(|bad| error(bad.to_string()))?);
         let state = StateMachine::new(machine, checkpoint);
         let glance = state.glance();
         let raft = Raft::new(node, config, network, LogStore::new(log.clone()), state).await.map_err(|bad| error(bad.to_string()))?;
         let (work, work_end) = mpsc::channel(MAILBOX);
-        let proposer = Proposer::new(raft.clone(), work_end, glance, clock);
+        let proposer = Proposer::new(raft.clone(), work_end, (glance, clock), room);
         let task = C::spawn(proposer.run());
         Ok((Self { id: group, raft, work, log }, task))
     }

@@ -13,11 +13,12 @@ use openraft::Raft;
 use openraft::errors::Fatal;
 use openraft::raft::WriteResult;
 use openraft::type_config::TypeConfigExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::machine::{Machine, Weight};
 use crate::state_machine::{Glance, StateMachine};
 use crate::types::{Proposal, Types};
+use crate::wal::Room;
 
 /// Publishes of one entry at most.
 pub const ENTRY_ITEMS_MAX: usize = 512;
@@ -66,6 +67,8 @@ pub(crate) struct Proposer<C: Types, M: Machine> {
     in_flight: usize,
     glance: Arc<Glance>,
     clock: WallClock,
+    /// Whether the log has room for more than what is on its way.
+    room: watch::Receiver<Room>,
     /// A tick is on its way: no second one for the same deadline.
     ticking: bool,
 }
@@ -74,19 +77,11 @@ impl<C: Types, M: Machine> Proposer<C, M> {
     pub(crate) fn new(
         raft: Raft<C, StateMachine<M>>,
         work: mpsc::Receiver<Work<M>>,
-        glance: Arc<Glance>,
-        clock: WallClock,
+        (glance, clock): (Arc<Glance>, WallClock),
+        room: watch::Receiver<Room>,
     ) -> Self {
-        Self {
-            raft,
-            work,
-            queued: VecDeque::new(),
-            waiting: VecDeque::new(),
-            in_flight: 0,
-            glance,
-            clock,
-            ticking: false,
-        }
+        let (queued, waiting) = (VecDeque::new(), VecDeque::new());
+        Self { raft, work, queued, waiting, in_flight: 0, glance, clock, room, ticking: false }
     }
 
     /// Runs until the group ends.
@@ -99,13 +94,19 @@ impl<C: Types, M: Machine> Proposer<C, M> {
     }
 
     async fn step(&mut self) -> Result<(), Ended> {
-        let takes = self.queued.is_empty();
-        let due = self.until_due();
+        // What waits stays where it is while the log has no room: whoever asked is not answered, and loses nothing.
+        let full = *self.room.borrow_and_update() == Room::Full;
+        let takes = self.queued.is_empty() && !full;
+        let due = self.until_due().filter(|_| !full);
         tokio::select! {
             biased;
             done = next_done(&mut self.waiting), if !self.waiting.is_empty() => self.settle(done).await?,
             taken = take(&mut self.work, &mut self.queued), if takes => if taken == 0 { return Err(Ended::Stopped) },
             () = C::sleep(due.unwrap_or(Duration::MAX)), if due.is_some() => {}
+            changed = self.room.changed() => if changed.is_err() { return Err(Ended::Stopped) },
+        }
+        if *self.room.borrow() == Room::Full {
+            return Ok(());
         }
         self.propose_due().await?;
         self.propose_queued().await

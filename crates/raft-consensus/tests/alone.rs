@@ -114,6 +114,7 @@ async fn start(directory: &Path) -> Node {
         group: GROUP,
         timing: Timing::LAN,
         log: storage.log(GROUP).unwrap(),
+        room: storage.wal().room(),
         network: Alone,
         machine,
         checkpoint: checkpoint.clone(),

@@ -326,6 +326,7 @@ async fn start_one(
         group: id,
         timing: Timing::LAN,
         log: start.storage.log(id)?,
+        room: start.storage.wal().room(),
         network: Alone,
         machine,
         checkpoint: checkpoint.clone(),
