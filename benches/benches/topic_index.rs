@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use topic_index::{Filter, FilterIndex, PlainFilter, Slot, TopicIndex};
+use topic_index::{Filter, FilterIndex, PageBounds, PlainFilter, Slot, TopicIndex};
 
 const SIZES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
@@ -159,15 +159,15 @@ fn scanning(criterion: &mut Criterion) {
 }
 
 fn scan(index: &TopicIndex<u32>, filter: &PlainFilter) -> u32 {
-    let (mut sum, mut cursor, mut from) = (0_u32, Vec::new(), None);
-    while index.scan(filter, from.as_deref(), 64, |topic, value| {
-        cursor.clear();
-        cursor.extend_from_slice(topic);
-        sum = sum.wrapping_add(*value);
-    }) {
-        from = Some(cursor.clone());
+    let bounds = PageBounds { topics: 64, steps: 4_096 };
+    let (mut sum, mut from) = (0_u32, None);
+    loop {
+        let end = index.scan(filter, from.as_ref(), bounds, |_, value| sum = sum.wrapping_add(*value));
+        from = end.next;
+        if from.is_none() {
+            return sum;
+        }
     }
-    sum
 }
 
 fn retaining(criterion: &mut Criterion, index: &mut TopicIndex<u32>) {

@@ -10,12 +10,14 @@ use crate::guard::Guard;
 const RECEIVE_MAXIMUM: u16 = 1_024;
 const QUOTA: u8 = 0x97;
 
-fn persistent(guard: &Guard) -> RawClient {
+/// A client whose session outlives its connection.
+pub(crate) fn persistent(guard: &Guard) -> RawClient {
     let expiry = Props::new().four(prop::SESSION_EXPIRY, 60);
     RawClient::connect(guard.addr(), &Connect::v5(unique("p")).clean(false).props(expiry))
 }
 
-fn end_session(client: RawClient) {
+/// Ends the session of such a client, and its connection.
+pub(crate) fn end_session(client: RawClient) {
     let mut client = client;
     client.send(&packets::disconnect_v5(0, &Props::new().four(prop::SESSION_EXPIRY, 0)));
     client.expect_closed();

@@ -22,6 +22,7 @@ mod properties;
 mod proxy;
 mod publish;
 mod quotas;
+mod scans;
 mod strangers;
 mod strings;
 mod subscribe;

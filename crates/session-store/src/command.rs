@@ -2,7 +2,7 @@
 //! and does nothing else.
 
 use mqtt_codec::{PacketId, QoS, SharedPublish};
-use topic_index::Filter;
+use topic_index::{Cursor, Filter};
 
 use crate::ids::{ClientId, ConnectionId, Epoch, Host};
 use crate::matching::{GroupRef, Subscribed};
@@ -233,8 +233,8 @@ pub struct Scanned {
     pub scan: u64,
     /// The messages found.
     pub messages: Vec<MessageRef>,
-    /// The topic to go on behind; `None` when this shard has no more.
-    pub after: Option<Box<[u8]>>,
+    /// Behind what to go on; `None` when this shard has no more.
+    pub after: Option<Cursor>,
 }
 
 /// Everything that a source can ask of a shard.

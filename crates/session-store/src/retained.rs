@@ -3,11 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use topic_index::{PlainFilter, TopicIndex};
+use topic_index::{Cursor, PageBounds, PageEnd, PlainFilter, TopicIndex};
 
 use crate::ids::Millis;
 use crate::message::MessageRef;
 use crate::tracked::Local;
+
+/// Bytes of the messages of one page, but for one message that is larger by itself: a page is one entry of a log.
+const PAGE_BYTES_MAX: usize = 256 * 1024;
 
 /// What storing a retained message did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,18 +131,24 @@ impl Retained {
         self.expiries.first().map(|(at, _)| *at)
     }
 
-    /// At most `limit` messages that match, behind the topic `after`; expired ones are left out. Returns
-    /// the topic to go on behind, `None` when there are no more.
-    #[must_use]
-    pub fn page(&self, query: &PageQuery<'_>, found: &mut Vec<MessageRef>) -> Option<Box<[u8]>> {
-        let mut last: Option<&[u8]> = None;
-        let more = self.topics.scan(query.filter, query.after, query.limit, |_, message| {
-            last = Some(message.body.topic());
+    /// Appends a page of messages that match to `found`, in the order of topics; expired ones are left out.
+    /// Returns where to go on and the steps it took, which bound what one page costs.
+    pub fn page(&self, query: &PageQuery<'_>, found: &mut Vec<MessageRef>) -> PageEnd {
+        let before = found.len();
+        let end = self.topics.scan(query.filter, query.from, query.bounds, |_, message| {
             if !message.expired(query.now) {
                 found.push(message.clone());
             }
         });
-        last.filter(|_| more).map(Box::from)
+        let mut bytes = 0;
+        let fits = |message: &&MessageRef| {
+            bytes += message.size();
+            bytes <= PAGE_BYTES_MAX || bytes == message.size()
+        };
+        let fitting = before + found.iter().skip(before).take_while(fits).count();
+        let Some(next) = found.get(fitting).map(|message| Cursor::at(message.body.topic())) else { return end };
+        found.truncate(fitting);
+        PageEnd { next: Some(next), ..end }
     }
 }
 
@@ -148,10 +157,48 @@ impl Retained {
 pub struct PageQuery<'a> {
     /// What the topics must match.
     pub filter: &'a PlainFilter,
-    /// The last topic of the page before.
-    pub after: Option<&'a [u8]>,
-    /// Messages at most.
-    pub limit: usize,
+    /// Where the page before says to go on.
+    pub from: Option<&'a Cursor>,
+    /// How much it may be, in messages and in topics looked at.
+    pub bounds: PageBounds,
     /// The log's time.
     pub now: Millis,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use mqtt_codec::{QoS, SharedPublish, Text};
+    use topic_index::Filter;
+
+    use super::*;
+    use crate::message::Message;
+
+    #[test]
+    fn a_page_ends_where_its_bytes_do_and_goes_on_there() {
+        let mut retained = Retained::default();
+        for (topic, bytes) in [("a", 200), ("b", 100), ("c", 300), ("d", 1)] {
+            let payload = Bytes::from(vec![0; bytes << 10]);
+            let body = SharedPublish::new(&Text::new(topic).unwrap(), &Bytes::new(), &payload);
+            let message = Arc::new(Message { body, qos: QoS::AtLeastOnce, retain: true, expires_at: None });
+            retained.store(&message, 10, usize::MAX);
+        }
+        let Filter::Plain(filter) = Filter::parse("#", 9).unwrap() else { panic!("not plain") };
+        let (mut pages, mut from) = (Vec::new(), None);
+        loop {
+            let mut found = Vec::new();
+            let bounds = PageBounds { topics: 64, steps: 4_096 };
+            let query = PageQuery { filter: &filter, from: from.as_ref(), bounds, now: Millis(0) };
+            let end = retained.page(&query, &mut found);
+            let topics = found.iter().map(|m| String::from_utf8_lossy(m.body.topic()).into_owned());
+            pages.push(topics.collect::<String>());
+            from = end.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        assert_eq!(pages, ["a", "b", "c", "d"], "256 KiB a page, or one message");
+    }
 }

@@ -6,7 +6,7 @@ mod stored;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use topic_index::PlainFilter;
+use topic_index::{Cursor, PlainFilter};
 
 use crate::matching::Subscribed;
 use crate::message::MessageRef;
@@ -31,7 +31,7 @@ struct Scan {
     filter: PlainFilter,
     subscribed: Subscribed,
     shard: u16,
-    after: Option<Box<[u8]>>,
+    from: Option<Cursor>,
     page: PageState,
     live: BTreeSet<Box<[u8]>>,
 }
@@ -45,8 +45,8 @@ pub struct Ask {
     pub filter: PlainFilter,
     /// In which shard.
     pub shard: u16,
-    /// Behind which topic.
-    pub after: Option<Box<[u8]>>,
+    /// Where the page before says to go on.
+    pub from: Option<Cursor>,
 }
 
 /// The scans of one session; one is served at a time. Bounded by the session's subscriptions.
@@ -80,7 +80,7 @@ impl Scans {
             filter,
             subscribed,
             shard: 0,
-            after: None,
+            from: None,
             page: PageState::Idle,
             live,
         });
@@ -106,26 +106,27 @@ impl Scans {
     pub fn ask(&mut self) -> Option<Ask> {
         let scan = self.queue.front_mut().filter(|scan| scan.page == PageState::Idle)?;
         scan.page = PageState::Asked;
-        let (filter, after) = (scan.filter.clone(), scan.after.clone());
-        Some(Ask { scan: scan.number, filter, shard: scan.shard, after })
+        let (filter, from) = (scan.filter.clone(), scan.from.clone());
+        Some(Ask { scan: scan.number, filter, shard: scan.shard, from })
     }
 
-    /// A page came, and the topic to go on behind if its shard has more. Returns what is to be sent, and how
-    /// its subscription wants it; `None` where the scan is gone. `shards` is how many there are.
+    /// A page came, and where to go on if its shard has more. Returns what is to be sent, and how its
+    /// subscription wants it; `None` where the scan is gone. `shards` is how many there are. After a page with
+    /// nothing to send the next one may be asked for at once: there is nothing for the client to take.
     pub fn answer(
         &mut self,
         number: u64,
         mut messages: Vec<MessageRef>,
-        after: Option<Box<[u8]>>,
+        next: Option<Cursor>,
         shards: u16,
     ) -> Option<(Subscribed, Vec<MessageRef>)> {
         let index = self.queue.iter().position(|scan| scan.number == number)?;
         let scan = self.queue.get_mut(index)?;
         messages.retain(|message| !scan.live.contains(message.body.topic()));
         let subscribed = scan.subscribed;
-        scan.page = PageState::Sending;
-        scan.after = after;
-        if scan.after.is_none() {
+        scan.page = if messages.is_empty() { PageState::Idle } else { PageState::Sending };
+        scan.from = next;
+        if scan.from.is_none() {
             scan.shard += 1;
         }
         if scan.shard >= shards {
@@ -159,10 +160,14 @@ impl Scans {
 
 #[cfg(test)]
 mod tests {
-    use mqtt_codec::QoS;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use mqtt_codec::{QoS, SharedPublish, Text};
     use topic_index::Filter;
 
     use super::*;
+    use crate::message::Message;
 
     const SUBSCRIBED: Subscribed =
         Subscribed { qos: QoS::AtMostOnce, no_local: false, retain_as_published: false, id: None };
@@ -171,22 +176,32 @@ mod tests {
         Filter::parse(text, 9).unwrap().plain().clone()
     }
 
+    fn message(topic: &str) -> MessageRef {
+        let body = SharedPublish::new(&Text::new(topic).unwrap(), &Bytes::new(), &Bytes::new());
+        Arc::new(Message { body, qos: QoS::AtMostOnce, retain: true, expires_at: None })
+    }
+
+    fn cursor(topic: &str) -> Option<Cursor> {
+        Some(Cursor::from_bytes(topic.as_bytes()))
+    }
+
     #[test]
     fn a_scan_goes_through_every_shard_and_page_and_ends() {
         let mut scans = Scans::default();
         scans.add(filter("a/#"), SUBSCRIBED);
         let first = scans.ask().unwrap();
-        assert_eq!((first.shard, first.after.as_deref()), (0, None));
+        assert_eq!((first.shard, first.from), (0, None));
         assert_eq!(scans.ask(), None, "one page at a time");
-        scans.answer(first.scan, Vec::new(), Some(b"a/1".as_slice().into()), 2);
+        scans.answer(first.scan, vec![message("a/1")], cursor("a/2"), 2);
         assert_eq!(scans.ask(), None, "the page is on its way to the client");
         scans.taken(first.scan);
         let second = scans.ask().unwrap();
-        assert_eq!((second.shard, second.after.as_deref()), (0, Some(b"a/1".as_slice())));
-        scans.answer(second.scan, Vec::new(), None, 2);
+        assert_eq!((second.shard, second.from), (0, cursor("a/2")));
+        scans.answer(second.scan, vec![message("a/2")], None, 2);
+        assert_eq!(scans.ask(), None);
         scans.resume();
         let third = scans.ask().unwrap();
-        assert_eq!((third.shard, third.after), (1, None));
+        assert_eq!((third.shard, third.from), (1, None));
         scans.answer(third.scan, Vec::new(), None, 2);
         assert!(!scans.ready());
     }
@@ -203,6 +218,20 @@ mod tests {
         assert!(scans.answer(lost.scan, Vec::new(), None, 1).is_none(), "it comes late");
         assert!(scans.answer(again.scan, Vec::new(), None, 1).is_some());
         assert_eq!(scans.ask().map(|ask| ask.filter), Some(filter("b")));
+    }
+
+    #[test]
+    fn after_a_page_with_nothing_to_send_the_scan_goes_on_at_once() {
+        let mut scans = Scans::default();
+        scans.add(filter("a/#"), SUBSCRIBED);
+        let first = scans.ask().unwrap();
+        scans.answer(first.scan, Vec::new(), cursor("a/2"), 1);
+        let second = scans.ask().unwrap();
+        assert_eq!((second.shard, second.from), (0, cursor("a/2")), "nothing was found");
+        scans.saw(b"a/3");
+        scans.answer(second.scan, vec![message("a/3")], cursor("a/4"), 1);
+        let third = scans.ask().unwrap();
+        assert_eq!((third.shard, third.from), (0, cursor("a/4")), "all of it was delivered live");
     }
 
     #[test]

@@ -10,4 +10,4 @@ mod topic_index;
 pub use filter::{Filter, FilterError, PlainFilter, matches, topic_levels_within};
 pub use filter_index::{FilterIndex, Slot};
 pub use shared_index::SharedIndex;
-pub use topic_index::TopicIndex;
+pub use topic_index::{Cursor, PageBounds, PageEnd, TopicIndex};

@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use topic_index::{Filter, FilterIndex, PlainFilter, SharedIndex, Slot, TopicIndex, matches};
+use topic_index::{Filter, FilterIndex, PageBounds, PlainFilter, SharedIndex, Slot, TopicIndex, matches};
 
 #[derive(Debug, Default, PartialEq)]
 struct Count(u32);
@@ -57,7 +57,7 @@ fn deepest() {
     topics.insert(deep.as_bytes(), 2);
     let mut values = Vec::new();
     for filter in ["#", "+/#", deep, "+", &singles] {
-        topics.scan(&plain(filter), None, 10, |_, value| values.push(*value));
+        topics.scan(&plain(filter), None, PageBounds::ALL, |_, value| values.push(*value));
     }
     assert_eq!(values, [2, 1, 2, 1, 2]);
     drop((index, shared, topics));
@@ -72,17 +72,18 @@ fn pages_are_not_quadratic() {
         index.insert(format!("site/{}/device/{number}/b", number % 100).as_bytes(), number);
     }
     for (text, count) in [("#", 400_000), ("site/+/device/+/b", 200_000), ("+/7/#", 4_000), ("+/+/+/+", 0)] {
-        let (filter, mut after, mut found) = (plain(text), None::<Vec<u8>>, 0);
+        let (filter, mut from, mut found, mut steps) = (plain(text), None, 0, 0);
         loop {
-            let from = after.take();
-            let more = index.scan(&filter, from.as_deref(), 64, |topic, _| {
-                found += 1;
-                after = Some(topic.to_vec());
-            });
-            if !more {
+            let bounds = PageBounds { topics: 64, steps: 256 };
+            let end = index.scan(&filter, from.as_ref(), bounds, |_, _| found += 1);
+            assert!(end.steps <= bounds.steps, "{text}: {end:?}");
+            steps += end.steps;
+            from = end.next;
+            if from.is_none() {
                 break;
             }
         }
         assert_eq!(found, count, "{text}");
+        assert!(steps <= 2 * index.len(), "{text}: {steps} steps");
     }
 }

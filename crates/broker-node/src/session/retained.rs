@@ -7,14 +7,16 @@ use std::pin::Pin;
 use mqtt_codec::QoS;
 use session_store::matching::Subscribed;
 use session_store::scan::Ask;
+use session_store::shard::SCAN_STEPS;
 use session_store::{MessageRef, Outgoing};
-use topic_index::PlainFilter;
+use topic_index::{PageBounds, PlainFilter};
 
 use super::{Client, HIGH_WATER};
 use crate::shard::{Page, PageWanted};
 
 /// Messages of one page: as many as go out by one write or two.
 const PAGE: usize = 256;
+const BOUNDS: PageBounds = PageBounds { topics: PAGE, steps: SCAN_STEPS };
 /// A look-up that is under way.
 pub(crate) type PageFuture = Pin<Box<dyn Future<Output = (u64, Option<Page>)>>>;
 
@@ -29,17 +31,22 @@ impl Client {
         if !self.wants_page() {
             return None;
         }
-        let Ask { scan, filter, shard, after } = self.scans.ask()?;
+        let Ask { scan, filter, shard, from } = self.scans.ask()?;
         let shards = self.worker.node.shards.clone();
-        let wanted = PageWanted { filter, after, limit: PAGE };
-        Some(Box::pin(async move { (scan, shards.page(shard, wanted).await) }))
+        let wanted = PageWanted { filter, from, bounds: BOUNDS };
+        Some(Box::pin(async move {
+            let page = shards.page(shard, wanted).await;
+            // Other connections of the thread get their turn between pages, however many are empty.
+            tokio::task::yield_now().await;
+            (scan, page)
+        }))
     }
 
     /// A page came; `None` when the node stops.
     pub(crate) fn take_page(&mut self, (scan, page): (u64, Option<Page>)) {
-        let Some(Page { messages, after }) = page else { return };
+        let Some(Page { messages, next }) = page else { return };
         let shards = self.worker.node.shards.count();
-        let Some((subscribed, messages)) = self.scans.answer(scan, messages, after, shards) else { return };
+        let Some((subscribed, messages)) = self.scans.answer(scan, messages, next, shards) else { return };
         for message in messages {
             self.send_retained(message, &subscribed);
         }

@@ -44,11 +44,11 @@ impl ShardMachine {
 
     /// One page of retained messages.
     pub(crate) fn page(&self, wanted: &PageWanted) -> Page {
-        let PageWanted { filter, after, limit } = wanted;
+        let PageWanted { filter, from, bounds } = wanted;
         let mut messages = Vec::new();
-        let query = PageQuery { filter, after: after.as_deref(), limit: *limit, now: self.clock.now() };
-        let after = self.state.retained_page(&query, &mut messages);
-        Page { messages, after }
+        let query = PageQuery { filter, from: from.as_ref(), bounds: *bounds, now: self.clock.now() };
+        let next = self.state.retained_page(&query, &mut messages).next;
+        Page { messages, next }
     }
 
     /// How much it holds.

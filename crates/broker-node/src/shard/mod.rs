@@ -26,7 +26,7 @@ use session_store::limits::ShardLimits;
 use session_store::{ClientId, Host, Incarnation, MessageRef, Shard, ShardId, ShardNumber, ShardSizes, Source};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
-use topic_index::PlainFilter;
+use topic_index::{Cursor, PageBounds, PlainFilter};
 
 use self::delivery::Delivery;
 use self::directory::Directory;
@@ -52,10 +52,10 @@ pub(crate) type ShardGroup = Group<TokioTypes, ShardMachine>;
 pub(crate) struct PageWanted {
     /// What the topics must match.
     pub(crate) filter: PlainFilter,
-    /// The last topic of the page before.
-    pub(crate) after: Option<Box<[u8]>>,
-    /// Messages at most.
-    pub(crate) limit: usize,
+    /// Where the page before says to go on.
+    pub(crate) from: Option<Cursor>,
+    /// How much it may be, in messages and in topics looked at.
+    pub(crate) bounds: PageBounds,
 }
 
 /// A page of retained messages.
@@ -63,8 +63,8 @@ pub(crate) struct PageWanted {
 pub(crate) struct Page {
     /// The messages, in the order of their topics.
     pub(crate) messages: Vec<MessageRef>,
-    /// The topic to go on behind; `None` when there are no more.
-    pub(crate) after: Option<Box<[u8]>>,
+    /// Where to go on; `None` when there are no more. A page may be empty and have more behind it.
+    pub(crate) next: Option<Cursor>,
 }
 
 /// What the node has for each shard before its group runs.

@@ -10,13 +10,18 @@ use parking_lot::Mutex;
 use session_store::command::{Command, Input, Publish, PublishItem, Scanned};
 use session_store::outbox::{OUTBOX_ITEMS_MAX, OutboxItem, OutboxKind};
 use session_store::scan::Ask;
-use session_store::shard::SCAN_PAGE;
+use session_store::shard::{SCAN_PAGE, SCAN_STEPS};
 use session_store::{ClientId, Request, ShardId, Source};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use topic_index::PageBounds;
 
 use super::{Dispatch, PageWanted, Shards};
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
+
+/// Pages that one relay waits for at a time; with so many, what comes behind waits too.
+const PAGES_MAX: usize = 1_024;
 
 /// What the relay of one shard is told.
 #[derive(Debug, Default)]
@@ -95,12 +100,18 @@ impl Relay {
     /// Ends with `None` when the groups do.
     async fn serve(&self, dispatch: &mut Dispatch) -> Option<()> {
         let mail = self.shards.relay(self.number)?;
+        let mut pages = JoinSet::new();
         let mut next = 1;
         loop {
             let scan = mail.scans.lock().pop_front();
             let scans = scan.is_some();
             if let Some((client, ask)) = scan {
-                self.look_up(client, ask).await?;
+                while pages.try_join_next().is_some() {}
+                if pages.len() >= PAGES_MAX {
+                    pages.join_next().await;
+                }
+                // What comes behind it does not wait for the page.
+                pages.spawn(look_up(self.number, self.shards.clone(), client, ask));
             }
             let items = self.items_from(next).await?;
             match items.last().map(|(position, _)| *position) {
@@ -119,14 +130,6 @@ impl Relay {
     async fn items_from(&self, position: u64) -> Option<Vec<(u64, OutboxItem)>> {
         let group = self.shards.group(self.number)?;
         group.look_now(move |state| state.machine().outbox_from(position, Dispatch::BATCH)).await.ok()
-    }
-
-    /// Fetches a page for a scan.
-    async fn look_up(&self, client: ClientId, ask: Ask) -> Option<()> {
-        let Ask { scan, filter, shard, after } = ask;
-        let page = self.shards.page(shard, PageWanted { filter, after, limit: SCAN_PAGE }).await?;
-        let scanned = Scanned { client, scan, messages: page.messages, after: page.after };
-        self.tell(Input::Scanned(scanned)).await
     }
 
     /// Sends items to all who get them, and waits until they have them.
@@ -167,6 +170,17 @@ impl Relay {
         Some(())
     }
 }
+
+/// Fetches a page for a scan of the shard `number`; nothing comes of it when the node stops.
+async fn look_up(number: u16, shards: Shards, client: ClientId, ask: Ask) -> Option<()> {
+    let Ask { scan, filter, shard, from } = ask;
+    let bounds = PageBounds { topics: SCAN_PAGE, steps: SCAN_STEPS };
+    let page = shards.page(shard, PageWanted { filter, from, bounds }).await?;
+    let scanned = Scanned { client, scan, messages: page.messages, after: page.next };
+    shards.group(number)?.room().await.ok()?.propose(Input::Scanned(scanned));
+    Some(())
+}
+
 /// What an outbox sends to each shard, in the order of its positions. All that a shard gets of one position is
 /// in one request, since it takes a position once.
 fn requests(outbox: ShardId, commands: Vec<(u16, Command)>) -> Vec<(u16, Request)> {

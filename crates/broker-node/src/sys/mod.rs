@@ -9,7 +9,7 @@ use bytes::Bytes;
 use mqtt_codec::{QoS, SharedPublish, Text};
 use parking_lot::RwLock;
 use session_store::{Message, MessageRef};
-use topic_index::{PlainFilter, TopicIndex};
+use topic_index::{PageBounds, PlainFilter, TopicIndex};
 
 use self::topics::Loads;
 pub(crate) use self::topics::Snapshot;
@@ -31,7 +31,7 @@ impl SysTopics {
         }
         let topics = self.topics.read();
         let mut found = Vec::new();
-        topics.scan(filter, None, usize::MAX, |_, message| found.push(Arc::clone(message)));
+        topics.scan(filter, None, PageBounds::ALL, |_, message| found.push(Arc::clone(message)));
         found
     }
 

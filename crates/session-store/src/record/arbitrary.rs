@@ -7,7 +7,7 @@ use mqtt_codec::{ApplicationProperties, PacketId, Property, QoS, SharedPublish, 
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use topic_index::Filter;
+use topic_index::{Cursor, Filter};
 
 use crate::command::{
     Ack, Acks, Command, Connect, End, GroupPick, Input, Publish, PublishItem, Receive, Release,
@@ -162,7 +162,7 @@ fn qos2() -> impl Strategy<Value = Command> {
 }
 
 fn scanned() -> impl Strategy<Value = Input> {
-    let after = option::of("[a-z/]{1,12}".prop_map(|topic| topic.into_bytes().into_boxed_slice()));
+    let after = option::of("[a-z/]{1,12}".prop_map(|topic| Cursor::from_bytes(topic.as_bytes())));
     (client(), any::<u64>(), vec(message(), 0..4), after)
         .prop_map(|(client, scan, messages, after)| Input::Scanned(Scanned { client, scan, messages, after }))
 }

@@ -1,5 +1,7 @@
 //! A page of retained messages for a scan, as it is written. Called by `entry`.
 
+use topic_index::Cursor;
+
 use super::{Record, RecordError, all_from_wire, all_to_wire, wire};
 use crate::command::Scanned;
 use crate::ids::ClientId;
@@ -12,7 +14,7 @@ impl Record for Scanned {
             client: self.client.to_wire(),
             scan: self.scan,
             messages: all_to_wire(&self.messages),
-            after: self.after.as_deref().map(bytes::Bytes::copy_from_slice),
+            after: self.after.as_ref().map(|cursor| bytes::Bytes::copy_from_slice(cursor.as_bytes())),
         }
     }
 
@@ -21,7 +23,7 @@ impl Record for Scanned {
             client: ClientId::from_wire(wire.client)?,
             scan: wire.scan,
             messages: all_from_wire(wire.messages)?,
-            after: wire.after.as_deref().map(Box::from),
+            after: wire.after.as_deref().map(Cursor::from_bytes),
         })
     }
 }

@@ -17,11 +17,11 @@ mod slot;
 mod subscribe;
 mod tick;
 
-pub use self::scan::SCAN_PAGE;
+pub use self::scan::{SCAN_PAGE, SCAN_STEPS};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use topic_index::{FilterIndex, SharedIndex};
+use topic_index::{FilterIndex, PageEnd, SharedIndex};
 
 use self::checkpoint::Keeper;
 use self::out::Out;
@@ -194,9 +194,8 @@ impl Shard {
         out.outbox(last);
     }
 
-    /// One page of this shard's retained messages.
-    #[must_use]
-    pub fn retained_page(&self, query: &PageQuery<'_>, found: &mut Vec<MessageRef>) -> Option<Box<[u8]>> {
+    /// One page of this shard's retained messages, appended to `found`; says where to go on.
+    pub fn retained_page(&self, query: &PageQuery<'_>, found: &mut Vec<MessageRef>) -> PageEnd {
         self.retained.page(query, found)
     }
 

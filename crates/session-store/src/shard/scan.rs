@@ -15,6 +15,10 @@ use mqtt_codec::QoS;
 /// Messages of one page: few, since they enter the log together.
 pub const SCAN_PAGE: usize = 64;
 
+/// Topics that one page looks at: what a filter that matches nothing keeps a shard busy with at a time, about
+/// half a millisecond.
+pub const SCAN_STEPS: usize = 4_096;
+
 impl Shard {
     /// Asks for the next page of the session's scans, if its client is connected and its queue is low.
     pub(super) fn start_scans(&mut self, key: SessionKey, out: &mut Out<'_>) {
@@ -27,7 +31,8 @@ impl Shard {
         }
     }
 
-    /// A page came: its messages and the scan's new cursor enter the session together.
+    /// A page came: its messages and the scan's new cursor enter the session together. Where there is
+    /// something to send, the next page waits until the client has taken it.
     pub(super) fn scanned(&mut self, scanned: Scanned, out: &mut Out<'_>) {
         let Scanned { client, scan, messages, after } = scanned;
         let key = self.clients.get(&client).and_then(|client| client.session);
@@ -37,10 +42,10 @@ impl Shard {
         let Some((subscribed, messages)) = session.scans.answer(scan, messages, after, self.me.of) else {
             return;
         };
+        let connection = session.connection.filter(|_| !messages.is_empty());
         for message in messages {
             Self::queue_retained(session, &subscribed, message, &mut self.touched.qos0);
         }
-        let connection = session.connection;
         self.flush_touched(out);
         if let Some(connection) = connection {
             out.send(connection, Push::PageEnd(scan));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use mqtt_codec::{PacketId, QoS, SharedPublish, Text};
-use topic_index::Filter;
+use topic_index::{Filter, PageBounds};
 
 use super::*;
 use crate::command::{
@@ -24,6 +24,7 @@ const ME: ShardNumber = ShardNumber { number: ShardId(0), of: 1 };
 fn id(number: u64) -> ConnectionId {
     ConnectionId { host: HOST, number }
 }
+const PAGE: PageBounds = PageBounds { topics: SCAN_PAGE, steps: SCAN_STEPS };
 
 /// A shard, and the effects of the last command.
 struct World {
@@ -346,8 +347,8 @@ fn retained_messages_come_page_by_page_and_never_older_than_live_ones() {
     let effects = world.subscribe("c", "r/#", RetainedWanted::Always);
     let Some(Effect::Scan(client, ask)) = effects.last() else { panic!("{effects:?}") };
     let mut messages = Vec::new();
-    let query = PageQuery { filter: &ask.filter, after: None, limit: 64, now: world.now };
-    assert_eq!(world.shard.retained_page(&query, &mut messages), None);
+    let query = PageQuery { filter: &ask.filter, from: None, bounds: PAGE, now: world.now };
+    assert_eq!(world.shard.retained_page(&query, &mut messages).next, None);
     assert_eq!(messages.len(), 2, "an empty payload removed one");
     let scanned = Scanned { client: client.clone(), scan: ask.scan, messages, after: None };
     let live = message("r/1", b"new", QoS::AtLeastOnce, true);
@@ -365,6 +366,32 @@ fn retained_messages_come_page_by_page_and_never_older_than_live_ones() {
         1,
         "r/1 was replaced and delivered live meanwhile; r/2 was not replaced"
     );
+}
+
+#[test]
+fn a_scan_that_finds_nothing_goes_on_in_bounded_pages_without_the_client() {
+    const TOPICS: usize = 3 * SCAN_STEPS + 1;
+    let mut world = World::new();
+    for number in 0..TOPICS {
+        world.retain(&format!("{number:05}/x"), b"x");
+    }
+    world.connect("c", false, 100);
+    let mut effects = world.subscribe("c", "+/nothing", RetainedWanted::Always);
+    let (mut pages, mut steps) = (0, 0);
+    let asked = |effect| if let Effect::Scan(client, ask) = effect { Some((client, ask)) } else { None };
+    while let Some((client, ask)) = effects.drain(..).find_map(asked) {
+        let mut messages = Vec::new();
+        let query = PageQuery { filter: &ask.filter, from: ask.from.as_ref(), bounds: PAGE, now: world.now };
+        let end = world.shard.retained_page(&query, &mut messages);
+        assert!(messages.is_empty() && end.steps <= SCAN_STEPS, "{end:?}");
+        (pages, steps) = (pages + 1, steps + end.steps);
+        let after = end.next;
+        effects = world.input(Input::Scanned(Scanned { client, scan: ask.scan, messages, after }));
+        assert!(effects.len() <= 1, "nothing but the next page: {effects:?}");
+    }
+    assert!(steps >= TOPICS, "{steps} steps");
+    assert_eq!(pages, steps.div_ceil(SCAN_STEPS));
+    assert!(world.shard.session("c").is_some_and(|session| !session.scans.ready()), "the scan has ended");
 }
 
 #[test]
