@@ -3,6 +3,7 @@
 
 mod file;
 mod sim;
+mod sim_state;
 
 use std::fmt;
 use std::io;

@@ -58,7 +58,12 @@ pub(crate) struct Committer {
 
 impl Committer {
     /// Goes on where recovery found the end.
-    pub(crate) fn resume(segment: Arc<Segment>, end: usize, hard: BTreeMap<GroupId, Hard>, resting: bool) -> Self {
+    pub(crate) fn resume(
+        segment: Arc<Segment>,
+        end: usize,
+        hard: BTreeMap<GroupId, Hard>,
+        resting: bool,
+    ) -> Self {
         Self {
             segment,
             buf: Vec::new(),
@@ -237,7 +242,8 @@ impl Committer {
             return Ok(());
         }
         if !shared.options.skips_sync() {
-            let took = self.segment.file.fdatasync().map_err(WalError::io("syncing", &self.segment.name()))?;
+            let took =
+                self.segment.file.fdatasync().map_err(WalError::io("syncing", &self.segment.name()))?;
             count(&shared.tally.wal_syncs, 1);
             count(&shared.tally.wal_sync_time, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         }

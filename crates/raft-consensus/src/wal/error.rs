@@ -138,7 +138,9 @@ impl From<WalError> for io::Error {
     fn from(error: WalError) -> Self {
         let kind = match &error {
             WalError::Io { source, .. } => source.kind(),
-            WalError::Corrupt { .. } | WalError::BelowFloor { .. } | WalError::Floor { .. } => io::ErrorKind::InvalidData,
+            WalError::Corrupt { .. } | WalError::BelowFloor { .. } | WalError::Floor { .. } => {
+                io::ErrorKind::InvalidData
+            }
             _ => io::ErrorKind::Other,
         };
         Self::new(kind, error)

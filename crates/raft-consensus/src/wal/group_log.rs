@@ -243,7 +243,13 @@ impl GroupLog {
         if found > bound { Err(WalError::TooLarge { found, bound }) } else { Ok(found) }
     }
 
-    fn push(&self, content: Content<Bytes>, sync: bool, done: Option<Callback>, call: Call) -> Result<(), WalError> {
+    fn push(
+        &self,
+        content: Content<Bytes>,
+        sync: bool,
+        done: Option<Callback>,
+        call: Call,
+    ) -> Result<(), WalError> {
         let group = Some(Arc::clone(&self.group));
         let bytes = content.record_len();
         self.shared.queue.push(bytes, 1, call, |ticket, items| {

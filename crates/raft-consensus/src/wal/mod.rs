@@ -154,7 +154,8 @@ impl Wal {
         if id == NO_GROUP || (groups.len() >= bound && !groups.contains_key(&id)) {
             return Err(WalError::TooManyGroups { group: id, bound });
         }
-        let new = || Arc::new(Group { id, state: Mutex::new(GroupState::default()), pinned: AtomicU64::new(0) });
+        let new =
+            || Arc::new(Group { id, state: Mutex::new(GroupState::default()), pinned: AtomicU64::new(0) });
         let group = Arc::clone(groups.entry(id).or_insert_with(new));
         Ok(GroupLog::new(Arc::clone(&self.shared), group))
     }
@@ -224,8 +225,11 @@ impl Wal {
         })
     }
 
-    /// Writes the floor, if it has changed.
+    /// Writes the floor, if it has changed and the log has not ended.
     pub fn write_floor(&self) {
+        if self.ended().is_some() {
+            return;
+        }
         match self.shared.floor.write() {
             Ok(written) => count(&self.shared.tally.wal_floor_writes, u64::from(written)),
             Err(error) => self.shared.poison(&error.poison()),

@@ -109,7 +109,7 @@ impl WalOptions {
 
     pub(crate) fn check(&self) -> Result<(), WalError> {
         let wrong = |key, found, allowed| Err(WalError::Options { key, found, allowed });
-        if !(4096..=1 << 30).contains(&self.segment_bytes) || self.segment_bytes % 4096 != 0 {
+        if !(4096..=1 << 30).contains(&self.segment_bytes) || !self.segment_bytes.is_multiple_of(4096) {
             return wrong("segment_bytes", self.segment_bytes, "a multiple of 4 KiB, from 4 KiB to 1 GiB");
         }
         if self.log_bytes_max / self.segment_bytes < 4 {

@@ -51,7 +51,9 @@ impl Preparer {
         while let Some((number, spares)) = self.segments.take_freed() {
             let name = segment::name(number);
             if spares < self.options.spares {
-                self.disk.rename(&name, &segment::spare_name(number)).map_err(WalError::io("renaming", &name))?;
+                self.disk
+                    .rename(&name, &segment::spare_name(number))
+                    .map_err(WalError::io("renaming", &name))?;
             } else {
                 self.disk.remove(&name).map_err(WalError::io("removing", &name))?;
             }
@@ -115,7 +117,8 @@ impl Preparer {
         let file = self.disk.open(&name).map_err(WalError::io("opening", &name))?;
         file.preallocate(self.options.segment_bytes).map_err(WalError::io(doing, &name))?;
         self.disk.sync_dir(DIR).map_err(WalError::io("syncing", DIR))?;
-        let capacity = usize::try_from(file.size().map_err(WalError::io("measuring", &name))?).unwrap_or(usize::MAX);
+        let capacity =
+            usize::try_from(file.size().map_err(WalError::io("measuring", &name))?).unwrap_or(usize::MAX);
         Ok(Segment { number, file, capacity })
     }
 }

@@ -63,7 +63,10 @@ impl<B: AsRef<[u8]>> Content<B> {
 
     fn bytes(&self) -> &[u8] {
         match self {
-            Self::Entry { body: b, .. } | Self::Vote(b) | Self::Committed(b) | Self::Purge { meta: b, .. } => b.as_ref(),
+            Self::Entry { body: b, .. }
+            | Self::Vote(b)
+            | Self::Committed(b)
+            | Self::Purge { meta: b, .. } => b.as_ref(),
             Self::Truncate { .. } | Self::Empty => &[],
         }
     }

@@ -146,7 +146,9 @@ impl Scan {
         let segment = Segment { number, file, capacity: bytes.len() };
         match header::decode(&bytes) {
             Ok((header, first)) if header.segment == number => self.begun(segment, bytes, &header, first),
-            Err(NoHeader::Version(found)) => Err(WalError::Version { file: name, found, known: header::VERSION }),
+            Err(NoHeader::Version(found)) => {
+                Err(WalError::Version { file: name, found, known: header::VERSION })
+            }
             // Zeros, or what the file was used for before, or a first write that was cut.
             Ok(_) | Err(NoHeader::Blank | NoHeader::Damaged) => self.unused(segment, bytes),
         }
@@ -236,7 +238,11 @@ impl Scan {
     fn finish(&self) -> Result<Vec<TornTail>, WalError> {
         let oldest = self.begun.first().map_or(0, |b| b.segment.number);
         if self.groups.values().any(|(hard, _)| hard.oldest_segment().is_some_and(|s| s < oldest)) {
-            return Err(corrupt(oldest.saturating_sub(1), 0, "the segment is missing, though entries in it are needed"));
+            return Err(corrupt(
+                oldest.saturating_sub(1),
+                0,
+                "the segment is missing, though entries in it are needed",
+            ));
         }
         let mut torn = Vec::new();
         for last in self.unused.iter().chain(self.begun.last()) {
@@ -262,13 +268,18 @@ impl Scan {
     /// Overwrites what was cut, so that it cannot come back behind what is written next.
     fn erase(&self, torn: TornTail) -> Result<(), WalError> {
         let torn_one = |b: &&Begun| b.segment.number == torn.at.segment;
-        let Some(Begun { segment, .. }) = self.begun.iter().chain(&self.unused).find(torn_one) else { return Ok(()) };
+        let Some(Begun { segment, .. }) = self.begun.iter().chain(&self.unused).find(torn_one) else {
+            return Ok(());
+        };
         let end = torn.at.offset + torn.bytes;
         let mut at = torn.at.offset;
         while at < end {
             let piece = usize::try_from(end - at).unwrap_or(usize::MAX).min(ZEROS.len());
             let zeros = ZEROS.get(..piece).unwrap_or(ZEROS);
-            segment.file.write_at(zeros, at).map_err(WalError::io("erasing the torn end of", &segment.name()))?;
+            segment
+                .file
+                .write_at(zeros, at)
+                .map_err(WalError::io("erasing the torn end of", &segment.name()))?;
             at += piece as u64;
         }
         segment.file.fdatasync().map_err(WalError::io("syncing", &segment.name()))?;
@@ -313,7 +324,11 @@ fn build(
     }
     if groups.len() > options.groups_max() {
         let found = options.segment_bytes;
-        return Err(WalError::Options { key: "segment_bytes", found, allowed: "large enough for the groups it has" });
+        return Err(WalError::Options {
+            key: "segment_bytes",
+            found,
+            allowed: "large enough for the groups it has",
+        });
     }
     let mut last = None;
     for Begun { segment, end, .. } in scan.begun {
@@ -334,7 +349,10 @@ fn build(
     let pinned = AtomicU64::new(0);
     let shared = Arc::new(Shared { options, queue, segments, groups, tally, floor, preparer, pinned });
     committer.release(&shared);
-    shared.floor.reached(committer.position());
+    // A log that was only just begun has nothing that could be lost.
+    if committer.position().offset > 0 {
+        shared.floor.reached(committer.position());
+    }
     shared.preparer.step(&shared.queue)?;
     Ok(Wal { shared, committer: Arc::new(Mutex::new(committer)) })
 }
