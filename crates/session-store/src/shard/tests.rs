@@ -45,11 +45,12 @@ impl World {
     /// Applies the next request of the host.
     fn apply(&mut self, command: Command) -> Vec<Effect> {
         self.requests += 1;
-        self.input(Input::Request(self.request(self.requests, command)))
+        let done_below = self.requests.saturating_sub(1_000);
+        self.input(Input::Request(Request { done_below, ..self.request(self.requests, command) }))
     }
 
     fn request(&self, number: u64, command: Command) -> Request {
-        Request { source: Source::Host(self.host), number, done_below: number.saturating_sub(1_000), command }
+        Request { source: Source::Host(self.host), number, done_below: 0, command }
     }
 
     fn input(&mut self, input: Input) -> Vec<Effect> {
