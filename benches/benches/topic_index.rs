@@ -3,12 +3,18 @@
 //!
 //! `match/working-set` repeats 1,000 topics, as a fleet that publishes does; `match/random` draws from the
 //! topics of all filters, so that a match at 1,000,000 filters finds next to nothing in the processor's caches.
+//! `floor` is a look-up of the whole topic, for comparison.
 
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use topic_index::{Filter, FilterIndex, PageBounds, PlainFilter, Slot, TopicIndex};
+
+/// The broker's own: it asks for huge pages, without which a match at 1,000,000 filters pays for page tables.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const SIZES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
@@ -119,6 +125,33 @@ fn matching(criterion: &mut Criterion) {
     }
 }
 
+/// What no index can go below: one look-up of the whole topic in a table of as many topics, without wildcards.
+fn floor(criterion: &mut Criterion) {
+    for size in SIZES {
+        let texts = (0..size).map(|number| (topic(number).into_bytes().into_boxed_slice(), number));
+        let table: HashMap<Box<[u8]>, u32, foldhash::fast::RandomState> = texts.collect();
+        let mut random = Random(1);
+        for (name, count) in [("working-set", TOPICS), ("random", (4 * size).max(TOPICS))] {
+            let topics = Topics::draw(count, size, &mut random);
+            let mut group = criterion.benchmark_group(format!("floor/{name}"));
+            group.throughput(Throughput::Elements(u64::from(TOPICS)));
+            group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+                let mut round = 0;
+                bencher.iter(|| {
+                    round += 1;
+                    black_box(
+                        topics
+                            .round(round)
+                            .filter_map(|topic| table.get(topic))
+                            .fold(0, |sum: u32, value| sum.wrapping_add(*value)),
+                    )
+                });
+            });
+            group.finish();
+        }
+    }
+}
+
 fn changing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("subscribe-and-unsubscribe");
     for size in SIZES {
@@ -188,6 +221,6 @@ fn config() -> Criterion {
 criterion_group! {
     name = benches;
     config = config();
-    targets = matching, changing, scanning
+    targets = matching, floor, changing, scanning
 }
 criterion_main!(benches);
