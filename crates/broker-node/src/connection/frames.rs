@@ -2,7 +2,7 @@
 //! grows with what arrived, never with what was announced.
 
 use bytes::{Buf, Bytes, BytesMut};
-use mqtt_codec::{Limits, Offence, frame};
+use mqtt_codec::{Limits, Offence, Packet, frame, short_ack};
 
 /// One packet, not decoded.
 #[derive(Debug)]
@@ -38,6 +38,14 @@ impl Frames {
     /// The first byte of the next packet, whether or not the packet is complete.
     pub(crate) fn first_byte(&self) -> Option<u8> {
         self.chunk.first().or_else(|| self.partial.first()).copied()
+    }
+
+    /// The next packet, if it is an acknowledgement that is all there and has nothing but its packet id. It is
+    /// decoded where it lies: to cut it off would cost more than all else that is done for it.
+    pub(crate) fn next_short_ack(&mut self) -> Option<Packet> {
+        let (packet, len) = short_ack(&self.chunk)?;
+        self.chunk.advance(len);
+        Some(packet)
     }
 
     /// The next complete packet.
@@ -100,5 +108,38 @@ mod tests {
             assert_eq!(seen, [(0xC0, 0), (0x30, 3), (0xE0, 0)], "reads of {size}");
             assert_eq!(frames.first_byte(), None);
         }
+    }
+
+    #[test]
+    fn a_short_acknowledgement_is_what_the_long_way_makes_of_it() {
+        let packets: [&[u8]; 9] = [
+            &[0x40, 2, 0, 7],
+            &[0x50, 2, 1, 0],
+            &[0x62, 2, 0xFF, 0xFF],
+            &[0x70, 2, 0, 1],
+            &[0x60, 2, 0, 1],
+            &[0x40, 2, 0, 0],
+            &[0x40, 3, 0, 1, 0],
+            &[0x32, 2, 0, 1],
+            &[0xB0, 2, 0, 1],
+        ];
+        let mut short = 0;
+        for packet in packets {
+            let mut frames = Frames::default();
+            frames.add(&[packet, &[0xC0, 0]].concat());
+            let Some(found) = frames.next_short_ack() else { continue };
+            short += 1;
+            let mut again = Frames::default();
+            again.add(packet);
+            let raw = again.next(&Limits::default()).unwrap().unwrap();
+            let decoded =
+                mqtt_codec::decode(mqtt_codec::Version::V5, raw.first_byte, raw.body, &Limits::default());
+            assert_eq!(Ok(found), decoded);
+            assert_eq!(frames.next(&Limits::default()).unwrap().map(|raw| raw.first_byte), Some(0xC0));
+        }
+        assert_eq!(short, 4, "wrong flags, id 0, a reason code and other types go the long way");
+        let mut incomplete = Frames::default();
+        incomplete.add(&[0x40, 2, 0]);
+        assert_eq!(incomplete.next_short_ack(), None);
     }
 }

@@ -258,11 +258,16 @@ impl Connection {
         let mut result = Ok(());
         let worker = Rc::clone(&self.client.worker);
         while result.is_ok() && self.client.wants_read() {
+            if let Some(ack) = self.socket.frames.next_short_ack() {
+                handled = true;
+                result = self.client.handle(ack);
+                continue;
+            }
             match self.socket.frames.next(&worker.node.limits) {
                 Ok(None) => break,
                 Ok(Some(raw)) => {
                     handled = true;
-                    result = self.client.handle(raw);
+                    result = self.client.decode(raw).and_then(|packet| self.client.handle(packet));
                 }
                 Err(offence) => result = Err(offence.into()),
             }

@@ -8,14 +8,25 @@ use crate::connection::RawPacket;
 use crate::fanout::Placed;
 
 impl Client {
+    /// Decodes one packet.
+    ///
+    /// # Errors
+    /// It breaks the protocol; it is counted as received all the same.
+    pub(crate) fn decode(&self, raw: RawPacket) -> Result<Packet, Ending> {
+        let decoded = decode(self.terms.version, raw.first_byte, raw.body, &self.worker.node.limits);
+        if decoded.is_err() {
+            self.worker.counters.packets_received.add(1);
+        }
+        Ok(decoded?)
+    }
+
     /// Handles one packet.
     ///
     /// # Errors
     /// The connection ends: the client said so, or broke the protocol.
-    pub(crate) fn handle(&mut self, raw: RawPacket) -> Result<(), Ending> {
+    pub(crate) fn handle(&mut self, packet: Packet) -> Result<(), Ending> {
         let counters = &self.worker.counters;
         counters.packets_received.add(1);
-        let packet = decode(self.terms.version, raw.first_byte, raw.body, &self.worker.node.limits)?;
         packet.check_from_client()?;
         counters.kinds.count_received(packet.kind());
         if self.worker.node.settings.packet_trace {

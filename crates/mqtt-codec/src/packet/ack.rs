@@ -7,8 +7,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::basic::{PacketId, PacketKind, Version};
 use crate::cursor::Cursor;
 use crate::encode::{self, EncodeError, Form};
+use crate::frame::kind_of;
 use crate::limits::Limits;
 use crate::offence::Offence;
+use crate::packet::Packet;
 use crate::property_block::{Diagnostics, write_block};
 use crate::reason::ReasonCode;
 use crate::text::Text;
@@ -71,6 +73,30 @@ acks! {
     PubRel;
     /// PUBCOMP (3.7): ends a QoS 2 exchange.
     PubComp;
+}
+
+/// Bytes of a [`short_ack`], with its fixed header.
+const SHORT_BYTES: usize = 4;
+
+/// The acknowledgement that `input` begins with, if it has nothing but a packet identifier, as nearly all
+/// have; and the bytes of the packet, 4. It means success in every version (3.4.2.1).
+///
+/// `None` for whatever else `input` begins with, complete or not, right or wrong: [`crate::frame::peek`] and
+/// [`crate::decode`] then say what it is. This is their short way for packets that need nothing kept of
+/// their bytes.
+#[inline]
+#[must_use]
+pub fn short_ack(input: &[u8]) -> Option<(Packet, usize)> {
+    let [first_byte, 2, high, low] = *input.first_chunk::<SHORT_BYTES>()? else { return None };
+    let id = PacketId::new(u16::from_be_bytes([high, low]))?;
+    let packet = match kind_of(first_byte).ok()? {
+        PacketKind::PubAck => Packet::PubAck(PubAck::new(id, ReasonCode::Success)),
+        PacketKind::PubRec => Packet::PubRec(PubRec::new(id, ReasonCode::Success)),
+        PacketKind::PubRel => Packet::PubRel(PubRel::new(id, ReasonCode::Success)),
+        PacketKind::PubComp => Packet::PubComp(PubComp::new(id, ReasonCode::Success)),
+        _ => return None,
+    };
+    Some((packet, SHORT_BYTES))
 }
 
 /// One of the four packets as it came in.

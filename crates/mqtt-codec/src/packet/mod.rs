@@ -26,7 +26,7 @@ mod subscribe;
 mod unsuback;
 mod unsubscribe;
 
-pub use ack::{PubAck, PubComp, PubRec, PubRel};
+pub use ack::{PubAck, PubComp, PubRec, PubRel, short_ack};
 pub use auth::Auth;
 pub use connack::{ConnAck, ConnAckProperties};
 pub use connect::{Connect, Will, connect_version, decode_connect};
