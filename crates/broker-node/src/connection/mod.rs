@@ -64,24 +64,34 @@ impl Handler for Connections {
     }
 
     fn serve((worker, stop): &Self::Worker, accepted: Accepted) -> impl Future<Output = ()> + 'static {
-        let (worker, mut stop) = (Rc::clone(worker), stop.clone());
+        let worker = Rc::clone(worker);
+        // Boxed, so that the task of a connection that is served has no room for what is over.
+        let connecting = Box::pin(connecting(Rc::clone(&worker), stop.clone(), accepted));
         async move {
             worker.counters.connections_opened.add(1);
-            let Accepted { transport, peer, listener, deadline } = accepted;
-            let mut socket = Socket::new(&worker, transport);
-            // Boxed, so that a connection that is served holds no memory for what is over.
-            let connecting = async {
-                let from = connect::Origin { peer, listener };
-                tokio::select! {
-                    connected = connect::connect(&mut socket, &from, deadline) => connected,
-                    () = stop.requested() => None,
-                }
-            };
-            match Box::pin(connecting).await {
-                Some(client) => Connection::new(socket, client).serve().await,
-                None => socket.close().await,
+            if let Some(connection) = connecting.await {
+                connection.serve().await;
             }
             worker.counters.connections_closed.add(1);
+        }
+    }
+}
+
+/// From the end of the handshakes to the end of CONNECT. `None` where nobody is connected; the socket is
+/// closed then.
+async fn connecting(worker: Rc<Worker>, mut stop: Stop, accepted: Accepted) -> Option<Box<Connection>> {
+    let Accepted { transport, peer, listener, deadline } = accepted;
+    let mut socket = Socket::new(&worker, transport);
+    let from = connect::Origin { peer, listener };
+    let connected = tokio::select! {
+        connected = connect::connect(&mut socket, &from, deadline) => connected,
+        () = stop.requested() => None,
+    };
+    match connected {
+        Some(client) => Some(Connection::new(socket, client)),
+        None => {
+            socket.close().await;
+            None
         }
     }
 }
@@ -126,7 +136,10 @@ impl Connection {
             if let Err(ending) = poll_fn(|context| self.poll_step(context)).await {
                 return ending;
             }
-            self.send_staged().await;
+            if !self.client.staged.is_empty() {
+                // Boxed, so that a connection that waits for its client has no room for it.
+                Box::pin(self.send_staged()).await;
+            }
         }
     }
 
@@ -331,5 +344,15 @@ mod tests {
         let sizes = [size_of::<Connection>(), size_of::<Client>(), size_of::<Inbox>()];
         assert!(sizes.iter().sum::<usize>() <= 2_048, "connection, client, inbox: {sizes:?} bytes");
         println!("{sizes:?}");
+    }
+
+    /// The task of a connection keeps the size of the largest thing it ever waits for.
+    #[test]
+    fn a_served_connection_waits_in_little_room() {
+        fn size_of_output<T, F: Future>(_: impl Fn(T) -> F) -> usize {
+            size_of::<F>()
+        }
+        let serving = size_of_output(Connection::serve);
+        assert!(serving <= 128, "{serving} bytes");
     }
 }
