@@ -3,6 +3,7 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use raft_consensus::wal::WAL_COUNTERS;
 use session_store::counters::{CounterInfo, QUEUE_COUNTERS, SHARD_COUNTERS};
 
 use crate::counters::NODE_COUNTERS;
@@ -38,6 +39,7 @@ const GAUGES: &[CounterInfo] = &[
     CounterInfo { name: "queued_bytes", unit: "bytes", help: "Bytes in queues of persistent sessions." },
     CounterInfo { name: "retained_messages", unit: "messages", help: "Retained messages." },
     CounterInfo { name: "retained_bytes", unit: "bytes", help: "Bytes of retained messages." },
+    CounterInfo { name: "wal_bytes", unit: "bytes", help: "Bytes of the log that no checkpoint has made needless." },
     CounterInfo { name: "resident_memory_bytes", unit: "bytes", help: "Resident memory of the process." },
 ];
 
@@ -48,7 +50,7 @@ impl Exporter {
     /// A recorder is installed already.
     pub(crate) fn install() -> anyhow::Result<Self> {
         let handle = PrometheusBuilder::new().install_recorder()?;
-        for info in NODE_COUNTERS.iter().chain(SHARD_COUNTERS) {
+        for info in NODE_COUNTERS.iter().chain(SHARD_COUNTERS).chain(WAL_COUNTERS) {
             describe_counter!(counter_name(info.name), unit(info.unit), info.help);
         }
         for info in QUEUE_COUNTERS {
@@ -67,6 +69,9 @@ impl Exporter {
             counter!(counter_name(info.name)).absolute(value);
         }
         for (info, value) in SHARD_COUNTERS.iter().zip(snapshot.shard.values()) {
+            counter!(counter_name(info.name)).absolute(value);
+        }
+        for (info, value) in WAL_COUNTERS.iter().zip(snapshot.wal.values()) {
             counter!(counter_name(info.name)).absolute(value);
         }
         for (info, value) in QUEUE_COUNTERS.iter().zip(snapshot.queue.values()) {
@@ -98,7 +103,7 @@ fn unit(name: &str) -> Unit {
     }
 }
 
-fn gauge_values(snapshot: &Snapshot) -> [u64; 11] {
+fn gauge_values(snapshot: &Snapshot) -> [u64; 12] {
     let sizes = &snapshot.sizes;
     [
         snapshot.uptime_s,
@@ -111,6 +116,7 @@ fn gauge_values(snapshot: &Snapshot) -> [u64; 11] {
         sizes.queued_bytes as u64,
         sizes.retained_messages as u64,
         sizes.retained_bytes as u64,
+        snapshot.wal_bytes,
         snapshot.memory.0,
     ]
 }
@@ -122,7 +128,7 @@ mod tests {
     #[test]
     fn each_gauge_has_a_value_and_each_name_is_there_once() {
         assert_eq!(GAUGES.len(), gauge_values(&Snapshot::default()).len());
-        let names = NODE_COUNTERS.iter().chain(SHARD_COUNTERS).map(|info| counter_name(info.name));
+        let names = NODE_COUNTERS.iter().chain(SHARD_COUNTERS).chain(WAL_COUNTERS).map(|info| counter_name(info.name));
         let queue = QUEUE_COUNTERS.iter().map(|info| counter_name(&queue_name(info)));
         let all: Vec<String> = names.chain(queue).collect();
         let unique: std::collections::BTreeSet<_> = all.iter().collect();

@@ -94,7 +94,7 @@ async fn serve(
     let (node, groups) = start_shards(&settings, &counters, data).await?;
     let mut checkpoints = checkpoints(&node, data.1);
     let mut tasks = JoinSet::new();
-    let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters));
+    let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters), data.1.wal());
     tasks.spawn(observer.clone().run());
     let sys_counters = counters.last().cloned().unwrap_or_default();
     tasks.spawn(sys::run(Arc::clone(&node), observer.clone(), sys_counters));

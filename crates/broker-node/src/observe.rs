@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use raft_consensus::wal::Wal;
 use session_store::ShardSizes;
 
 use crate::counters::{NodeCounters, NodeTotals};
@@ -20,12 +21,13 @@ pub(crate) struct Observer {
     node: Arc<Node>,
     counters: Arc<[Arc<NodeCounters>]>,
     sizes: Arc<Mutex<ShardSizes>>,
+    wal: Wal,
 }
 
 impl Observer {
     /// Looks at a node; `counters` are all sets there are.
-    pub(crate) fn new(node: Arc<Node>, counters: Arc<[Arc<NodeCounters>]>) -> Self {
-        Self { node, counters, sizes: Arc::default() }
+    pub(crate) fn new(node: Arc<Node>, counters: Arc<[Arc<NodeCounters>]>, wal: &Wal) -> Self {
+        Self { node, counters, sizes: Arc::default(), wal: wal.clone() }
     }
 
     /// Counts the sizes again and again until the node stops.
@@ -52,6 +54,8 @@ impl Observer {
             shared_subscriptions: shared,
             sockets: node.connections_opened.saturating_sub(node.connections_closed),
             memory: memory(),
+            wal: self.wal.counters(),
+            wal_bytes: self.wal.bytes_pinned(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! names and values come out.
 
 use mqtt_codec::PacketKind;
+use raft_consensus::wal::WalCounters;
 use session_store::ShardSizes;
 use session_store::counters::{QueueCounters, ShardCounters};
 
@@ -28,6 +29,10 @@ pub(crate) struct Snapshot {
     pub(crate) sockets: u64,
     /// Resident memory now and at most, in bytes.
     pub(crate) memory: (u64, u64),
+    /// What the log counted.
+    pub(crate) wal: WalCounters,
+    /// Bytes of the log that no checkpoint has made needless.
+    pub(crate) wal_bytes: u64,
 }
 
 impl Snapshot {
