@@ -113,7 +113,7 @@ async fn serve(
     node.shards.end_connections(ReasonCode::ServerShuttingDown);
     end(listeners, http, signals).await;
     tasks.shutdown().await;
-    // CHECKPOINTS checkpoints.finish().await?;
+    checkpoints.finish().await?;
     node.shards.stop().await;
     Ok(())
 }
@@ -128,7 +128,7 @@ async fn failed(
     tokio::select! {
         biased;
         why = failure.wait() => why,
-        ended = checkpoints.run(), if false => match ended { Err(why) => why.into() },
+        ended = checkpoints.run() => match ended { Err(why) => why.into() },
         ended = groups.join_next() => match ended {
             Some(Ok(ended)) => ended.into(),
             Some(Err(panicked)) => panicked.into(),

@@ -53,6 +53,17 @@ pub enum StorageError {
     },
 }
 
+/// Why a state could not be made of a checkpoint's records.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The records could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// One of them makes no sense.
+    #[error(transparent)]
+    Record(#[from] session_store::record::RecordError),
+}
+
 /// The open log and checkpoints of a node.
 #[derive(Debug)]
 pub struct Storage {
@@ -110,7 +121,7 @@ impl Storage {
     pub fn restore<T>(
         &self,
         group: GroupId,
-        restore: impl FnOnce(&mut store::Checkpoint) -> Result<T, StoreError>,
+        restore: impl FnOnce(&mut store::Checkpoint) -> Result<T, RestoreError>,
     ) -> Result<Option<(T, SnapshotMeta)>, StorageError> {
         let store = self.store.lock();
         let found = store.load(store::GroupId(group.0))?;
@@ -118,7 +129,11 @@ impl Storage {
         check(group, &self.recovery.floor, found.as_ref().zip(meta.as_ref()))?;
         self.check_log(group, meta.as_ref())?;
         let Some((mut found, meta)) = found.zip(meta) else { return Ok(None) };
-        Ok(Some((restore(&mut found)?, meta)))
+        let restored = restore(&mut found).map_err(|error| match error {
+            RestoreError::Store(error) => error,
+            RestoreError::Record(source) => StoreError::Record { group: store::GroupId(group.0), source },
+        })?;
+        Ok(Some((restored, meta)))
     }
 
     /// The log goes on where the checkpoint ends, or before.

@@ -115,7 +115,7 @@ impl Machine for ShardMachine {
     }
 
     fn take_changes(&mut self) -> Changes {
-        Changes::default()
+        self.state.take_changes()
     }
 
     fn next_due_ms(&self) -> Option<u64> {

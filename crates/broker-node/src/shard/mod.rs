@@ -17,7 +17,7 @@ use mqtt_codec::ReasonCode;
 use raft_consensus::group::{Gone, Group, Start, Timing};
 use raft_consensus::network::Alone;
 use raft_consensus::proposer::Ended;
-use raft_consensus::storage::Storage;
+use raft_consensus::storage::{RestoreError, Storage};
 use raft_consensus::types::{SnapshotMeta, TokioTypes};
 use raft_consensus::wal::GroupId;
 use session_store::command::{Command, End, Input, PublishItem};
@@ -316,7 +316,9 @@ async fn start_one(
         counters: Arc::clone(counters),
     };
     let id = GroupId(u32::from(me.number.0) + 1);
-    let restored = start.storage.restore(id, |_| Ok(Shard::new(me, start.limits)))?;
+    let restored = start.storage.restore(id, |records| {
+        Shard::restore(me, start.limits, records.map(|record| record.map_err(RestoreError::from)))
+    })?;
     let (state, checkpoint) =
         restored.unwrap_or_else(|| (Shard::new(me, start.limits), SnapshotMeta::default()));
     let machine = ShardMachine::new(state, delivery, start.clock, Totals::clone(&place.totals));

@@ -1,7 +1,7 @@
 //! Look-ups of retained messages as they are written to a store. Called by checkpoints; changes nothing.
 
 use bytes::Bytes;
-use topic_index::PlainFilter;
+use topic_index::{Cursor, PlainFilter};
 
 use super::{PageState, Scan, Scans};
 use crate::matching::Subscribed;
@@ -28,7 +28,7 @@ impl Record for Scan {
             filter: self.filter.to_wire(),
             subscribed: Some(self.subscribed.to_wire()),
             shard: u32::from(self.shard),
-            after: self.after.as_deref().map(Bytes::copy_from_slice),
+            from: self.from.as_ref().map(|cursor| Bytes::copy_from_slice(cursor.as_bytes())),
             page: match self.page {
                 PageState::Idle => 0,
                 PageState::Asked => 1,
@@ -44,7 +44,7 @@ impl Record for Scan {
             filter: PlainFilter::from_wire(wire.filter)?,
             subscribed: Subscribed::from_wire(required(wire.subscribed, "scan.subscribed")?)?,
             shard: u16::try_from(wire.shard).map_err(|_| RecordError::Invalid { field: "scan.shard" })?,
-            after: wire.after.as_deref().map(Box::from),
+            from: wire.from.as_deref().map(Cursor::from_bytes),
             page: match wire.page {
                 0 => PageState::Idle,
                 1 => PageState::Asked,

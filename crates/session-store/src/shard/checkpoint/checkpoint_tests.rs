@@ -9,7 +9,7 @@ use mqtt_codec::{PacketId, QoS, SharedPublish, Text};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use topic_index::Filter;
+use topic_index::{Cursor, Filter};
 
 use super::*;
 use crate::command::{
@@ -270,7 +270,7 @@ impl World {
             Step::Scanned { found, more } => {
                 let (client, ask) = self.asked.pop()?;
                 let one = |n| message(&format!("x/{n}"), 20, QoS::AtLeastOnce, true, None);
-                let after = more.then(|| Box::from(b"x/9".as_slice()));
+                let after = more.then(|| Cursor::at(b"x/9"));
                 Input::Scanned(Scanned {
                     client,
                     scan: ask.scan,
