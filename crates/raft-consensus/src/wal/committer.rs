@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 
 use super::counters::count;
 use super::group::Place;
-use super::hard::Hard;
+use super::hard::{Hard, Hole};
 use super::header;
 use super::queue::Item;
 use super::record::{self, Content, Spot};
-use super::segment::Segment;
+use super::segment::{Room, Segment};
 use super::wake::Call;
 use super::{GroupId, Position, Shared, WalError};
 
@@ -150,18 +150,50 @@ impl Committer {
 
     fn write_all(&mut self, shared: &Shared, sync: bool) -> Result<Progress, WalError> {
         while let Some(item) = self.todo.pop_front() {
-            if self.end() + item.content.record_len() <= self.segment.capacity {
+            if self.fits(shared, &item) {
                 self.stage(shared, item)?;
                 continue;
             }
             self.todo.push_front(item);
             self.complete(shared, true)?;
             if !self.switch(shared) {
+                self.write_purges(shared)?;
                 return Ok(Progress::Blocked);
             }
         }
         self.complete(shared, sync)?;
         Ok(Progress::Worked)
+    }
+
+    /// Whether a record fits into the segment. The last of it is not for entries.
+    fn fits(&self, shared: &Shared, item: &Item) -> bool {
+        let reserve = match item.content {
+            Content::Entry { .. } => shared.options.reserve_bytes(),
+            _ => 0,
+        };
+        self.end() + item.content.record_len() + reserve <= self.segment.capacity
+    }
+
+    /// Where there is no room for more of the log, purges go before what does not fit: they may make the room. It makes
+    /// no difference to anybody, since the entries that they drop are written.
+    fn write_purges(&mut self, shared: &Shared) -> Result<(), WalError> {
+        if *shared.segments.room().borrow() == Room::Ok {
+            return Ok(());
+        }
+        for _ in 0..self.todo.len() {
+            let Some(item) = self.todo.pop_front() else { break };
+            if self.drops_written(&item) && self.fits(shared, &item) {
+                self.stage(shared, item)?;
+            } else {
+                self.todo.push_back(item);
+            }
+        }
+        self.complete(shared, true)
+    }
+
+    fn drops_written(&self, item: &Item) -> bool {
+        let (Some(group), Content::Purge { index, .. }) = (&item.group, &item.content) else { return false };
+        self.hard.get(&group.id).and_then(Hard::live).is_some_and(|(_, last)| *index <= last)
     }
 
     /// Up to where the log is synced.
@@ -180,16 +212,13 @@ impl Committer {
         let synced = u32::try_from(self.synced).unwrap_or(u32::MAX);
         let spot = Spot { segment: self.segment.number, offset: offset as u64, synced };
         record::encode(&mut self.buf, spot, group, &item.content);
-        if item.group.is_some() {
-            let hard = self.hard.entry(group).or_default();
-            hard.apply(self.segment.number, &item.content).map_err(|hole| WalError::Hole {
-                group,
-                expected: hole.expected,
-                found: hole.found,
-            })?;
-        }
+        let applied = match item.group {
+            Some(_) => self.hard.entry(group).or_default().apply(self.segment.number, &item.content),
+            None => Ok(()),
+        };
         self.resting = item.group.is_none();
         self.staged.push(Staged { item, offset, len: self.end() - offset });
+        applied.map_err(|Hole { expected, found }| WalError::Hole { group, expected, found })?;
         if self.buf.len() >= WRITE_BYTES { self.write(shared) } else { Ok(()) }
     }
 

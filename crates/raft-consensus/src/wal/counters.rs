@@ -44,7 +44,7 @@ counters! {
     wal_torn_tails: "tails", "Times that a torn end of the log was cut at start.";
     wal_segments_created: "segments", "Segments made and filled with zeros.";
     wal_segments_recycled: "segments", "Segments prepared from freed ones.";
-    wal_full: "times", "Times that no segment could be prepared for want of space.";
+    wal_full: "times", "Times that there was no room for more of the log, on the disk or within its bound.";
     wal_floor_writes: "writes", "Times that the floor was written.";
 }
 

@@ -147,7 +147,7 @@ impl GroupState {
             return false;
         }
         while self.first <= index && self.entries.pop_front().is_some() {
-            self.first += 1;
+            self.first = self.first.saturating_add(1);
             if self.recent.len() > self.entries.len()
                 && let Some(body) = self.recent.pop_front()
             {

@@ -47,6 +47,13 @@ impl Hard {
         last.map(|l| l.saturating_add(1))
     }
 
+    /// Whether both say the same, but for where the entries lie.
+    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
+        let said =
+            |hard: &Self| (hard.vote.clone(), hard.committed.clone(), hard.purged.clone(), hard.live());
+        said(self) == said(other)
+    }
+
     /// First and last index of the entries in the log.
     pub(crate) fn live(&self) -> Option<(u64, u64)> {
         Some((self.spans.front()?.first, self.spans.back()?.last))

@@ -20,6 +20,7 @@ mod record;
 mod recover;
 mod scan;
 mod segment;
+pub mod tasks;
 mod threads;
 mod wake;
 
@@ -108,19 +109,27 @@ pub(crate) struct Shared {
 impl Shared {
     /// Ends the log for good after an error, once, and tells the node.
     pub(crate) fn poison(&self, error: &WalError) {
-        if !self.queue.end(error) {
+        if !self.end(error) {
             return;
         }
         tracing::error!(%error, "the log is poisoned, the node has to stop");
         if let Some(hook) = &self.options.on_poison {
             (hook.0)(error);
         }
-        self.queue.wake.call(Call::Now);
+    }
+
+    /// Ends the log and wakes all who work on it. Returns whether it had not ended before.
+    fn end(&self, error: &WalError) -> bool {
+        let first = self.queue.end(error);
+        for wake in [&self.queue.wake, &self.preparer.wake, &self.floor.wake] {
+            wake.call(Call::Now);
+        }
+        first
     }
 }
 
-/// The log of a node. Clones are the same log. Something has to drive it: [`Wal::start`] in production; in a simulation
-/// tasks that call the steps below.
+/// The log of a node. Clones are the same log. Something has to drive it: threads ([`Wal::start`]), [`tasks`] in a
+/// simulation, or whoever calls the steps below.
 #[derive(Clone)]
 pub struct Wal {
     shared: Arc<Shared>,
@@ -166,8 +175,8 @@ impl Wal {
         self.shared.segments.room()
     }
 
-    /// Bytes that the log holds, from the oldest that a group needs to its end, as of the last sync. Its bound is
-    /// `log_bytes_max`; [`GroupLog::bytes_pinned`] says which group keeps them.
+    /// Bytes that the log holds, from the oldest that a group needs to its end, as of the last sync. Beyond
+    /// `log_bytes_max` there is [`Room::Full`]; [`GroupLog::bytes_pinned`] says which group keeps them.
     #[must_use]
     pub fn bytes_pinned(&self) -> u64 {
         self.shared.pinned.load(Ordering::Relaxed)
@@ -188,6 +197,12 @@ impl Wal {
     #[must_use]
     pub fn ended(&self) -> Option<WalError> {
         self.shared.queue.ended()
+    }
+
+    /// What it was opened with.
+    #[must_use]
+    pub fn options(&self) -> &WalOptions {
+        &self.shared.options
     }
 
     /// The counters, as of now.
@@ -219,6 +234,9 @@ impl Wal {
 
     /// Prepares the next segment, if it is wanting. [`Room::Full`] is to be tried again after `full_retry`.
     pub fn prepare(&self) -> Room {
+        if self.ended().is_some() {
+            return *self.room().borrow();
+        }
         self.shared.preparer.step(&self.shared.queue).unwrap_or_else(|error| {
             self.shared.poison(&error.poison());
             Room::Full
@@ -255,7 +273,7 @@ impl Wal {
     pub fn close(&self) {
         self.quiet();
         self.write_floor();
-        self.shared.queue.end(&WalError::Closed);
+        self.shared.end(&WalError::Closed);
         self.step();
     }
 

@@ -39,9 +39,10 @@ pub enum WalMutant {
 /// Options of the log. Sizes are in bytes.
 #[derive(Clone, Debug)]
 pub struct WalOptions {
-    /// Size of a segment; a record may take half of it.
+    /// Size of a segment; a record may take somewhat less than half of it.
     pub segment_bytes: u64,
-    /// The most that the log may hold; reaching it is the same as a full disk. At least four segments.
+    /// The most that the log should hold, beyond which there is [`Room::Full`](super::Room): at least four segments.
+    /// To twice as much it still takes what other nodes send; what comes then waits.
     pub log_bytes_max: u64,
     /// How many freed segments are kept for reuse.
     pub spares: usize,
@@ -84,14 +85,23 @@ impl Default for WalOptions {
 }
 
 impl WalOptions {
-    /// The largest record, in bytes: half a segment.
+    /// The largest record, in bytes: with the reserve half a segment.
     pub(crate) fn record_bytes_max(&self) -> usize {
+        self.half_bytes() - self.reserve_bytes()
+    }
+
+    /// Bytes at the end of a segment that entries leave to votes and purges, for when there is no next segment.
+    pub(crate) fn reserve_bytes(&self) -> usize {
+        (self.half_bytes() / 8).clamp(256, 64 << 10)
+    }
+
+    fn half_bytes(&self) -> usize {
         usize::try_from(self.segment_bytes / 2).unwrap_or(usize::MAX)
     }
 
     /// How many groups fit into the other half, which is for the header, and into the floor.
     pub(crate) fn groups_max(&self) -> usize {
-        (self.record_bytes_max().saturating_sub(FIXED) / GROUP_BYTES_MAX).min(GROUPS_MAX)
+        (self.half_bytes().saturating_sub(FIXED) / GROUP_BYTES_MAX).min(GROUPS_MAX)
     }
 
     /// Whether callbacks wait for the sync.

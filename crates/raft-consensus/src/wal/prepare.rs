@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::counters::{Tally, count};
 use super::options::WalOptions;
 use super::segment::{self, DIR, Room, Segment, Segments};
-use super::wake::Wake;
+use super::wake::{Call, Wake};
 use super::{Queue, WalError};
 use crate::disk::{Disk, is_full};
 
@@ -22,29 +22,27 @@ pub(crate) struct Preparer {
 
 impl Preparer {
     /// Puts away what was freed and prepares the next segment, if it is wanting. For want of space it only says so;
-    /// calling again later tries again. Returns whether the committer can go on.
+    /// calling again later tries again.
     ///
     /// # Errors
     /// What the disk says, if it is not that it is full: the log is to be poisoned.
     pub(crate) fn step(&self, queue: &Queue) -> Result<Room, WalError> {
         self.put_away()?;
-        if !self.segments.wants_next() {
-            return Ok(Room::Ok);
+        let bytes = self.segments.live_bytes() + self.options.segment_bytes;
+        let bound = self.options.log_bytes_max;
+        let mut room = if bytes > bound { Room::Full } else { Room::Ok };
+        // A log over its bound still takes what other nodes send, while this one proposes nothing more.
+        if self.segments.wants_next() && bytes <= 2 * bound {
+            match self.make_next()? {
+                Room::Ok => queue.wake.call(Call::Now),
+                Room::Full => room = Room::Full,
+            }
         }
-        let room = if self.over_cap() { Room::Full } else { self.make_next()? };
-        if room == Room::Full {
+        if self.segments.set_room(room) && room == Room::Full {
             count(&self.tally.wal_full, 1);
-        }
-        self.segments.set_room(room);
-        if room == Room::Ok {
-            queue.wake.call(super::Call::Now);
+            tracing::warn!(bytes, bound, "there is no room for more of the log: no proposals until there is");
         }
         Ok(room)
-    }
-
-    /// Whether one more segment would be more than the log may hold.
-    fn over_cap(&self) -> bool {
-        self.segments.live_bytes() + self.options.segment_bytes > self.options.log_bytes_max
     }
 
     fn put_away(&self) -> Result<(), WalError> {

@@ -175,6 +175,7 @@ impl Scan {
             let group = |(id, hard): (&GroupId, &Hard)| (*id, (hard.clone(), GroupState::of(hard)));
             self.groups = header.groups.iter().map(group).collect();
         }
+        debug_assert!(self.agrees_with(header), "{header:?} is not what the records before it say");
         let mut end = first;
         for (at, found) in Records::new(&bytes, segment.number, first) {
             self.record(segment.number, at, &found)?;
@@ -201,6 +202,13 @@ impl Scan {
             return Err(corrupt(before.segment.number, before.end as u64, what));
         }
         Ok(())
+    }
+
+    /// Whether the records that were read amount to what a header says of them.
+    fn agrees_with(&self, header: &header::Header) -> bool {
+        let agrees =
+            |(id, hard): (&GroupId, &Hard)| self.groups.get(id).is_some_and(|own| own.0.agrees_with(hard));
+        self.groups.len() == header.groups.len() && header.groups.iter().all(agrees)
     }
 
     fn record(&mut self, segment: u64, at: usize, found: &Found<'_>) -> Result<(), WalError> {

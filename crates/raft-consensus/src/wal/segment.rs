@@ -17,8 +17,9 @@ pub(crate) const DIR: &str = "wal";
 pub enum Room {
     /// It is, or will be.
     Ok,
-    /// The disk is full, or the log holds as much as it may. What is in flight still fits into the segment that was
-    /// prepared before; nothing more is to be proposed. Passes by itself when space returns.
+    /// The disk is full, or the log holds as much as it should: nothing more is to be proposed. What is in flight
+    /// still fits, into the segment that was prepared before where the disk is full, and up to twice the log's bound
+    /// where it is not; then it waits. Passes by itself when space returns or groups are purged.
     Full,
 }
 
@@ -133,8 +134,9 @@ impl Segments {
         self.table.lock().spares.pop()
     }
 
-    pub(crate) fn set_room(&self, room: Room) {
-        self.room.send_if_modified(|now| std::mem::replace(now, room) != room);
+    /// Returns whether it was otherwise before.
+    pub(crate) fn set_room(&self, room: Room) -> bool {
+        self.room.send_if_modified(|now| std::mem::replace(now, room) != room)
     }
 
     pub(crate) fn room(&self) -> watch::Receiver<Room> {

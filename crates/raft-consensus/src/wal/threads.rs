@@ -59,17 +59,22 @@ impl Drop for WalThreads {
 
 fn commit(wal: &Wal) {
     let options = &wal.shared.options;
-    let mut synced = Instant::now();
+    let (mut worked, mut synced) = (Instant::now(), Instant::now());
     loop {
-        let timeout = if wal.is_resting() { None } else { Some(options.quiet) };
+        let resting = wal.is_resting();
+        let timeout = if resting { None } else { Some(options.quiet.saturating_sub(worked.elapsed())) };
         match wal.shared.queue.wake.wait(timeout) {
             Call::Stop => return wal.close(),
             Call::Now => {
                 wal.step();
+                worked = Instant::now();
             }
-            Call::Later => {}
+            // It does not put off the quiet, or what nobody waits for could add up without end.
+            Call::Later if !resting => {}
+            Call::Later => worked = Instant::now(),
             Call::None => {
                 wal.quiet();
+                worked = Instant::now();
             }
         }
         if let Durability::Interval(every) = options.durability
@@ -82,15 +87,14 @@ fn commit(wal: &Wal) {
 }
 
 fn prepare(wal: &Wal) {
-    let mut timeout = None;
     loop {
-        if wal.shared.preparer.wake.wait(timeout) == Call::Stop {
-            return;
-        }
-        timeout = match wal.prepare() {
+        let timeout = match wal.prepare() {
             Room::Ok => None,
             Room::Full => Some(wal.shared.options.full_retry),
         };
+        if wal.shared.preparer.wake.wait(timeout) == Call::Stop {
+            return;
+        }
     }
 }
 
@@ -110,6 +114,7 @@ impl Drop for EndOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.shared.poison(&WalError::Panicked);
+            self.0.step();
         }
     }
 }

@@ -7,27 +7,10 @@ use bytes::Bytes;
 use raft_consensus::disk::{CrashMode, SimDisk};
 use raft_consensus::wal::{Durability, GroupId, GroupLog, Progress, Wal, WalOptions};
 
-use crate::common::{Acks, all, entry, open, small};
+use crate::common::{Acks, Chance, all, entry, open, small};
 
 const GROUPS: u32 = 3;
 const LIVES: usize = 4;
-
-/// Pseudo-random numbers (splitmix64).
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
 
 /// One record that was asked for.
 #[derive(Clone, Debug)]

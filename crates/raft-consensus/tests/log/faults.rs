@@ -137,6 +137,36 @@ fn a_log_at_its_cap_is_full_until_the_slowest_group_is_purged() {
     assert!(wal.bytes_pinned() < 64 << 10);
 }
 
+/// A group that is never purged keeps everything; the purge that mends it waits behind what finds no room.
+#[test]
+fn a_purge_frees_a_log_that_takes_nothing_more() {
+    let disk = SimDisk::new();
+    let wal = opened(&disk);
+    let log = wal.group(G).unwrap();
+    let acks = Acks::default();
+    let mut index = 0;
+    while acks.good().len() as u64 == index / 10 {
+        log.append((index..index + 10).map(|i| entry(i, 1, 300)).collect(), acks.note(index)).unwrap();
+        index += 10;
+        settle_full(&wal);
+    }
+    assert_eq!(*wal.room().borrow(), Room::Full);
+    let twice = 2 * small().log_bytes_max;
+    assert!(wal.bytes_pinned() <= twice && wal.bytes_pinned() > twice - (32 << 10), "{}", wal.bytes_pinned());
+    log.purge(index / 2, Bytes::new()).unwrap();
+    wal.quiet();
+    settle_full(&wal);
+    assert_eq!(acks.good().len() as u64, index / 10, "what waited is done");
+    assert!(acks.good().is_sorted());
+    let kept: Vec<u64> = (index / 2 + 1..index).collect();
+    assert_eq!(indexes(&log), kept);
+    purge(&wal, &log, index - 5);
+    settle_full(&wal);
+    assert_eq!(*wal.room().borrow(), Room::Ok);
+    drop((wal, log));
+    assert_eq!(indexes(&opened(&disk).group(G).unwrap()), (index - 4..index).collect::<Vec<_>>());
+}
+
 #[test]
 fn the_queue_has_a_bound_that_can_be_waited_for() {
     let disk = SimDisk::new();

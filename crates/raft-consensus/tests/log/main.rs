@@ -13,6 +13,8 @@ mod common;
 mod crash;
 mod damage;
 mod faults;
+mod hostile;
 mod segments;
 mod store;
+mod tasks;
 mod threads;
