@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::{Disk, DiskFile};
 
-/// How much is written at once when a file is filled with zeros.
-const ZEROS: &[u8] = &[0; 1 << 20];
+/// How much is written and synced at once when a file is filled with zeros: little enough that the log's own syncs,
+/// which wait behind it, do not wait long.
+const ZEROS: &[u8] = &[0; 2 << 20];
 
 /// A [`Disk`] under a directory of the machine.
 #[derive(Debug)]
@@ -106,6 +107,7 @@ impl DiskFile for RealFile {
             let piece = usize::try_from(size - at).unwrap_or(usize::MAX).min(ZEROS.len());
             let zeros = ZEROS.get(..piece).unwrap_or(ZEROS);
             self.file.write_all_at(zeros, at)?;
+            self.file.sync_data()?;
             at += zeros.len() as u64;
         }
         self.file.sync_all()

@@ -17,7 +17,7 @@ pub enum CrashMode {
     LoseAll,
     /// All of them survive: the process died, the machine did not.
     KeepAll,
-    /// Each sector of each write survives or not, by chance.
+    /// Each sector of each write, and each change of a name, survives or not, by chance.
     Torn,
 }
 
@@ -34,8 +34,7 @@ impl SimDisk {
         Self::default()
     }
 
-    /// Cuts the power: unsynced writes survive as the mode says, unsynced names as a prefix of what was done with them.
-    /// Handles from before are dead; open files anew.
+    /// Cuts the power: unsynced writes and changes of names survive as the mode says. Handles from before are dead; open files anew.
     pub fn crash(&self, mode: CrashMode, seed: u64) {
         self.sim.lock().crash(mode, &mut Chance(seed));
     }

@@ -41,6 +41,17 @@ pub(super) struct Inode {
     pub(super) pending: Vec<(usize, Vec<u8>)>,
 }
 
+impl CrashMode {
+    /// Whether one more sector or name survives.
+    fn survives(self, chance: &mut Chance) -> bool {
+        match self {
+            Self::LoseAll => false,
+            Self::KeepAll => true,
+            Self::Torn => chance.next() & 1 == 0,
+        }
+    }
+}
+
 impl Inode {
     pub(super) fn of(bytes: Vec<u8>) -> Self {
         Self { durable: bytes.clone(), now: bytes, pending: Vec::new() }
@@ -60,12 +71,7 @@ impl Inode {
     fn crash(&mut self, mode: CrashMode, chance: &mut Chance) {
         for (at, bytes) in std::mem::take(&mut self.pending) {
             for (from, sector) in sectors(at, &bytes) {
-                let survives = match mode {
-                    CrashMode::LoseAll => false,
-                    CrashMode::KeepAll => true,
-                    CrashMode::Torn => chance.next() & 1 == 0,
-                };
-                if survives {
+                if mode.survives(chance) {
                     put(&mut self.durable, from, sector);
                 }
             }
@@ -111,14 +117,10 @@ impl Sim {
         for inode in &mut self.inodes {
             inode.crash(mode, chance);
         }
-        let done = std::mem::take(&mut self.renames);
-        let survive = match mode {
-            CrashMode::LoseAll => 0,
-            CrashMode::KeepAll => done.len(),
-            CrashMode::Torn => chance.below(done.len() + 1),
-        };
-        for change in done.into_iter().take(survive) {
-            apply(&mut self.durable_names, change);
+        for change in std::mem::take(&mut self.renames) {
+            if mode.survives(chance) {
+                apply(&mut self.durable_names, change);
+            }
         }
         self.names.clone_from(&self.durable_names);
     }
@@ -208,9 +210,5 @@ impl Chance {
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % (bound.max(1) as u64)).unwrap_or(0)
     }
 }

@@ -175,7 +175,13 @@ impl Scan {
             let group = |(id, hard): (&GroupId, &Hard)| (*id, (hard.clone(), GroupState::of(hard)));
             self.groups = header.groups.iter().map(group).collect();
         }
-        debug_assert!(self.agrees_with(header), "{header:?} is not what the records before it say");
+        if !self.agrees_with(header) {
+            return Err(corrupt(
+                segment.number,
+                0,
+                "the header does not say what the records before it amount to",
+            ));
+        }
         let mut end = first;
         for (at, found) in Records::new(&bytes, segment.number, first) {
             self.record(segment.number, at, &found)?;

@@ -52,6 +52,25 @@ fn run(seed: u64) -> (WalCounters, Vec<u64>) {
     (counters, acks.good())
 }
 
+/// Something that nobody waits for, again and again, each time before the log would have gone quiet.
+#[test]
+fn what_nobody_waits_for_is_not_put_off_for_ever() {
+    use openraft::async_runtime::AsyncRuntime;
+
+    let disk = SimDisk::new();
+    let wal = open(&disk, WalOptions { quiet: Duration::from_millis(100), ..small() }).unwrap().0;
+    let driven = wal.clone();
+    SimRuntime::with_seed(1).block_on(async move {
+        tasks::spawn::<SimTypes>(&driven);
+        let log = driven.group(G).unwrap();
+        for number in 0..100_u8 {
+            log.save_committed(vec![number].into()).unwrap();
+            SimTypes::sleep(Duration::from_millis(30)).await;
+        }
+    });
+    assert!(wal.counters().wal_records >= 80, "{:?}", wal.counters());
+}
+
 #[test]
 fn tasks_do_what_the_threads_do() {
     let (counters, acks) = run(1);
