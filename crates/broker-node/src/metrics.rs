@@ -39,7 +39,11 @@ const GAUGES: &[CounterInfo] = &[
     CounterInfo { name: "queued_bytes", unit: "bytes", help: "Bytes in queues of persistent sessions." },
     CounterInfo { name: "retained_messages", unit: "messages", help: "Retained messages." },
     CounterInfo { name: "retained_bytes", unit: "bytes", help: "Bytes of retained messages." },
-    CounterInfo { name: "wal_bytes", unit: "bytes", help: "Bytes of the log that no checkpoint has made needless." },
+    CounterInfo {
+        name: "wal_bytes",
+        unit: "bytes",
+        help: "Bytes of the log that no checkpoint has made needless.",
+    },
     CounterInfo { name: "resident_memory_bytes", unit: "bytes", help: "Resident memory of the process." },
 ];
 
@@ -128,7 +132,11 @@ mod tests {
     #[test]
     fn each_gauge_has_a_value_and_each_name_is_there_once() {
         assert_eq!(GAUGES.len(), gauge_values(&Snapshot::default()).len());
-        let names = NODE_COUNTERS.iter().chain(SHARD_COUNTERS).chain(WAL_COUNTERS).map(|info| counter_name(info.name));
+        let names = NODE_COUNTERS
+            .iter()
+            .chain(SHARD_COUNTERS)
+            .chain(WAL_COUNTERS)
+            .map(|info| counter_name(info.name));
         let queue = QUEUE_COUNTERS.iter().map(|info| counter_name(&queue_name(info)));
         let all: Vec<String> = names.chain(queue).collect();
         let unique: std::collections::BTreeSet<_> = all.iter().collect();

@@ -129,7 +129,9 @@ impl<C: Types, M: Machine> Group<C, M> {
         let config = Arc::new(timing.config(group).validate().map_err(|bad| error(bad.to_string()))?);
         let state = StateMachine::new(machine, checkpoint);
         let glance = state.glance();
-        let raft = Raft::new(node, config, network, LogStore::new(log.clone()), state).await.map_err(|bad| error(bad.to_string()))?;
+        let raft = Raft::new(node, config, network, LogStore::new(log.clone()), state)
+            .await
+            .map_err(|bad| error(bad.to_string()))?;
         let (work, work_end) = mpsc::channel(MAILBOX);
         let proposer = Proposer::new(raft.clone(), work_end, (glance, clock), room);
         let task = C::spawn(proposer.run());
@@ -159,7 +161,9 @@ impl<C: Types, M: Machine> Group<C, M> {
         let members: std::collections::BTreeSet<NodeId> = members.into_iter().collect();
         match self.raft.initialize(members).await {
             Ok(()) => Ok(()),
-            Err(openraft::errors::RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_))) => Ok(()),
+            Err(openraft::errors::RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_))) => {
+                Ok(())
+            }
             Err(_) => Err(Gone),
         }
     }

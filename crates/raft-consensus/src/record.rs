@@ -165,8 +165,7 @@ pub fn decode_applied(bytes: &[u8]) -> Result<SnapshotMeta, RecordError> {
         return Err(RecordError::Version { kind: "checkpoint's position", found: wire.version });
     }
     let members = wire.membership.unwrap_or_default();
-    let members =
-        if members.configs.is_empty() { Membership::default() } else { read_membership(members)? };
+    let members = if members.configs.is_empty() { Membership::default() } else { read_membership(members)? };
     let members_at = wire.membership_log_id.map(read_log_id).transpose()?;
     Ok(SnapshotMeta {
         last_log_id: wire.log_id.map(read_log_id).transpose()?,
@@ -183,7 +182,8 @@ mod tests {
     }
 
     fn members() -> Membership<NodeId, openraft::EmptyNode> {
-        Membership::new(vec![BTreeSet::from([1, 2]), BTreeSet::from([2, 3])], BTreeSet::from([1, 2, 3, 9])).unwrap()
+        Membership::new(vec![BTreeSet::from([1, 2]), BTreeSet::from([2, 3])], BTreeSet::from([1, 2, 3, 9]))
+            .unwrap()
     }
 
     #[test]
@@ -213,7 +213,8 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_named_and_bad_bytes_are_refused() {
-        let newer = wire::Entry { version: 2, node: 1, payload: Some(wire::entry::Payload::Blank(wire::Blank {})) };
+        let newer =
+            wire::Entry { version: 2, node: 1, payload: Some(wire::entry::Payload::Blank(wire::Blank {})) };
         let error = decode_entry(1, 1, newer.encode_to_vec().into()).unwrap_err();
         assert!(matches!(error, RecordError::Version { found: 2, .. }), "{error}");
         for bytes in [&b"\xff"[..], b"", b"\x08\x01"] {

@@ -125,7 +125,8 @@ impl Storage {
     ) -> Result<Option<(T, SnapshotMeta)>, StorageError> {
         let store = self.store.lock();
         let found = store.load(store::GroupId(group.0))?;
-        let meta = found.as_ref().map(|found| record::decode_applied(&found.written().applied)).transpose()?;
+        let meta =
+            found.as_ref().map(|found| record::decode_applied(&found.written().applied)).transpose()?;
         check(group, &self.recovery.floor, found.as_ref().zip(meta.as_ref()))?;
         self.check_log(group, meta.as_ref())?;
         let Some((mut found, meta)) = found.zip(meta) else { return Ok(None) };

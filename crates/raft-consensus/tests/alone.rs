@@ -1,5 +1,7 @@
 //! A group of one on a real log: what was applied is there after the next start, with and without a checkpoint.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -146,7 +146,9 @@ impl Retained {
             bytes <= PAGE_BYTES_MAX || bytes == message.size()
         };
         let fitting = before + found.iter().skip(before).take_while(fits).count();
-        let Some(next) = found.get(fitting).map(|message| Cursor::at(message.body.topic())) else { return end };
+        let Some(next) = found.get(fitting).map(|message| Cursor::at(message.body.topic())) else {
+            return end;
+        };
         found.truncate(fitting);
         PageEnd { next: Some(next), ..end }
     }

@@ -18,4 +18,6 @@ pub(crate) use error::ConfigError;
 pub(crate) use listener::SniFiles;
 pub(crate) use listener::{ListenAddress, ListenerSettings, Protocol, ProxyProtocol, TlsFiles};
 pub(crate) use load::{Flags, load, to_toml};
-pub(crate) use sections::{DurabilitySetting, HttpSettings, LogFormat, LogSettings, QueuePolicy, Settings, SharedStrategy};
+pub(crate) use sections::{
+    DurabilitySetting, HttpSettings, LogFormat, LogSettings, QueuePolicy, Settings, SharedStrategy,
+};

@@ -50,7 +50,9 @@ impl Delivery {
     fn carry_out_one(&self, effect: Effect, entries: &mut Entries) {
         match effect {
             Effect::Answer(answer) => self.answer(answer, entries),
-            Effect::Gap { source, last } => tracing::error!(?source, last, shard = self.number, "a request is missing"),
+            Effect::Gap { source, last } => {
+                tracing::error!(?source, last, shard = self.number, "a request is missing")
+            }
             Effect::Reply(id, reply) => Self::reply(id, reply, entries),
             Effect::Push(id, pushes) => {
                 if let Some(inbox) = entries.get(id) {

@@ -81,8 +81,11 @@ mod tests {
     use super::*;
 
     fn sent(link: &Link) -> (u64, u64) {
-        let release =
-            Release { client: ClientId::new("c"), epoch: Epoch::default(), packet_id: PacketId::new(1).unwrap() };
+        let release = Release {
+            client: ClientId::new("c"),
+            epoch: Epoch::default(),
+            packet_id: PacketId::new(1).unwrap(),
+        };
         let mut sent = (0, 0);
         link.send(Command::Release(release), Asker::default(), |request| {
             sent = (request.number, request.done_below);

@@ -23,7 +23,9 @@ use raft_consensus::wal::GroupId;
 use session_store::command::{Command, End, Input, PublishItem};
 use session_store::counters::{QueueCounters, ShardCounters};
 use session_store::limits::ShardLimits;
-use session_store::{ClientId, Host, Incarnation, MessageRef, Shard, ShardId, ShardNumber, ShardSizes, Source};
+use session_store::{
+    ClientId, Host, Incarnation, MessageRef, Shard, ShardId, ShardNumber, ShardSizes, Source,
+};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use topic_index::{Cursor, PageBounds, PlainFilter};
