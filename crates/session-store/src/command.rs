@@ -5,6 +5,7 @@ use mqtt_codec::{PacketId, QoS, SharedPublish};
 use topic_index::{Cursor, Filter};
 
 use crate::ids::{ClientId, ConnectionId, Epoch, Host};
+use crate::limits::ShardLimits;
 use crate::matching::{GroupRef, Subscribed};
 use crate::message::MessageRef;
 use crate::outbound::Outgoing;
@@ -273,6 +274,9 @@ pub enum Input {
     Scanned(Scanned),
     /// All replicas know this level of `apply`, which counts from here on. A level never falls.
     RaiseLevel(u32),
+    /// The bounds of the shard from here on. They decide what is refused and dropped, so that they are in the
+    /// log and not in each replica's configuration.
+    Limits(ShardLimits),
 }
 
 /// Why a CONNECT is refused by its home.

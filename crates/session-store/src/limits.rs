@@ -14,7 +14,7 @@ pub enum QueuePolicy {
 }
 
 /// Bounds of one session's queue of QoS 1 and 2 messages.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLimits {
     /// Messages at most, sent but unacknowledged ones included.
     pub messages_max: usize,
@@ -31,7 +31,7 @@ impl Default for QueueLimits {
 }
 
 /// Bounds of one shard.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShardLimits {
     /// Each session's queue.
     pub queue: QueueLimits,

@@ -9,6 +9,7 @@ use raft_consensus::machine::{BadEntry, Machine, Weight};
 use raft_consensus::snapshot::SnapshotData;
 use session_store::command::{Command, Input};
 use session_store::counters::{QueueCounters, ShardCounters};
+use session_store::limits::ShardLimits;
 use session_store::outbox::OutboxItem;
 use session_store::retained::PageQuery;
 use session_store::store::Changes;
@@ -49,6 +50,11 @@ impl ShardMachine {
         let query = PageQuery { filter, from: from.as_ref(), bounds: *bounds, now: self.clock.now() };
         let next = self.state.retained_page(&query, &mut messages).next;
         Page { messages, next }
+    }
+
+    /// Its bounds, as its log has them.
+    pub(crate) fn limits(&self) -> &ShardLimits {
+        self.state.limits()
     }
 
     /// How much it holds.

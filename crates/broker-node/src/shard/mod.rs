@@ -138,6 +138,7 @@ impl Shards {
         for shard in &shards.inner.running {
             shard.group.found([u64::from(start.host.node.0)]).await?;
             shard.group.ready(READY_TIMEOUT).await?;
+            shard.take_limits(start.limits).await?;
             shard.end_earlier_runs(start.host).await?;
         }
         for (number, counters) in (0..of).zip(start.counters.chunks(2)) {
@@ -291,6 +292,15 @@ impl Shards {
 }
 
 impl Running {
+    /// The bounds that are configured become the shard's, from here on in its log.
+    async fn take_limits(&self, configured: ShardLimits) -> Result<(), Gone> {
+        let known = self.group.look_now(|state| *state.machine().limits()).await?;
+        if known != configured {
+            self.group.room().await?.propose(Input::Limits(configured));
+        }
+        Ok(())
+    }
+
     /// What earlier runs of this node hosted is gone with them.
     async fn end_earlier_runs(&self, host: Host) -> Result<(), Gone> {
         let before = Incarnation(host.incarnation.0.saturating_sub(1));
@@ -319,10 +329,10 @@ async fn start_one(
     };
     let id = GroupId(u32::from(me.number.0) + 1);
     let restored = start.storage.restore(id, |records| {
-        Shard::restore(me, start.limits, records.map(|record| record.map_err(RestoreError::from)))
+        Shard::restore(me, ShardLimits::default(), records.map(|record| record.map_err(RestoreError::from)))
     })?;
     let (state, checkpoint) =
-        restored.unwrap_or_else(|| (Shard::new(me, start.limits), SnapshotMeta::default()));
+        restored.unwrap_or_else(|| (Shard::new(me, ShardLimits::default()), SnapshotMeta::default()));
     let machine = ShardMachine::new(state, delivery, start.clock, Totals::clone(&place.totals));
     let clock = start.clock;
     let (group, task) = Group::start(Start {

@@ -14,6 +14,7 @@ use crate::command::{
     RetainedWanted, Scanned, Subscribe, SubscribeTo, Unsubscribe, Will, WillFate,
 };
 use crate::ids::{ClientId, ConnectionId, Epoch, Host, Incarnation, Millis, NodeId, ShardId};
+use crate::limits::{QueueLimits, QueuePolicy, ShardLimits};
 use crate::matching::{GroupName, GroupRef, Subscribed};
 use crate::message::{Message, MessageRef};
 use crate::stream::{Request, Source};
@@ -167,6 +168,21 @@ fn scanned() -> impl Strategy<Value = Input> {
         .prop_map(|(client, scan, messages, after)| Input::Scanned(Scanned { client, scan, messages, after }))
 }
 
+fn limits() -> impl Strategy<Value = ShardLimits> {
+    let policy = prop_oneof![
+        Just(QueuePolicy::DropNewest),
+        Just(QueuePolicy::DropOldest),
+        Just(QueuePolicy::Disconnect)
+    ];
+    (any::<[usize; 6]>(), policy).prop_map(|([a, b, c, d, e, f], policy)| ShardLimits {
+        queue: QueueLimits { messages_max: a, bytes_max: b, policy },
+        sessions_max: c,
+        subscriptions_max: d,
+        retained_messages_max: e,
+        retained_bytes_max: f,
+    })
+}
+
 /// Any command there is, with any values.
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![connect(), end(), subscribe(), unsubscribe(), publish(), acks(), qos2()]
@@ -191,5 +207,6 @@ pub(crate) fn input() -> impl Strategy<Value = Input> {
         1 => host().prop_map(Input::Down),
         1 => any::<u64>().prop_map(Input::Relayed),
         1 => any::<u32>().prop_map(Input::RaiseLevel),
+        1 => limits().prop_map(Input::Limits),
     ]
 }

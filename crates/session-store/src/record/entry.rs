@@ -9,6 +9,7 @@ use crate::command::{
     Acks, Command, Connect, End, Input, Publish, Receive, Release, Scanned, Subscribe, Unsubscribe,
 };
 use crate::ids::{Host, Millis, ShardId};
+use crate::limits::ShardLimits;
 use crate::stream::{Request, Source};
 
 /// The version of entries that this binary writes, and the newest that it reads.
@@ -56,6 +57,7 @@ impl Record for Input {
             Self::Relayed(up_to) => Kind::Relayed(*up_to),
             Self::Scanned(scanned) => Kind::Scanned(scanned.to_wire()),
             Self::RaiseLevel(level) => Kind::RaiseLevel(*level),
+            Self::Limits(limits) => Kind::Limits(limits.to_wire()),
         };
         wire::Input { kind: Some(kind) }
     }
@@ -69,6 +71,7 @@ impl Record for Input {
             Kind::Relayed(up_to) => Self::Relayed(up_to),
             Kind::Scanned(scanned) => Self::Scanned(Scanned::from_wire(scanned)?),
             Kind::RaiseLevel(level) => Self::RaiseLevel(level),
+            Kind::Limits(limits) => Self::Limits(ShardLimits::from_wire(limits)?),
         })
     }
 }

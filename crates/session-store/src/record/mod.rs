@@ -7,6 +7,7 @@ mod connect;
 mod entry;
 mod error;
 mod ids;
+mod limits;
 mod message;
 mod publish;
 mod reply;

@@ -36,7 +36,7 @@ impl Shard {
         let clients = self.clients.iter().map(|client| Digest::of(&client));
         let sessions = self.sessions.iter().map(|session| Digest::of(&session));
         let tables = clients.chain(sessions).fold(0_u64, u64::wrapping_add);
-        let numbers = (self.me, self.now, self.next_session, self.generation, self.apply_level);
+        let numbers = (self.me, self.now, self.next_session, self.generation, self.apply_level, self.limits);
         let deadlines = (&self.due, &self.hosted, &self.lowest_live, &self.dying);
         Digest::of(&(tables, numbers, deadlines, &self.streams, &self.outbox, &self.retained))
     }

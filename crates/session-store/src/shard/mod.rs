@@ -160,6 +160,7 @@ impl Shard {
             Input::Relayed(up_to) => self.outbox.retire(up_to),
             Input::Scanned(scanned) => self.scanned(scanned, &mut Out::new(effects)),
             Input::RaiseLevel(level) => self.apply_level = self.apply_level.max(level),
+            Input::Limits(limits) => self.limits = limits,
         }
         debug_assert_eq!(self.validate_if_small(), Ok(()));
     }
@@ -169,6 +170,12 @@ impl Shard {
     #[must_use]
     pub fn apply_level(&self) -> u32 {
         self.apply_level
+    }
+
+    /// Its bounds, as its log has them.
+    #[must_use]
+    pub fn limits(&self) -> &ShardLimits {
+        &self.limits
     }
 
     /// The log's time, as of the last input.

@@ -7,6 +7,7 @@ use topic_index::Filter;
 
 use crate::command::{Connect, Will};
 use crate::ids::{ClientId, ConnectionId, Epoch, Host, Incarnation, Millis, NodeId, SessionKey};
+use crate::limits::ShardLimits;
 use crate::matching::{GroupRef, Subscribed};
 use crate::message::MessageRef;
 use crate::outbox::{OutboxItem, OutboxKind};
@@ -25,6 +26,7 @@ pub(super) struct Head {
     pub(super) lowest_live: BTreeMap<NodeId, Incarnation>,
     pub(super) dying: BTreeSet<NodeId>,
     pub(super) outbox_first: u64,
+    pub(super) limits: Option<ShardLimits>,
 }
 
 impl Head {
@@ -39,6 +41,7 @@ impl Head {
             lowest_live: shard.lowest_live.clone(),
             dying: shard.dying.clone(),
             outbox_first: shard.outbox.first(),
+            limits: Some(shard.limits),
         }
     }
 }
@@ -60,6 +63,7 @@ impl Record for Head {
             lowest_live: self.lowest_live.iter().map(host).collect(),
             dying: self.dying.iter().map(|node| node.0).collect(),
             outbox_first: self.outbox_first,
+            limits: self.limits.as_ref().map(Record::to_wire),
         }
     }
 
@@ -75,6 +79,7 @@ impl Record for Head {
             lowest_live: lowest_live.into_iter().map(|host| (host.node, host.incarnation)).collect(),
             dying: wire.dying.into_iter().map(NodeId).collect(),
             outbox_first: wire.outbox_first,
+            limits: wire.limits.map(ShardLimits::from_wire).transpose()?,
         })
     }
 }

@@ -39,6 +39,8 @@ impl Shard {
     /// The shard whose records these are, in any order. It is equal to the one they were taken from, and takes
     /// only further changes from now on.
     ///
+    /// `limits` are those of a shard whose records have none.
+    ///
     /// # Errors
     /// The first error of `records`; [`RecordError`] for records that are not all those of a shard with this
     /// number.
@@ -108,6 +110,7 @@ impl Shard {
         self.next_session = head.next_session;
         self.generation = head.generation;
         self.apply_level = head.apply_level;
+        self.limits = head.limits.unwrap_or(self.limits);
         self.lowest_live = head.lowest_live;
         self.dying = head.dying;
         self.restore_outbox(head.outbox_first, std::mem::take(&mut parts.outbox))?;
