@@ -51,6 +51,13 @@ impl Head {
     /// Its bytes.
     const LEN: usize = 12;
 
+    /// That of a record.
+    pub(super) fn of(key: &[u8], value: &[u8]) -> Self {
+        let chunks = value.len().div_ceil(CHUNK).max(1);
+        // A value of 16 TiB does not fit into memory.
+        Self { hash: hash::of_record(key, value), chunks: u32::try_from(chunks).unwrap_or(u32::MAX) }
+    }
+
     /// Reads it from a first chunk.
     pub(super) fn decode(bytes: &[u8], group: GroupId) -> Result<Self, StoreError> {
         Self::split(bytes, group).map(|(head, _)| head)
@@ -65,21 +72,15 @@ impl Head {
     }
 }
 
-/// Puts a record's chunks into a batch.
-pub(super) fn put(key: &[u8], value: &[u8], batch: &mut Batch) -> Head {
-    let (head, chunks) = cut(key, value);
-    chunks.for_each(|(key, bytes)| batch.insert(key, bytes));
-    head
+/// Puts a record's chunks into a batch; `head` is the record's.
+pub(super) fn put(key: &[u8], value: &[u8], head: Head, batch: &mut Batch) {
+    cut(key, value, head).for_each(|(key, bytes)| batch.insert(key, bytes));
 }
 
 /// Cuts a record into chunks, each with its key.
-fn cut<'a>(key: &'a [u8], value: &'a [u8]) -> (Head, impl Iterator<Item = (Vec<u8>, Vec<u8>)> + 'a) {
-    let chunks = value.len().div_ceil(CHUNK).max(1);
-    // A value of 16 TiB does not fit into memory.
-    let chunks = u32::try_from(chunks).unwrap_or(u32::MAX);
-    let head = Head { hash: hash::of_record(key, value), chunks };
+fn cut<'a>(key: &'a [u8], value: &'a [u8], head: Head) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + 'a {
     let mut parts = value.chunks(CHUNK);
-    let cut = (0..chunks).map(move |chunk| {
+    (0..head.chunks).map(move |chunk| {
         let part = parts.next().unwrap_or_default();
         let mut bytes = Vec::with_capacity(Head::LEN + part.len());
         if chunk == 0 {
@@ -88,8 +89,7 @@ fn cut<'a>(key: &'a [u8], value: &'a [u8]) -> (Head, impl Iterator<Item = (Vec<u
         }
         bytes.extend_from_slice(part);
         (chunk_key(key, chunk), bytes)
-    });
-    (head, cut)
+    })
 }
 
 /// What a tree's checkpoint stands for.
@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_record_is_cut_into_chunks_as_ever() {
-        let (_, cut) = cut(b"k", &[7; CHUNK + 4]);
+        let value = [7; CHUNK + 4];
+        let cut = cut(b"k", &value, Head::of(b"k", &value));
         let first = [b"\xFC\xC8\xB8\xB7\xD0\xE7\x50\x04\0\0\0\x02".as_slice(), &[7; CHUNK]].concat();
         let expected =
             [(b"\0\0\0\x01k\0\0\0\0".to_vec(), first), (b"\0\0\0\x01k\0\0\0\x01".to_vec(), vec![7; 4])];

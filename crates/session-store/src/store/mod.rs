@@ -248,7 +248,7 @@ impl Slot {
     }
 }
 
-/// Puts changes into a batch, and says what the hash and the count of records are after it.
+/// Puts changes into a batch, but for records that are what they were, and says what the hash and the count of records are after it.
 fn plan(
     tree: &Tree,
     old: &Meta,
@@ -260,21 +260,20 @@ fn plan(
     for (key, value) in changes.iter() {
         let before = guarded(|| tree.get(layout::chunk_key(key, 0)))?;
         let before = before.map(|bytes| Head::decode(&bytes, group)).transpose()?;
+        let after = value.map(|value| Head::of(key, value));
+        if before == after {
+            continue;
+        }
         if let Some(before) = before {
             hash = hash.without(before.hash);
             count = count.saturating_sub(1);
         }
-        let chunks_before = before.map_or(0, |head| head.chunks);
-        let chunks = match value {
-            Some(value) => {
-                let head = layout::put(key, value, batch);
-                hash = hash.with(head.hash);
-                count += 1;
-                head.chunks
-            }
-            None => 0,
-        };
-        for chunk in chunks..chunks_before {
+        if let (Some(value), Some(after)) = (value, after) {
+            layout::put(key, value, after, batch);
+            hash = hash.with(after.hash);
+            count += 1;
+        }
+        for chunk in after.map_or(0, |head| head.chunks)..before.map_or(0, |head| head.chunks) {
             batch.remove(layout::chunk_key(key, chunk));
         }
     }
