@@ -29,8 +29,7 @@ pub struct Entry {
 /// The bytes of an entry: these inputs, to be applied at the log's time `now`, in milliseconds.
 #[must_use]
 pub fn encode_entry(now: Millis, inputs: &[Input]) -> Bytes {
-    let inputs = super::all_to_wire(inputs);
-    wire::Entry { version: ENTRY_VERSION, now_ms: now.0, inputs }.encode_to_vec().into()
+    super::bulk::encode(now, inputs).into()
 }
 
 /// Reads an entry. Large payloads share `bytes`.

@@ -3,6 +3,7 @@
 //! the bytes, and never allocates by a length that was only announced.
 
 mod acks;
+mod bulk;
 mod connect;
 mod entry;
 mod error;

@@ -30,6 +30,12 @@ proptest! {
     }
 
     #[test]
+    fn an_entry_is_what_prost_would_write(now in any::<u64>(), inputs in vec(arbitrary::input(), 0..6)) {
+        let wire = wire::Entry { version: ENTRY_VERSION, now_ms: now, inputs: all_to_wire(&inputs) };
+        prop_assert_eq!(encode_entry(Millis(now), &inputs).to_vec(), prost::Message::encode_to_vec(&wire));
+    }
+
+    #[test]
     fn arbitrary_bytes_are_an_entry_or_an_error(bytes in vec(any::<u8>(), 0..512)) {
         let _ = decode_entry(Bytes::from(bytes));
     }
