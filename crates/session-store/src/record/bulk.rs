@@ -25,7 +25,7 @@ pub(super) fn encode(now: Millis, inputs: &[Input]) -> Vec<u8> {
 /// An input: written here, or by prost.
 enum Part<'a> {
     Publish(&'a Request, &'a Publish),
-    Other(wire::Input),
+    Other(Box<wire::Input>),
 }
 
 impl<'a> Part<'a> {
@@ -33,9 +33,9 @@ impl<'a> Part<'a> {
         match input {
             Input::Request(request) => match &request.command {
                 Command::Publish(publish) => Self::Publish(request, publish),
-                _ => Self::Other(input.to_wire()),
+                _ => Self::Other(Box::new(input.to_wire())),
             },
-            _ => Self::Other(input.to_wire()),
+            _ => Self::Other(Box::new(input.to_wire())),
         }
     }
 }
@@ -76,7 +76,7 @@ fn entry(now: Millis, inputs: &[Part<'_>], sink: &mut impl Sink) {
             Part::Publish(asked, publish) => {
                 sink.nested(3, |sink| sink.nested(1, |sink| request(asked, publish, sink)));
             }
-            Part::Other(input) => sink.message(3, input),
+            Part::Other(input) => sink.message(3, input.as_ref()),
         }
     }
 }
