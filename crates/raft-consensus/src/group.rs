@@ -10,6 +10,7 @@ use openraft::type_config::alias::JoinHandleOf;
 use openraft::{Raft, SnapshotPolicy};
 use tokio::sync::{mpsc, watch};
 
+use crate::leadership::{Leadership, LeadershipWatch};
 use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::proposer::{Ended, Proposer, WallClock, Work};
@@ -106,11 +107,18 @@ pub struct Group<C: Types, M: Machine> {
     raft: Raft<C, StateMachine<M>>,
     work: mpsc::Sender<Work<M>>,
     log: GroupLog,
+    leadership: LeadershipWatch<C>,
 }
 
 impl<C: Types, M: Machine> Clone for Group<C, M> {
     fn clone(&self) -> Self {
-        Self { id: self.id, raft: self.raft.clone(), work: self.work.clone(), log: self.log.clone() }
+        Self {
+            id: self.id,
+            raft: self.raft.clone(),
+            work: self.work.clone(),
+            log: self.log.clone(),
+            leadership: self.leadership.clone(),
+        }
     }
 }
 
@@ -133,15 +141,36 @@ impl<C: Types, M: Machine> Group<C, M> {
             .await
             .map_err(|bad| error(bad.to_string()))?;
         let (work, work_end) = mpsc::channel(MAILBOX);
-        let proposer = Proposer::new(raft.clone(), work_end, (glance, clock), room);
+        let (told, leadership) = C::watch_channel(Leadership::default());
+        let proposer = Proposer::new(raft.clone(), work_end, (glance, clock), (room, told));
         let task = C::spawn(proposer.run());
-        Ok((Self { id: group, raft, work, log }, task))
+        let leadership = LeadershipWatch::new(leadership);
+        Ok((Self { id: group, raft, work, log, leadership }, task))
     }
 
     /// Which group it is.
     #[must_use]
     pub fn id(&self) -> GroupId {
         self.id
+    }
+
+    pub(crate) fn raft(&self) -> &Raft<C, StateMachine<M>> {
+        &self.raft
+    }
+
+    /// Who leads the group, for whoever waits for what it proposed.
+    #[must_use]
+    pub fn leadership(&self) -> LeadershipWatch<C> {
+        self.leadership.clone()
+    }
+
+    /// Hands the leadership to another member, if this node has it. [`Self::leadership`] tells when that has happened;
+    /// it does not where the other one cannot be reached or lags.
+    ///
+    /// # Errors
+    /// The group has ended.
+    pub async fn hand_over(&self, to: NodeId) -> Result<(), Gone> {
+        self.raft.trigger().transfer_leader(to).await.map_err(|_| Gone)
     }
 
     /// Bytes of the node's log that this group keeps from being used again.
@@ -168,7 +197,7 @@ impl<C: Types, M: Machine> Group<C, M> {
         }
     }
 
-    /// Waits until this node leads the group and has applied everything that was ever acknowledged.
+    /// Waits until this node has applied everything that was acknowledged before it started.
     ///
     /// # Errors
     /// The group has ended, or this took longer than `within`.

@@ -10,11 +10,15 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use openraft::Raft;
+use openraft::async_runtime::watch::{WatchReceiver, WatchSender};
 use openraft::errors::Fatal;
+use openraft::metrics::RaftServerMetrics;
 use openraft::raft::WriteResult;
 use openraft::type_config::TypeConfigExt;
+use openraft::type_config::alias::{WatchReceiverOf, WatchSenderOf};
 use tokio::sync::{mpsc, watch};
 
+use crate::leadership::Leadership;
 use crate::machine::{Machine, Weight};
 use crate::state_machine::{Glance, StateMachine};
 use crate::types::{Proposal, Types};
@@ -71,6 +75,8 @@ pub(crate) struct Proposer<C: Types, M: Machine> {
     room: watch::Receiver<Room>,
     /// A tick is on its way: no second one for the same deadline.
     ticking: bool,
+    server: WatchReceiverOf<C, RaftServerMetrics<C>>,
+    told: WatchSenderOf<C, Leadership>,
 }
 
 impl<C: Types, M: Machine> Proposer<C, M> {
@@ -78,14 +84,16 @@ impl<C: Types, M: Machine> Proposer<C, M> {
         raft: Raft<C, StateMachine<M>>,
         work: mpsc::Receiver<Work<M>>,
         (glance, clock): (Arc<Glance>, WallClock),
-        room: watch::Receiver<Room>,
+        (room, told): (watch::Receiver<Room>, WatchSenderOf<C, Leadership>),
     ) -> Self {
         let (queued, waiting) = (VecDeque::new(), VecDeque::new());
-        Self { raft, work, queued, waiting, in_flight: 0, glance, clock, room, ticking: false }
+        let (server, in_flight, ticking) = (raft.server_metrics(), 0, false);
+        Self { raft, work, queued, waiting, in_flight, glance, clock, room, ticking, server, told }
     }
 
     /// Runs until the group ends.
     pub(crate) async fn run(mut self) -> Ended {
+        self.tell_leader();
         loop {
             if let Err(ended) = self.step().await {
                 return ended;
@@ -104,12 +112,37 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             taken = take(&mut self.work, &mut self.queued), if takes => if taken == 0 { return Err(Ended::Stopped) },
             () = C::sleep(due.unwrap_or(Duration::MAX)), if due.is_some() => {}
             changed = self.room.changed() => if changed.is_err() { return Err(Ended::Stopped) },
+            changed = self.server.changed() => match changed {
+                Ok(()) => self.tell_leader(),
+                Err(_) => return Err(self.end().await),
+            },
         }
         if *self.room.borrow() == Room::Full {
             return Ok(());
         }
         self.propose_due().await?;
         self.propose_queued().await
+    }
+
+    /// Tells who leads, where that is news. What is due may be so for a new leader.
+    fn tell_leader(&mut self) {
+        let (leader, term) = {
+            let server = self.server.borrow_and_update();
+            (server.current_leader, server.vote.leader_id.term)
+        };
+        self.told.send_if_modified(|told| {
+            let before = *told;
+            *told = Leadership { leader, term, ..before };
+            *told != before
+        });
+    }
+
+    /// Why the group's task is gone.
+    async fn end(&mut self) -> Ended {
+        match self.raft.is_initialized().await {
+            Ok(_) | Err(Fatal::Stopped) => Ended::Stopped,
+            Err(fatal) => Ended::Failed(fatal.to_string()),
+        }
     }
 
     /// Takes note that the first of what waits is done.
@@ -121,7 +154,13 @@ impl<C: Types, M: Machine> Proposer<C, M> {
                 match done {
                     Some(Ok(Ok(_applied))) => {}
                     // Whoever asked repeats it to the leader that there is then: nothing was acknowledged.
-                    Some(Ok(Err(refused))) => tracing::debug!(%refused, "a proposal was refused"),
+                    Some(Ok(Err(refused))) => {
+                        tracing::debug!(%refused, "a proposal was refused");
+                        self.told.send_if_modified(|told| {
+                            told.refused += 1;
+                            true
+                        });
+                    }
                     Some(Err(fatal)) => return Err(Ended::Failed(fatal.to_string())),
                     None => return Err(Ended::Stopped),
                 }

@@ -11,12 +11,12 @@ use crate::types::{Entry, LeaderId, LogId, NodeId, Payload, Proposal, SnapshotMe
 
 /// What `build.rs` makes of `proto/raft.proto`.
 #[allow(clippy::all, missing_docs, unreachable_pub, reason = "generated")]
-mod wire {
+pub(crate) mod wire {
     include!(concat!(env!("OUT_DIR"), "/quelea.raft.v1.rs"));
 }
 
 /// The version of what this binary writes, and the newest that it reads.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// Bytes that are nothing that this binary writes.
 #[derive(Debug, thiserror::Error)]
@@ -45,24 +45,24 @@ impl From<RecordError> for std::io::Error {
     }
 }
 
-fn malformed(kind: &'static str, reason: impl ToString) -> RecordError {
+pub(crate) fn malformed(kind: &'static str, reason: impl ToString) -> RecordError {
     RecordError::Malformed { kind, reason: reason.to_string() }
 }
 
-fn leader(leader: LeaderId) -> wire::Leader {
+pub(crate) fn leader(leader: LeaderId) -> wire::Leader {
     wire::Leader { term: leader.term, node: leader.node_id }
 }
 
-fn read_leader(leader: Option<wire::Leader>, kind: &'static str) -> Result<LeaderId, RecordError> {
+pub(crate) fn read_leader(leader: Option<wire::Leader>, kind: &'static str) -> Result<LeaderId, RecordError> {
     let leader = leader.ok_or_else(|| malformed(kind, "it names no leader"))?;
     Ok(LeaderId { term: leader.term, node_id: leader.node })
 }
 
-fn log_id(id: LogId) -> wire::LogId {
+pub(crate) fn log_id(id: LogId) -> wire::LogId {
     wire::LogId { leader: Some(leader(id.leader_id)), index: id.index }
 }
 
-fn read_log_id(id: wire::LogId) -> Result<LogId, RecordError> {
+pub(crate) fn read_log_id(id: wire::LogId) -> Result<LogId, RecordError> {
     Ok(LogId::new(read_leader(id.leader, "log id")?, id.index))
 }
 
@@ -97,10 +97,18 @@ pub fn decode_log_id(bytes: Bytes) -> Result<LogId, RecordError> {
     read_log_id(wire::LogId::decode(bytes).map_err(|error| malformed("log id", error))?)
 }
 
+pub(crate) fn vote(vote: &Vote) -> wire::Vote {
+    wire::Vote { leader: Some(leader(vote.leader_id)), committed: vote.committed }
+}
+
+pub(crate) fn read_vote(vote: wire::Vote) -> Result<Vote, RecordError> {
+    Ok(Vote { leader_id: read_leader(vote.leader, "vote")?, committed: vote.committed })
+}
+
 /// A vote as bytes.
 #[must_use]
 pub fn encode_vote(vote: &Vote) -> Bytes {
-    wire::Vote { leader: Some(leader(vote.leader_id)), committed: vote.committed }.encode_to_vec().into()
+    self::vote(vote).encode_to_vec().into()
 }
 
 /// Reads a vote.
@@ -108,13 +116,11 @@ pub fn encode_vote(vote: &Vote) -> Bytes {
 /// # Errors
 /// The bytes are none.
 pub fn decode_vote(bytes: Bytes) -> Result<Vote, RecordError> {
-    let vote = wire::Vote::decode(bytes).map_err(|error| malformed("vote", error))?;
-    Ok(Vote { leader_id: read_leader(vote.leader, "vote")?, committed: vote.committed })
+    read_vote(wire::Vote::decode(bytes).map_err(|error| malformed("vote", error))?)
 }
 
-/// The body of an entry; its index and term are kept beside it.
-#[must_use]
-pub fn encode_entry(entry: &Entry) -> Bytes {
+/// An entry without its index and term; a proposal is shared, not copied.
+pub(crate) fn entry(entry: &Entry) -> wire::Entry {
     use wire::entry::Payload;
     let payload = match &entry.payload {
         EntryPayload::Blank => Payload::Blank(wire::Blank {}),
@@ -122,7 +128,13 @@ pub fn encode_entry(entry: &Entry) -> Bytes {
         EntryPayload::Membership(members) => Payload::Membership(membership(members)),
     };
     let node = entry.log_id.leader_id.node_id;
-    wire::Entry { version: VERSION, node, payload: Some(payload) }.encode_to_vec().into()
+    wire::Entry { version: VERSION, node, payload: Some(payload) }
+}
+
+/// The body of an entry; its index and term are kept beside it.
+#[must_use]
+pub fn encode_entry(entry: &Entry) -> Bytes {
+    self::entry(entry).encode_to_vec().into()
 }
 
 /// Reads the body of the entry at an index, of a term. A proposal shares `body`.
@@ -130,8 +142,11 @@ pub fn encode_entry(entry: &Entry) -> Bytes {
 /// # Errors
 /// The bytes are none, or of a newer version.
 pub fn decode_entry(index: u64, term: u64, body: Bytes) -> Result<Entry, RecordError> {
+    read_entry(index, term, wire::Entry::decode(body).map_err(|error| malformed("entry", error))?)
+}
+
+pub(crate) fn read_entry(index: u64, term: u64, wire: wire::Entry) -> Result<Entry, RecordError> {
     use wire::entry::Payload as Wire;
-    let wire = wire::Entry::decode(body).map_err(|error| malformed("entry", error))?;
     if wire.version != VERSION {
         return Err(RecordError::Version { kind: "entry", found: wire.version });
     }
@@ -143,16 +158,19 @@ pub fn decode_entry(index: u64, term: u64, body: Bytes) -> Result<Entry, RecordE
     Ok(Entry { log_id: LogId::new(LeaderId { term, node_id: wire.node }, index), payload })
 }
 
-/// As of which entry a checkpoint is.
-#[must_use]
-pub fn encode_applied(meta: &SnapshotMeta) -> Vec<u8> {
-    let wire = wire::Applied {
+pub(crate) fn applied(meta: &SnapshotMeta) -> wire::Applied {
+    wire::Applied {
         version: VERSION,
         log_id: meta.last_log_id.map(log_id),
         membership_log_id: meta.last_membership.log_id().map(log_id),
         membership: Some(membership(meta.last_membership.membership())),
-    };
-    wire.encode_to_vec()
+    }
+}
+
+/// As of which entry a checkpoint is.
+#[must_use]
+pub fn encode_applied(meta: &SnapshotMeta) -> Vec<u8> {
+    applied(meta).encode_to_vec()
 }
 
 /// Reads as of which entry a checkpoint is.
@@ -160,7 +178,10 @@ pub fn encode_applied(meta: &SnapshotMeta) -> Vec<u8> {
 /// # Errors
 /// The bytes are none, or of a newer version.
 pub fn decode_applied(bytes: &[u8]) -> Result<SnapshotMeta, RecordError> {
-    let wire = wire::Applied::decode(bytes).map_err(|error| malformed("checkpoint's position", error))?;
+    read_applied(wire::Applied::decode(bytes).map_err(|error| malformed("checkpoint's position", error))?)
+}
+
+pub(crate) fn read_applied(wire: wire::Applied) -> Result<SnapshotMeta, RecordError> {
     if wire.version != VERSION {
         return Err(RecordError::Version { kind: "checkpoint's position", found: wire.version });
     }

@@ -1,4 +1,5 @@
-//! The way to the other members of a group. A node alone in its cluster has nobody to speak to: [`Alone`].
+//! The network of a node without peers: everybody is out of reach. Given to the groups of a single node; it never
+//! waits.
 
 use std::future::Future;
 use std::io;
