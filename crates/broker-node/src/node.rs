@@ -60,6 +60,10 @@ const EXIT_IMPATIENT: i32 = 130;
 /// # Errors
 /// Where it cannot start, saying what to do.
 pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
+    #[cfg(feature = "failpoints")]
+    if let Ok(point) = std::env::var("QUELEA_FAILPOINT") {
+        session_store::failpoint::arm(&point).map_err(anyhow::Error::msg)?;
+    }
     let _data = DataDir::open(&settings.node.data_dir)?;
     let identity = Identity::begin_run(&settings.node.data_dir, SHARDS)?;
     let (failed, failure) = failure_pair();

@@ -9,6 +9,7 @@ use futures_util::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 
+use session_store::failpoint::{self, Point};
 use session_store::store::Changes;
 
 use crate::machine::Machine;
@@ -120,6 +121,9 @@ impl<C: Types, M: Machine> RaftStateMachine<C> for StateMachine<M> {
     {
         while let Some(next) = entries.next().await {
             let (entry, responder) = next?;
+            if responder.is_some() {
+                failpoint::pass(Point::AfterCommit);
+            }
             self.apply_entry(entry, responder.is_some())?;
             // Before the answer: whoever proposed sees a glance that is not older.
             self.glance.set(&self.machine);

@@ -10,6 +10,7 @@ pub mod authentication;
 pub mod command;
 pub mod counters;
 pub mod effect;
+pub mod failpoint;
 pub mod ids;
 pub mod inbound;
 mod kept;

@@ -20,11 +20,9 @@ use crate::limits::{QueueLimits, QueuePolicy};
 use crate::matching::{GroupRef, SubscriptionIds};
 use crate::message::MessageRef;
 pub use crate::outgoing::{Acked, Enqueued, NextPacket, Outgoing};
+use crate::outgoing::{PACKET_IDS, packet_id, packet_ids};
 
 pub(crate) use self::stored::{Content, Shape};
-
-/// Packet identifiers there are: 1 to 65,535.
-const PACKET_IDS: u64 = 65_535;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -252,7 +250,8 @@ impl Outbound {
 
     fn position_of(&self, packet_id: PacketId) -> u64 {
         let wanted = u64::from(packet_id.get()) - 1;
-        self.first + (wanted + PACKET_IDS - self.first % PACKET_IDS) % PACKET_IDS
+        let ids = packet_ids();
+        self.first + (wanted + ids - self.first % ids) % ids
     }
 
     fn sent_state(&mut self, packet_id: PacketId) -> Option<(u64, State, QoS)> {
@@ -387,11 +386,6 @@ impl Item {
         let group = self.group.clone();
         Some((Outgoing { message, qos: self.qos, retain: self.retain, subscription_ids, group }, freed))
     }
-}
-
-fn packet_id(position: u64) -> PacketId {
-    let value = u16::try_from(position % PACKET_IDS).unwrap_or(u16::MAX - 1);
-    PacketId::new(value.saturating_add(1)).unwrap_or(PacketId::MIN)
 }
 
 #[cfg(test)]

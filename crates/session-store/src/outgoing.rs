@@ -3,8 +3,12 @@
 
 use mqtt_codec::{PacketId, QoS};
 
+use crate::failpoint::{self, Mutant};
 use crate::matching::{GroupRef, SubscriptionIds};
 use crate::message::MessageRef;
+
+/// Packet identifiers there are: 1 to 65,535.
+pub(crate) const PACKET_IDS: u64 = 65_535;
 
 /// A message as one session is to get it.
 #[derive(Clone, Debug)]
@@ -59,4 +63,15 @@ pub enum Enqueued {
     Dropped,
     /// The queue was full, the message is dropped and the policy wants the client disconnected.
     Disconnect,
+}
+
+/// How many packet identifiers are used.
+pub(crate) fn packet_ids() -> u64 {
+    if failpoint::has(Mutant::ReusePacketId) { 4 } else { PACKET_IDS }
+}
+
+/// The packet identifier of a queue position.
+pub(crate) fn packet_id(position: u64) -> PacketId {
+    let value = u16::try_from(position % packet_ids()).unwrap_or(u16::MAX - 1);
+    PacketId::new(value.saturating_add(1)).unwrap_or(PacketId::MIN)
 }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use session_store::failpoint::{self, Point};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::Frames;
@@ -58,6 +59,7 @@ impl Socket {
         ready!(result)?;
         ready!(Pin::new(&mut self.transport).poll_flush(context))?;
         self.flushing = false;
+        failpoint::pass(Point::AfterAck);
         Poll::Ready(Ok(()))
     }
 

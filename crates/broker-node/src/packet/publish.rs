@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mqtt_codec::{Offence, Packet, PacketId, PubAck, PubRec, Publish, QoS, ReasonCode, SharedPublish, Text};
 use session_store::command::{Command, Receive};
+use session_store::failpoint::{self, Point};
 use session_store::{Message, MessageRef};
 
 use crate::connection::{DueAck, Owed};
@@ -140,6 +141,7 @@ impl Client {
     }
 
     fn acknowledge(&mut self, due: DueAck) {
+        failpoint::pass(Point::BeforeAck);
         let DueAck { owed, packet_id, mut reason } = due;
         if !self.terms.version.is_v5() {
             reason = ReasonCode::Success;

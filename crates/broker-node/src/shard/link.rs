@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use session_store::command::Command;
+use session_store::command::{Command, Published, Reply};
 use session_store::{Request, Source};
 use tokio::sync::oneshot;
 
@@ -21,6 +21,23 @@ pub(crate) struct Asker {
     pub(crate) applied: Option<oneshot::Sender<()>>,
     /// The request was the connection's last.
     pub(crate) ends: bool,
+}
+
+impl Asker {
+    /// Answers a publish before it is in the log: a fault that tests must notice.
+    pub(crate) fn answer_early(&self, command: &Command) {
+        let reply = match command {
+            Command::Publish(publish) => {
+                let items = publish.items.iter();
+                Reply::Published(items.map(|item| (item.number, Published::Taken)).collect())
+            }
+            Command::Receive(receive) => Reply::Received(receive.packet_id),
+            _ => return,
+        };
+        if let Some(inbox) = &self.inbox {
+            inbox.reply(reply);
+        }
+    }
 }
 
 /// A stream of requests, as its source sees it.

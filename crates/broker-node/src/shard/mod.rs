@@ -22,6 +22,7 @@ use raft_consensus::types::{SnapshotMeta, TokioTypes};
 use raft_consensus::wal::GroupId;
 use session_store::command::{Command, End, Input, PublishItem};
 use session_store::counters::{QueueCounters, ShardCounters};
+use session_store::failpoint::{self, Mutant};
 use session_store::limits::ShardLimits;
 use session_store::{
     ClientId, Host, Incarnation, MessageRef, Shard, ShardId, ShardNumber, ShardSizes, Source,
@@ -233,6 +234,9 @@ impl Shards {
             place.directory.insert(inbox);
         }
         let room = group.room().await.ok()?;
+        if failpoint::has(Mutant::AckBeforeCommit) {
+            asker.answer_early(&command);
+        }
         place.link.send(command, asker, |request| room.propose(Input::Request(request)));
         Some(())
     }

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use session_store::failpoint::{self, Point};
+
 use super::counters::count;
 use super::group::Place;
 use super::hard::{Hard, Hole};
@@ -238,10 +240,12 @@ impl Committer {
     /// Writes, syncs where it is due, and runs the callbacks.
     fn complete(&mut self, shared: &Shared, sync: bool) -> Result<(), WalError> {
         self.write(shared)?;
+        self.pass(Point::AfterAppend);
         self.tell_places(shared);
         if sync || shared.options.sync_first() || self.staged.iter().any(|s| s.item.sync) {
             self.sync_segment(shared)?;
         }
+        self.pass(Point::AfterSync);
         let mut bytes = 0;
         count(&shared.tally.wal_records, self.staged.len() as u64);
         for staged in self.staged.drain(..) {
@@ -253,6 +257,12 @@ impl Committer {
         }
         shared.queue.done(bytes);
         Ok(())
+    }
+
+    fn pass(&self, point: Point) {
+        if self.staged.iter().any(|staged| staged.item.done.is_some()) {
+            failpoint::pass(point);
+        }
     }
 
     /// Readers find the entries in the segment from now on.

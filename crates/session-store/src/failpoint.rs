@@ -1,0 +1,120 @@
+//! Places where a test may have the process end, and faults that it may build in. Called all over the node; without the
+//! feature `failpoints`, and so in every binary that is shipped, each call here compiles to nothing.
+
+/// A place that the node passes. It is counted where it can be told: not before whoever armed it wants it to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// Records that somebody waits for are written to the log and not synced.
+    AfterAppend,
+    /// They are synced, and nobody was told.
+    AfterSync,
+    /// An entry of this run of the node is committed and not applied.
+    AfterCommit,
+    /// PUBACK or PUBREC may leave and has not.
+    BeforeAck,
+    /// PUBACK or PUBREC was given to the socket.
+    AfterAck,
+}
+
+/// A fault that tests must notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// Publishes are answered when they are proposed, not when they are committed.
+    AckBeforeCommit,
+    /// Packet ids of a session are used again while they are in use.
+    ReusePacketId,
+}
+
+/// Ends the process where a point was armed and this is the passage that was meant.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub fn pass(_point: Point) {}
+
+/// Whether this fault is built in.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+#[must_use]
+pub fn has(_mutant: Mutant) -> bool {
+    false
+}
+
+#[cfg(feature = "failpoints")]
+pub use armed::{arm, has, pass};
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    //! The switches, set once at start. Global, unlike anything else: a process is what ends.
+
+    use std::cell::Cell;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::{Mutant, Point};
+
+    const POINTS: [(&str, Point); 5] = [
+        ("after-append", Point::AfterAppend),
+        ("after-sync", Point::AfterSync),
+        ("after-commit", Point::AfterCommit),
+        ("before-ack", Point::BeforeAck),
+        ("after-ack", Point::AfterAck),
+    ];
+    const MUTANTS: [(&str, Mutant); 2] =
+        [("ack-before-commit", Mutant::AckBeforeCommit), ("reuse-packet-id", Mutant::ReusePacketId)];
+
+    #[derive(Debug)]
+    enum Armed {
+        /// A point, and how many passages are left.
+        Point(Point, AtomicU64),
+        Mutant(Mutant),
+    }
+
+    static ARMED: OnceLock<Armed> = OnceLock::new();
+
+    thread_local! {
+        /// An acknowledgement was made on this thread and not yet written.
+        static OWED: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Arms `POINT:N`, the process ending at its Nth passage, or a mutant by its name. Only the first call counts.
+    ///
+    /// # Errors
+    /// No point and no mutant is called that.
+    pub fn arm(text: &str) -> Result<(), String> {
+        let (name, count) = text.split_once(':').unwrap_or((text, ""));
+        let point = POINTS.iter().find(|(known, _)| *known == name).zip(count.parse().ok());
+        let mutant = MUTANTS.iter().find(|(known, _)| *known == text);
+        let armed = match (point, mutant) {
+            (Some(((_, point), count)), _) => Armed::Point(*point, AtomicU64::new(count)),
+            (None, Some((_, mutant))) => Armed::Mutant(*mutant),
+            (None, None) => {
+                return Err(format!("no failpoint `{text}`: expected {POINTS:?}, with `:N`, or {MUTANTS:?}"));
+            }
+        };
+        ARMED.set(armed).map_err(|_| "a failpoint is armed already".to_owned())
+    }
+
+    /// Ends the process where a point was armed and this is the passage that was meant.
+    pub fn pass(point: Point) {
+        let counts = match point {
+            Point::BeforeAck => {
+                OWED.set(true);
+                true
+            }
+            Point::AfterAck => OWED.take(),
+            Point::AfterAppend | Point::AfterSync | Point::AfterCommit => true,
+        };
+        if let Some(Armed::Point(armed, left)) = ARMED.get()
+            && counts
+            && *armed == point
+            && left.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            std::process::abort();
+        }
+    }
+
+    /// Whether this fault is built in.
+    #[must_use]
+    pub fn has(mutant: Mutant) -> bool {
+        matches!(ARMED.get(), Some(Armed::Mutant(armed)) if *armed == mutant)
+    }
+}
