@@ -14,6 +14,8 @@ use crate::{pause, process};
 
 /// How long a start may take: the machine may be busy compiling.
 const START: Duration = Duration::from_secs(30);
+/// The configuration, in the broker's directory.
+const CONFIG: &str = "quelea.toml";
 /// Log lines that are kept for failure messages.
 const LOG_LINES: usize = 4000;
 
@@ -29,12 +31,24 @@ struct Log {
 
 type SharedLog = Arc<(Mutex<Log>, Condvar)>;
 
+/// What a broker is started with.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    /// Its configuration, see [`Broker::with_config`].
+    pub toml: String,
+    /// Another binary than the one that all tests run.
+    pub binary: Option<PathBuf>,
+    /// Variables of its environment.
+    pub env: Vec<(&'static str, String)>,
+}
+
 /// A broker under test.
 pub struct Broker {
     child: Option<Mutex<Child>>,
     pid: u32,
     log: SharedLog,
     dir: Option<PathBuf>,
+    binary: Option<PathBuf>,
 }
 
 /// Why a broker did not start.
@@ -64,28 +78,41 @@ impl Broker {
     /// # Errors
     /// The process ended, or was not ready within 30 s.
     pub fn try_with_config(toml: &str) -> Result<Self, StartFailed> {
+        Self::try_start(Start { toml: toml.to_owned(), ..Start::default() })
+    }
+
+    /// Starts a broker that is not like the others.
+    ///
+    /// # Errors
+    /// The process ended, or was not ready within 30 s.
+    pub fn try_start(start: Start) -> Result<Self, StartFailed> {
         if let Ok(addr) = std::env::var("BROKER_UNDER_TEST") {
             return Ok(Self::external(&addr));
         }
         let dir = process::fresh_dir();
-        let config = dir.join("quelea.toml");
-        fs::write(&config, with_defaults(toml)).unwrap();
-        let mut command = process::bound_to_us(&process::binary());
-        command.arg("run").arg("--config").arg(&config).arg("--data-dir").arg(dir.join("data"));
+        fs::write(dir.join(CONFIG), with_defaults(&start.toml)).unwrap();
+        Self::launch(dir, start.binary, &start.env)
+    }
+
+    /// Starts the process on what is in `dir`.
+    fn launch(
+        dir: PathBuf,
+        binary: Option<PathBuf>,
+        env: &[(&'static str, String)],
+    ) -> Result<Self, StartFailed> {
+        let mut command = process::bound_to_us(&binary.clone().unwrap_or_else(process::binary));
+        command.arg("run").arg("--config").arg(dir.join(CONFIG)).arg("--data-dir").arg(dir.join("data"));
         if std::env::var_os("BROKER_VERBOSE").is_some() {
             command.arg("-v");
         }
-        Self::launch(command, dir)
-    }
-
-    fn launch(mut command: Command, dir: PathBuf) -> Result<Self, StartFailed> {
+        command.envs(env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = process::spawn(command).expect("setpriv of util-linux can be run");
         let stderr = child.stderr.take().expect("stderr is piped");
         let log = SharedLog::default();
         let (pid, writer) = (child.id(), log.clone());
         std::thread::spawn(move || follow(stderr, &writer));
-        let broker = Self { child: Some(Mutex::new(child)), pid, log, dir: Some(dir) };
+        let broker = Self { child: Some(Mutex::new(child)), pid, log, dir: Some(dir), binary };
         match broker.wait_ready() {
             true => Ok(broker),
             false => Err(broker.failed_start()),
@@ -110,7 +137,7 @@ impl Broker {
         let log = SharedLog::default();
         let ws = std::env::var("BROKER_UNDER_TEST_WS").unwrap_or_default();
         log.0.lock().unwrap().listeners = vec![("mqtt".into(), addr.into()), ("ws".into(), ws)];
-        Self { child: None, pid: 0, log, dir: None }
+        Self { child: None, pid: 0, log, dir: None, binary: None }
     }
 
     /// Whether this is `BROKER_UNDER_TEST`: then its configuration is not the test's and there is no pid.
@@ -199,6 +226,43 @@ impl Broker {
             }
             pause(Duration::from_millis(5));
         }
+    }
+
+    /// Sends SIGKILL and waits for the end: what it leaves behind is for [`Broker::restart`].
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.assert_well();
+        let Some(child) = self.child.take() else { panic!("the broker had been stopped before") };
+        let mut child = child.into_inner().unwrap();
+        child.kill().expect("the broker runs");
+        child.wait().expect("it is our child");
+    }
+
+    /// Waits for the process to end by itself; `None` when it has not within `time`.
+    pub fn wait_end(&mut self, time: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + time;
+        loop {
+            let child = self.child.as_ref().expect("the broker was not stopped before");
+            let ended = child.lock().unwrap().try_wait().expect("it is our child");
+            if ended.is_some() {
+                self.child = None;
+            }
+            if ended.is_some() || Instant::now() > deadline {
+                return ended;
+            }
+            pause(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts a process on the data of one that has ended, with the same configuration, on other ports.
+    pub fn restart(&mut self, env: &[(&'static str, String)]) {
+        assert!(self.child.is_none(), "the broker still runs");
+        let dir = self.dir.take().expect("a broker of the test's own has a directory");
+        let before = self.log();
+        let started = Self::launch(dir, self.binary.take(), env);
+        *self = started.unwrap_or_else(|failed| {
+            panic!("no restart: {failed:?}\n{}--- before ---\n{before}", failed.log)
+        });
     }
 
     /// Fails when the process has ended by itself or a thread of it panicked.

@@ -18,7 +18,7 @@ pub mod transport;
 pub mod wire;
 pub mod ws;
 
-pub use broker::{Broker, SharedBroker};
+pub use broker::{Broker, SharedBroker, Start};
 pub use client::RawClient;
 pub use packets::{Connect, Publish, Will};
 pub use parse::Packet;

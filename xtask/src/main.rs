@@ -1,6 +1,7 @@
 //! The project's tasks: `cargo xtask help` lists them. This file is their table of contents.
 //! Called by people and by `.ci/run`; it never ships in a release.
 
+mod chaos;
 mod compare;
 mod gate;
 mod libtest;
@@ -35,6 +36,12 @@ const TASKS: &[Task] = &[
         usage: "[--quick] [--only ROW]... [--rounds N] [--seconds N] [--json]",
         help: "Quelea beside mosquitto and rumqttd under the same load, as ratios",
         run: compare::main,
+    },
+    Task {
+        name: "chaos",
+        usage: "[--rounds N] [--seed S]",
+        help: "many rounds of kill -9 under load, 100 unless told",
+        run: chaos::main,
     },
     Task { name: "tidy", usage: "", help: "only the rules that clippy cannot check", run: tidy::main },
 ];

@@ -1,13 +1,13 @@
 //! The stages of the gate, in order: the table that `cargo xtask test` goes through, one file a stage.
 //! Called by `gate`. A stage never decides whether the next one runs.
 
-mod broker;
+pub(crate) mod broker;
 mod cargo_deny;
-mod cargo_test;
+pub(crate) mod cargo_test;
 mod clippy;
 mod crates;
 mod docs;
-mod e2e;
+pub(crate) mod e2e;
 mod fmt;
 mod setup;
 mod tidy;

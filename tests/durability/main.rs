@@ -1,0 +1,19 @@
+//! What survives the death of the process: kill -9 under load, at points of the code, and what a session keeps.
+//! Run by `cargo xtask test`, and for many rounds by `cargo xtask chaos`. No test asserts speed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "test code: a panic with a message is how a test fails"
+)]
+
+mod checker;
+mod failpoints;
+mod history;
+mod kept;
+mod load;
+mod publisher;
+mod random;
+mod rounds;
+mod subscriber;
