@@ -9,6 +9,7 @@
 )]
 
 mod checker;
+mod example;
 mod failpoints;
 mod history;
 mod kept;
