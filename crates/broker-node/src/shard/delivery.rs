@@ -61,9 +61,14 @@ impl Delivery {
                 }
             }
             Effect::Route(change) => self.announce(&change),
-            Effect::Outbox(last) => self.with_relay(self.number, |relay| relay.filled(last)),
+            Effect::Outbox(_) => self.with_relay(self.number, RelayMail::filled),
             Effect::Scan(client, ask) => self.with_relay(self.number, |relay| relay.scan(client, ask)),
         }
+    }
+
+    /// Whether the shard's outbox is full.
+    pub(super) fn outbox_is_full(&self, full: bool) {
+        self.with_relay(self.number, |relay| relay.set_full(full));
     }
 
     fn with_relay(&self, shard: u16, tell: impl FnOnce(&RelayMail)) {

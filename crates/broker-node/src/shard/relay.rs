@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use raft_consensus::proposer::ENTRY_BYTES_MAX;
 use session_store::command::{Command, Input, Publish, PublishItem, Scanned};
-use session_store::outbox::{OUTBOX_ITEMS_MAX, OutboxItem, OutboxKind};
+use session_store::outbox::{OutboxItem, OutboxKind};
 use session_store::scan::Ask;
 use session_store::shard::{SCAN_PAGE, SCAN_STEPS};
 use session_store::{ClientId, Request, ShardId, Source};
@@ -32,17 +33,22 @@ pub(crate) struct RelayMail {
     /// The highest position that each target has.
     answered: Mutex<BTreeMap<u16, u64>>,
     progress: Notify,
-    /// The last position of the outbox, and the last that all targets have.
-    last: AtomicU64,
-    sent: AtomicU64,
+    /// Whether the outbox has no room for what clients publish at QoS 2, as of the last entry that was applied.
+    full: AtomicBool,
     room: Notify,
 }
 
 impl RelayMail {
-    /// The outbox has items up to a position.
-    pub(super) fn filled(&self, last: u64) {
-        self.last.fetch_max(last, Ordering::AcqRel);
+    /// The outbox has more items.
+    pub(super) fn filled(&self) {
         self.work.notify_one();
+    }
+
+    /// The outbox is full, or is so no more.
+    pub(super) fn set_full(&self, full: bool) {
+        if self.full.swap(full, Ordering::AcqRel) && !full {
+            self.room.notify_waiters();
+        }
     }
 
     /// A session wants a page of retained messages.
@@ -60,12 +66,12 @@ impl RelayMail {
         self.progress.notify_one();
     }
 
-    /// Waits while the outbox has no room for what clients publish at QoS 2.
+    /// Waits while the outbox has no room for what clients publish at QoS 2. What others propose meanwhile is not
+    /// counted: it may grow beyond its bound by what the shard's mailbox holds.
     pub(super) async fn room(&self) {
         loop {
             let room = self.room.notified();
-            let waiting = self.last.load(Ordering::Acquire).saturating_sub(self.sent.load(Ordering::Acquire));
-            if waiting < OUTBOX_ITEMS_MAX as u64 {
+            if !self.full.load(Ordering::Acquire) {
                 return;
             }
             room.await;
@@ -74,11 +80,6 @@ impl RelayMail {
 
     fn has(&self, target: u16, position: u64) -> bool {
         self.answered.lock().get(&target).is_some_and(|highest| *highest >= position)
-    }
-
-    fn was_sent(&self, position: u64) {
-        self.sent.store(position, Ordering::Release);
-        self.room.notify_waiters();
     }
 }
 
@@ -118,7 +119,6 @@ impl Relay {
                 Some(last) => {
                     self.send_all(dispatch, &items).await?;
                     self.tell(Input::Relayed(last)).await?;
-                    mail.was_sent(last);
                     next = last + 1;
                 }
                 None if scans => {}
@@ -182,7 +182,8 @@ async fn look_up(number: u16, shards: Shards, client: ClientId, ask: Ask) -> Opt
 }
 
 /// What an outbox sends to each shard, in the order of its positions. All that a shard gets of one position is
-/// in one request, since it takes a position once.
+/// in one item, since it takes a position once. A request is no larger than an entry should be, but for one message
+/// that is larger by itself: the log has a bound for what it takes at once.
 fn requests(outbox: ShardId, commands: Vec<(u16, Command)>) -> Vec<(u16, Request)> {
     let mut by_shard: BTreeMap<u16, Vec<(ClientId, PublishItem)>> = BTreeMap::new();
     for (shard, command) in commands {
@@ -194,18 +195,27 @@ fn requests(outbox: ShardId, commands: Vec<(u16, Command)>) -> Vec<(u16, Request
     let mut requests = Vec::new();
     for (shard, mut items) in by_shard {
         items.sort_by_key(|(_, item)| item.number);
-        let (mut publisher, mut together): (ClientId, Vec<PublishItem>) = (ClientId::new(""), Vec::new());
+        items.dedup_by(|(_, again), (_, first)| again.number == first.number && join(first, again));
+        let (mut publisher, mut together, mut bytes) = (ClientId::new(""), Vec::new(), 0);
         for (by, item) in items {
-            let same = together.last().is_some_and(|last| last.number == item.number || by == publisher);
-            if !same {
+            bytes += item.message.size();
+            if by != publisher || bytes > ENTRY_BYTES_MAX {
                 requests.extend(request(outbox, shard, &publisher, std::mem::take(&mut together)));
-                publisher = by;
+                (publisher, bytes) = (by, item.message.size());
             }
             together.push(item);
         }
         requests.extend(request(outbox, shard, &publisher, together));
     }
     requests
+}
+
+/// Adds to an item what the same message is to do besides.
+fn join(item: &mut PublishItem, more: &mut PublishItem) -> bool {
+    item.sessions |= more.sessions;
+    item.store_retained |= more.store_retained;
+    item.groups.append(&mut more.groups);
+    true
 }
 
 /// The request that these items make; `None` where there are none.
@@ -229,8 +239,13 @@ mod tests {
     use super::*;
 
     fn publish(publisher: &str, numbers: &[u64]) -> Command {
+        publish_sized(publisher, numbers, 0)
+    }
+
+    fn publish_sized(publisher: &str, numbers: &[u64], bytes: usize) -> Command {
         let item = |number: &u64| {
-            let body = SharedPublish::new(&Text::new("t").unwrap(), &Bytes::new(), &Bytes::new());
+            let payload = Bytes::from(vec![0; bytes]);
+            let body = SharedPublish::new(&Text::new("t").unwrap(), &Bytes::new(), &payload);
             let message = Arc::new(Message { body, qos: QoS::ExactlyOnce, retain: false, expires_at: None });
             let (number, groups) = (*number, Vec::new());
             PublishItem { number, message, sessions: true, store_retained: false, groups }
@@ -240,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn each_shard_gets_ascending_positions_and_each_position_in_one_request() {
+    fn each_shard_gets_ascending_positions_and_each_position_once() {
         let commands = vec![
             (3, publish("a", &[1, 4])),
             (5, publish("a", &[4])),
@@ -260,13 +275,35 @@ mod tests {
             })
             .collect();
         let expected = [
-            (3, 1, "a", vec![1, 1]),
+            (3, 1, "a", vec![1]),
             (3, 2, "", vec![2]),
             (3, 4, "a", vec![4]),
-            (3, 6, "b", vec![5, 5, 6]),
+            (3, 6, "b", vec![5, 6]),
             (5, 4, "a", vec![4]),
         ];
         assert_eq!(seen, expected);
         assert!(requests.iter().all(|(_, request)| request.source == Source::Outbox(ShardId(9))));
+    }
+
+    #[test]
+    fn large_messages_of_one_publisher_do_not_make_one_request_larger_than_the_log_takes() {
+        let numbers: Vec<u64> = (1..=9).collect();
+        let sent = |bytes| requests(ShardId(9), vec![(3, publish_sized("a", &numbers, bytes))]).len();
+        let counts = [0, ENTRY_BYTES_MAX / 4, ENTRY_BYTES_MAX / 2, ENTRY_BYTES_MAX + 1].map(sent);
+        assert_eq!(counts, [1, 3, 9, 9], "a topic and its length come on top of the payload");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_hears_of_it() {
+        use std::future::poll_fn;
+        use std::pin::pin;
+
+        let mail = RelayMail::default();
+        mail.room().await;
+        mail.set_full(true);
+        let mut waits = pin!(mail.room());
+        assert!(poll_fn(|context| std::task::Poll::Ready(waits.as_mut().poll(context))).await.is_pending());
+        mail.set_full(false);
+        waits.await;
     }
 }

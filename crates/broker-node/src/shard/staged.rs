@@ -1,12 +1,15 @@
 //! Commands for shards, collected and sent together: by a connection while it handles one read, by `Dispatch` for
 //! all that it publishes. Never sends anything itself.
 
+use raft_consensus::proposer::ENTRY_BYTES_MAX;
 use session_store::ConnectionId;
 use session_store::command::{Ack, Acks, Command, Publish, PublishItem};
 use session_store::{ClientId, Epoch};
 
-/// Messages larger than this go to a shard by themselves: an entry of its log holds one large message at most.
-const TOGETHER_BYTES_MAX: usize = 16 * 1024;
+use super::Dispatch;
+
+/// Messages larger than this go to a shard by themselves: those that go together fit into an entry of its log.
+const TOGETHER_BYTES_MAX: usize = ENTRY_BYTES_MAX / Dispatch::BATCH;
 
 /// Commands by shard, in the order in which they are to arrive.
 #[derive(Debug, Default)]
