@@ -19,6 +19,8 @@ use crate::inbox::InboxLimits;
 const CONNECT_BYTES_MAX: u32 = 128 * 1024;
 /// Bytes of an entry of the log besides its largest message.
 const ENTRY_BYTES: u64 = 1 << 20;
+/// Sizes of segments are multiples of this.
+const SEGMENT_UNIT: u64 = 4096;
 /// Between two syncs of the log with `interval`.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest keep alive of 5.0 clients where none is set: they are told of it.
@@ -92,7 +94,7 @@ impl Settings {
     pub(crate) fn log_options(&self, fails: Fails) -> WalOptions {
         // A record takes half a segment at most, and an entry holds one large message at most.
         let largest = 2 * (u64::from(self.mqtt.max_packet_size) + ENTRY_BYTES);
-        let segment_bytes = self.storage.segment_size.max(largest);
+        let segment_bytes = self.storage.segment_size.max(largest).next_multiple_of(SEGMENT_UNIT);
         let durability = match self.storage.durability {
             DurabilitySetting::Always => Durability::Always,
             DurabilitySetting::Interval => Durability::Interval(SYNC_INTERVAL),

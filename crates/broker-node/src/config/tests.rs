@@ -188,3 +188,14 @@ fn the_manual_has_every_key() {
         }
     }
 }
+
+#[test]
+fn segments_hold_any_packet_that_is_allowed() {
+    for packet in [128, 33_000_001, 256 << 20] {
+        let mut settings = Settings::default();
+        settings.mqtt.max_packet_size = packet;
+        let (fails, _failure) = crate::failure::failure_pair();
+        let segment = settings.log_options(fails).segment_bytes;
+        assert!(segment.is_multiple_of(4096) && segment / 2 > u64::from(packet), "{packet}: {segment}");
+    }
+}
