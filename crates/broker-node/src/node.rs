@@ -80,6 +80,9 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     // What has not ended in time is not waited for.
     runtime.shutdown_background();
     storage.close();
+    if served.is_ok() {
+        info!(target: "quelea", "stopped");
+    }
     served
 }
 
@@ -94,7 +97,7 @@ async fn serve(
     let ready = Arc::new(AtomicBool::new(false));
     let bound = Bound::new(&settings)?;
     let exporter = Exporter::install()?;
-    let counters = counters(&settings);
+    let counters = counters(&settings, data.0.shards);
     let (node, groups) = start_shards(&settings, &counters, data).await?;
     let mut checkpoints = checkpoints(&node, data.1);
     let mut tasks = JoinSet::new();
@@ -115,10 +118,23 @@ async fn serve(
     ready.store(false, Ordering::Relaxed);
     stopper.stop();
     node.shards.end_connections(ReasonCode::ServerShuttingDown);
-    end(listeners, http, signals).await;
+    end(listeners, http, &mut signals).await;
     tasks.shutdown().await;
+    tokio::select! {
+        biased;
+        why = failure.wait() => Err(why),
+        kept = keep(&node, &mut checkpoints) => kept,
+        signal = signals.next() => stop_at_once(signal),
+    }
+}
+
+/// The last checkpoints, and the end of the groups. Where the log has no room, what it holds back was not acknowledged
+/// and is not waited for.
+async fn keep(node: &Node, checkpoints: &mut Checkpointer<ShardMachine>) -> anyhow::Result<()> {
     checkpoints.finish().await?;
-    node.shards.stop().await;
+    if timeout(STOP_TIMEOUT, node.shards.stop()).await.is_err() {
+        warn!(target: "quelea", "requests that were not acknowledged are dropped: the log took them not in time");
+    }
     Ok(())
 }
 
@@ -146,8 +162,8 @@ fn checkpoints(node: &Node, storage: &Storage) -> Checkpointer<ShardMachine> {
 }
 
 /// Sets of counters: one for each worker thread, behind these two for each shard, and one for `$SYS`.
-fn counters(settings: &Settings) -> Arc<[Arc<NodeCounters>]> {
-    (0..settings.worker_threads() + 2 * usize::from(SHARDS) + 1).map(|_| Arc::default()).collect()
+fn counters(settings: &Settings, shards: u16) -> Arc<[Arc<NodeCounters>]> {
+    (0..settings.worker_threads() + 2 * usize::from(shards) + 1).map(|_| Arc::default()).collect()
 }
 
 async fn start_shards(
@@ -166,23 +182,28 @@ async fn start_shards(
         counters: counters.get(settings.worker_threads()..).unwrap_or(&[]),
     };
     let (shards, groups) = Shards::start(start, identity.shards).await?;
+    let (host, took_ms) = (identity.host(), clock.uptime().as_millis());
+    let incarnation = host.incarnation.0;
+    info!(target: "quelea", cluster = identity.cluster, incarnation, shards = identity.shards, took_ms, "shards are ready");
     let node = Node::new(Arc::clone(settings), fanout, shards, clock);
     Ok((Arc::new(node), groups))
 }
 
 /// Stops in reverse order; returns when all connections have ended or their time is over.
-async fn end(listeners: Listeners, mut http: JoinSet<()>, mut signals: Signals) {
+async fn end(listeners: Listeners, mut http: JoinSet<()>, signals: &mut Signals) {
     tokio::select! {
-        ended = timeout(STOP_TIMEOUT, listeners.finish()) => match ended {
-            Ok(()) => info!(target: "quelea", "stopped"),
-            Err(_) => warn!(target: "quelea", "stopped, with connections that did not end in time"),
+        ended = timeout(STOP_TIMEOUT, listeners.finish()) => if ended.is_err() {
+            warn!(target: "quelea", "some connections did not end in time");
         },
-        signal = signals.next() => {
-            warn!(target: "quelea", signal, "stopped at once");
-            process::exit(EXIT_IMPATIENT);
-        }
+        signal = signals.next() => stop_at_once(signal),
     }
     http.shutdown().await;
+}
+
+/// After a second signal. The data is as after kill -9: nothing that was acknowledged is lost.
+fn stop_at_once(signal: &'static str) -> ! {
+    warn!(target: "quelea", signal, "stopped at once");
+    process::exit(EXIT_IMPATIENT);
 }
 
 fn start_http(

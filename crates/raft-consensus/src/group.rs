@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::async_runtime::WatchReceiver;
 use openraft::network::{NetSnapshot, RaftNetworkFactory};
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::JoinHandleOf;
@@ -200,10 +201,12 @@ impl<C: Types, M: Machine> Group<C, M> {
     /// Waits until this node has applied everything that was acknowledged before it started.
     ///
     /// # Errors
-    /// The group has ended, or this took longer than `within`.
-    pub async fn ready(&self, within: Duration) -> Result<(), Gone> {
-        self.raft.wait_for_recovery(Some(within)).await.map_err(|_| Gone)?;
-        Ok(())
+    /// The group has failed, or this took longer than `within`.
+    pub async fn ready(&self, within: Duration) -> Result<(), StartError> {
+        let Err(error) = self.raft.wait_for_recovery(Some(within)).await else { return Ok(()) };
+        let state = self.raft.metrics().borrow_watched().running_state.clone();
+        let reason = state.err().map_or_else(|| error.to_string(), |fatal| fatal.to_string());
+        Err(StartError { group: self.id.0, reason })
     }
 
     /// Room for one command; waits while too much is queued.
