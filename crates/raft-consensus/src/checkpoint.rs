@@ -18,7 +18,7 @@ use crate::wal::{GroupId, Wal};
 const EVERY: Duration = Duration::from_secs(1);
 /// How often the size of the log is looked at.
 const LOOK: Duration = Duration::from_millis(100);
-/// With so much log kept for a group it gets a checkpoint at once.
+/// After so many bytes of the log, those of all groups, a group gets a checkpoint at once.
 const LOG_BYTES_MAX: u64 = 32 << 20;
 
 /// Why checkpoints ended.
@@ -36,6 +36,8 @@ pub enum CheckpointError {
 struct Watched<M: Machine> {
     group: Group<TokioTypes, M>,
     last: SnapshotMeta,
+    /// What the log had written when its checkpoint was made.
+    written: u64,
 }
 
 /// Makes the checkpoints of a node's groups.
@@ -53,7 +55,7 @@ impl<M: Machine> Checkpointer<M> {
         wal: Wal,
         groups: impl IntoIterator<Item = (Group<TokioTypes, M>, SnapshotMeta)>,
     ) -> Self {
-        let watched = groups.into_iter().map(|(group, last)| Watched { group, last }).collect();
+        let watched = groups.into_iter().map(|(group, last)| Watched { group, last, written: 0 }).collect();
         Self { store, wal, watched }
     }
 
@@ -71,7 +73,9 @@ impl<M: Machine> Checkpointer<M> {
             looks = looks.wrapping_add(1);
             let all = looks.is_multiple_of(looks_each);
             for watched in &mut self.watched {
-                if all || watched.group.log_bytes() >= LOG_BYTES_MAX {
+                let written = self.wal.counters().wal_written;
+                if all || written - watched.written >= LOG_BYTES_MAX {
+                    watched.written = written;
                     checkpoint(&self.store, &self.wal, watched).await?;
                 }
             }
