@@ -100,6 +100,8 @@ pub(crate) struct Inbox {
     backlog_qos0_bytes: AtomicU64,
     /// The client's Receive Maximum less what is in flight.
     room: AtomicU32,
+    /// What the connection asked of shards and is not done.
+    asked: AtomicU32,
 }
 
 /// One message run for one subscriber.
@@ -123,7 +125,23 @@ impl Inbox {
             backlog_bytes: AtomicU64::new(0),
             backlog_qos0_bytes: AtomicU64::new(0),
             room: AtomicU32::new(u32::MAX),
+            asked: AtomicU32::new(0),
         })
+    }
+
+    /// The connection asks something of a shard.
+    pub(crate) fn ask(&self) {
+        self.asked.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Something that it asked for is done.
+    pub(crate) fn done(&self) {
+        self.asked.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether something that it asked for is not done yet.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.asked.load(Ordering::Acquire) > 0
     }
 
     /// Whose it is.

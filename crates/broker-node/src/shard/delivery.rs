@@ -89,8 +89,11 @@ impl Delivery {
                     }
                     inbox.reply(reply);
                 }
-                if let Some(inbox) = inbox.filter(|_| ends) {
-                    entries.remove(inbox.id());
+                if let Some(inbox) = inbox {
+                    inbox.done();
+                    if ends {
+                        entries.remove(inbox.id());
+                    }
                 }
                 if let Some(applied) = applied {
                     let _nobody_waits = applied.send(());

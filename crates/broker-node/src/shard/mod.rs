@@ -206,10 +206,13 @@ impl Shards {
         let _stopping = self.give(shard, command, asker).await;
     }
 
-    /// QoS 0 messages go past the log to those who are connected, everything else into it.
+    /// QoS 0 messages go past the log to those who are connected, everything else into it. They may overtake what
+    /// others wait for, and nothing of their own publisher, that may have messages of the same topic in the log: those
+    /// that are retained, or came together with others (`[MQTT-4.6.0-6]`).
     async fn give(&self, shard: u16, command: Command, asker: Asker) -> Option<()> {
+        let asking = asker.inbox.as_ref().is_some_and(|inbox| inbox.is_asking());
         match command {
-            Command::Publish(publish) if !publish.items.iter().any(PublishItem::is_logged) => {
+            Command::Publish(publish) if !asking && !publish.items.iter().any(PublishItem::is_logged) => {
                 self.group(shard)?.pass(move |machine| machine.pass_on(&publish)).await.ok()
             }
             command => self.ask(shard, command, asker).await,
@@ -234,6 +237,9 @@ impl Shards {
             place.directory.insert(inbox);
         }
         let room = group.room().await.ok()?;
+        if let Some(inbox) = &asker.inbox {
+            inbox.ask();
+        }
         if failpoint::has(Mutant::AckBeforeCommit) {
             asker.answer_early(&command);
         }
