@@ -95,6 +95,50 @@ fn retained_messages_reach_a_later_subscriber() {
 }
 
 #[test]
+fn absent_subscribers_come_back_for_everything() {
+    for protocol in ["3.1", "3.1.1", "5"] {
+        for qos in [1, 2] {
+            let arguments = format!(
+                "pairs --pairs 3 --count 999 --qos {qos} --protocol {protocol} \
+                 --persistent=subscribers --absent --client-id {}",
+                unique("b")
+            );
+            let result = result(&arguments);
+            assert_complete(&result, 999, 999);
+            assert_eq!(result["acknowledged"], 999);
+            for time in ["fill_seconds", "drain_seconds", "filled_per_s", "drained_per_s"] {
+                assert!(result[time].as_f64().unwrap() > 0.0, "{time} in {result:#}");
+            }
+        }
+    }
+    assert_eq!(result("pairs --pairs 1 --count 1 --qos 1")["fill_seconds"], Value::Null);
+}
+
+#[test]
+fn absent_subscribers_each_get_what_one_publisher_sent() {
+    let name = unique("b");
+    let absent = "--persistent=subscribers --absent";
+    assert_complete(
+        &result(&format!("fan-out --subscribers 5 --count 300 --qos 1 {absent} --client-id {name}")),
+        300,
+        1500,
+    );
+}
+
+#[test]
+fn a_persistent_session_is_resumed_by_the_next_run() {
+    let name = unique("bench");
+    let subscribe = format!("sub --filter {name}/# --qos 1 --persistent --client-id {name}");
+    result(&format!("{subscribe} --duration 100ms"));
+    result(&format!("pub --publishers 2 --topic {name}/%i --count 500 --qos 1"));
+    let queued = result(&format!("{subscribe} --count 500 --duration 20s"));
+    assert_eq!(queued["delivered"], 500, "{queued:#}");
+    result(&format!("pub --publishers 2 --topic {name}/%i --count 500 --qos 1"));
+    let other = result(&format!("sub --filter {name}/# --qos 1 --duration 300ms"));
+    assert_eq!(other["delivered"], 0, "a session of its own: {other:#}");
+}
+
+#[test]
 fn connections_are_opened_and_closed() {
     for arguments in ["conn --count 100", "conn --count 100 --close", "conn --count 20 --rate 100"] {
         let result = result(arguments);

@@ -60,6 +60,17 @@ pub(super) enum Flow {
     Acknowledged,
 }
 
+/// Whose sessions outlive their connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Persistent {
+    /// Those of all clients
+    All,
+    /// Those of the publishers
+    Publishers,
+    /// Those of the subscribers
+    Subscribers,
+}
+
 /// Where to connect, and as whom.
 #[derive(Debug, Args)]
 pub(super) struct ClientArgs {
@@ -93,9 +104,12 @@ pub(super) struct ClientArgs {
     /// What the client ids begin with
     #[arg(long, value_name = "TEXT", default_value = "quelea-bench")]
     pub(super) client_id: String,
-    /// Keep the sessions for an hour after the run: the client ids are then the same in each run
-    #[arg(long)]
-    pub(super) persistent: bool,
+    /// Resume sessions, and keep them after the run: clean start is off, and the client ids are the same in each run
+    #[arg(long, value_name = "WHOSE", num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    pub(super) persistent: Option<Persistent>,
+    /// How long a persistent session outlives its connection; before MQTT 5 the broker decides
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "1h", requires = "persistent")]
+    pub(super) session_expiry: Duration,
     /// Keep alive; a ping is sent at half of it
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(super) keep_alive: u16,
@@ -208,6 +222,14 @@ pub(super) struct ConnArgs {
     pub(super) window: u16,
 }
 
+/// Whether subscribers are there while messages are published.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct AbsenceArgs {
+    /// Subscribers subscribe and leave, and come back for what was queued when all is published and acknowledged
+    #[arg(long, requires = "persistent")]
+    pub(super) absent: bool,
+}
+
 /// `bench fan-in`, `bench fan-out` and `bench shared`, which differ in how many of each they have by default
 #[derive(Debug, Args)]
 pub(super) struct ManyArgs {
@@ -219,6 +241,8 @@ pub(super) struct ManyArgs {
     /// Subscribers, each of which gets everything
     #[arg(long, value_name = "N", default_value_t = 4)]
     pub(super) subscribers: u32,
+    #[command(flatten)]
+    pub(super) absence: AbsenceArgs,
 }
 
 /// `bench pairs`
@@ -229,6 +253,8 @@ pub(super) struct PairsArgs {
     /// Pairs of one publisher and one subscriber
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(super) pairs: u32,
+    #[command(flatten)]
+    pub(super) absence: AbsenceArgs,
 }
 
 #[cfg(test)]

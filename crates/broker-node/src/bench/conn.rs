@@ -78,7 +78,7 @@ async fn connect(worker: &Worker, number: u32) -> Result<Wire, ClientError> {
     let started_ns = shared.clock.now_ns();
     worker.stats().connects.extend(started_ns);
     let mut wire = Wire::open(&shared.endpoints, number as usize, shared.plan.version).await?;
-    wire.connect(&shared.plan, &shared.plan.connection_id(number)).await?;
+    wire.connect(&shared.plan, &shared.plan.connection(number)).await?;
     let now_ns = shared.clock.now_ns();
     let mut stats = worker.stats();
     stats.connect.record(started_ns, now_ns);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use mqtt_codec::{Packet, PacketKind, ReasonCode};
+use mqtt_codec::{ConnAck, Packet, PacketKind, ReasonCode, Version};
 use tokio::task::LocalSet;
 use tokio::time::{Interval, MissedTickBehavior, timeout};
 
@@ -47,16 +47,15 @@ pub(super) fn spawn(tasks: &LocalSet, worker: &Rc<Worker>, number: usize) {
 async fn run(worker: &Worker, spec: &Spec) {
     let live = &worker.shared.live;
     let opened = tokio::select! {
-        opened = open(worker, spec) => opened,
+        opened = come(worker, spec) => opened,
         () = worker.shared.control.reached(Phase::Stopping) => return,
     };
-    Live::add(&live.settled, 1);
     let (mut wire, role) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             Live::add(&live.failed, 1);
             worker.stats().errors.connect += 1;
-            return worker.stats().note_error(|| format!("client {}: {error}", spec.client_id));
+            return worker.stats().note_error(|| format!("client {}: {error}", spec.identity.client_id));
         }
     };
     if matches!(role, Role::Publisher { .. }) {
@@ -71,28 +70,65 @@ async fn run(worker: &Worker, spec: &Spec) {
         Err(error) => {
             Live::add(&live.failed, 1);
             worker.stats().errors.connection_lost += 1;
-            worker.stats().note_error(|| format!("client {}: {error}", spec.client_id));
+            worker.stats().note_error(|| format!("client {}: {error}", spec.identity.client_id));
         }
     }
 }
 
-/// Connects and, where it is a subscriber, subscribes.
-async fn open(worker: &Worker, spec: &Spec) -> Result<(Wire, Role), ClientError> {
+/// Opens, and where it is a subscriber that is to be absent, leaves and comes back for what has queued up.
+async fn come(worker: &Worker, spec: &Spec) -> Result<(Wire, Role), ClientError> {
+    let shared = &worker.shared;
+    let opened = open(worker, spec).await;
+    let subscriber = match opened {
+        Ok((wire, Role::Subscriber(subscriber))) if shared.plan.absent => {
+            let left = timeout(DISCONNECT_TIME, wire.disconnect()).await;
+            Live::add(&shared.live.settled, 1);
+            left.unwrap_or(Ok(()))?;
+            subscriber
+        }
+        opened => {
+            Live::add(&shared.live.settled, 1);
+            return opened;
+        }
+    };
+    shared.control.reached(Phase::Returning).await;
+    let back = resume(worker, spec).await;
+    Live::add(&shared.live.returned, 1);
+    Ok((back?, Role::Subscriber(subscriber)))
+}
+
+/// Connects to a session that the broker is to have kept, with its subscription.
+async fn resume(worker: &Worker, spec: &Spec) -> Result<Wire, ClientError> {
+    let _turn = worker.connecting.acquire().await;
+    worker.stats().returns.extend(worker.shared.clock.now_ns());
+    let (wire, ack) = connect(worker, spec).await?;
+    // MQTT 3.1 cannot say whether there is one.
+    let told = worker.shared.plan.version != Version::V3_1;
+    if ack.session_present || !told { Ok(wire) } else { Err(ClientError::NoSession) }
+}
+
+async fn connect(worker: &Worker, spec: &Spec) -> Result<(Wire, Box<ConnAck>), ClientError> {
     let shared = &worker.shared;
     let plan = &shared.plan;
-    let _turn = worker.connecting.acquire().await;
     let started_ns = shared.clock.now_ns();
     let connecting = async {
         let mut wire = Wire::open(&shared.endpoints, spec.number, plan.version).await?;
-        let ack = wire.connect(plan, &spec.client_id).await?;
+        let ack = wire.connect(plan, &spec.identity).await?;
         Ok::<_, ClientError>((wire, ack))
     };
-    let limit = plan.client.connect_timeout;
-    let connected = timeout(limit, connecting).await;
-    let (mut wire, ack) = connected.map_err(|_| ClientError::Timeout(PacketKind::Connect))??;
+    let connected = timeout(plan.client.connect_timeout, connecting).await;
+    let connected = connected.map_err(|_| ClientError::Timeout(PacketKind::Connect))??;
     worker.stats().connect.record(started_ns, shared.clock.now_ns());
     worker.stats().connected += 1;
     Live::add(&shared.live.connected, 1);
+    Ok(connected)
+}
+
+/// Connects and, where it is a subscriber, subscribes.
+async fn open(worker: &Worker, spec: &Spec) -> Result<(Wire, Role), ClientError> {
+    let plan = &worker.shared.plan;
+    let _turn = worker.connecting.acquire().await;
+    let (mut wire, ack) = connect(worker, spec).await?;
     let role = match &spec.role {
         RoleSpec::Publisher(spec) => {
             let publisher = Publisher::new(spec, plan.load, plan.version, &ack)?;
@@ -101,7 +137,7 @@ async fn open(worker: &Worker, spec: &Spec) -> Result<(Wire, Role), ClientError>
         RoleSpec::Subscriber(spec) => {
             let mut subscriber = Subscriber::new(spec.hears, plan.version);
             let subscribing = subscribe(worker, spec, &mut wire, &mut subscriber);
-            let subscribed = timeout(limit, subscribing).await;
+            let subscribed = timeout(plan.client.connect_timeout, subscribing).await;
             subscribed.map_err(|_| ClientError::Timeout(PacketKind::Subscribe))??;
             Role::Subscriber(subscriber)
         }
@@ -157,6 +193,8 @@ struct Driver<'a> {
     permits_used: u64,
     ping: Option<Interval>,
     registered: bool,
+    /// Packets may have come together with the last answer that was awaited: they are taken before more is read.
+    read_ahead: bool,
 }
 
 impl<'a> Driver<'a> {
@@ -180,6 +218,7 @@ impl<'a> Driver<'a> {
             permits_used: 0,
             ping,
             registered: false,
+            read_ahead: true,
         }
     }
 
@@ -234,8 +273,10 @@ impl<'a> Driver<'a> {
 
     /// Reads once and takes all packets that are complete; false where nothing was there.
     fn read(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Result<bool, ClientError> {
-        let Poll::Ready(read) = wire.poll_read(cx) else { return Ok(false) };
-        read?;
+        if !std::mem::take(&mut self.read_ahead) {
+            let Poll::Ready(read) = wire.poll_read(cx) else { return Ok(false) };
+            read?;
+        }
         let shared = &self.worker.shared;
         let now_ns = shared.clock.now_ns();
         let mut stats = self.worker.stats();

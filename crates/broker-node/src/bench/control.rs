@@ -15,6 +15,8 @@ pub(super) enum Phase {
     Running,
     /// Nothing new is published; what is under way may arrive.
     Draining,
+    /// Subscribers that were away are back, and get what has queued up.
+    Returning,
     /// Connections are closed.
     Stopping,
 }
@@ -25,6 +27,7 @@ impl Phase {
             0 => Self::Connecting,
             1 => Self::Running,
             2 => Self::Draining,
+            3 => Self::Returning,
             _ => Self::Stopping,
         }
     }
@@ -100,6 +103,8 @@ pub(super) struct Live {
     pub(super) failed: AtomicU64,
     pub(super) published: AtomicU64,
     pub(super) delivered: AtomicU64,
+    /// Subscribers that are back, or could not come back.
+    pub(super) returned: AtomicU64,
     /// Publishers with nothing more to send and nothing unacknowledged.
     pub(super) publishers_done: AtomicU64,
     /// Subscribers whose connection has ended.

@@ -110,6 +110,15 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
+    /// Calls back the subscribers that were away, once everything is acknowledged, and waits until they are here.
+    async fn call_back(&mut self) {
+        let (plan, live) = (&self.shared.plan, &self.shared.live);
+        let away = (plan.specs.len() - plan.publishers()) as u64;
+        self.say(&format!("{} messages queued", Live::get(&live.published)));
+        self.shared.control.advance(Phase::Returning);
+        self.until(|| Live::get(&live.returned) >= away, Some(plan.client.connect_timeout)).await;
+    }
+
     /// Until everything is published or heard, or the time is over, or nobody is left.
     async fn publish(&mut self) {
         let (plan, live) = (&self.shared.plan, &self.shared.live);
@@ -130,6 +139,9 @@ impl<'a> Watch<'a> {
         let publishers = plan.publishers() as u64;
         let acknowledged = || Live::get(&live.publishers_done) >= publishers;
         self.until(acknowledged, Some(ACKNOWLEDGE)).await;
+        if plan.absent {
+            self.call_back().await;
+        }
         let expected = || Live::get(&live.published).saturating_mul(plan.copies);
         let (mut heard, mut since) = (0, Instant::now());
         while Live::get(&live.delivered) < expected() && since.elapsed() < QUIET {

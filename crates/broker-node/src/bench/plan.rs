@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mqtt_codec::{QoS, Text, Version};
 
-use super::args::{BenchArgs, ClientArgs, Flow, Protocol};
+use super::args::{BenchArgs, ClientArgs, Flow, Persistent, Protocol};
 use super::{endpoint, scenario};
 
 /// Client ids that every MQTT 3.1 broker takes.
@@ -33,6 +33,8 @@ pub(super) struct Plan {
     /// Deliveries after which `sub` ends.
     pub(super) deliveries_max: Option<u64>,
     pub(super) conn: Option<ConnPlan>,
+    /// Subscribers are away while messages are published.
+    pub(super) absent: bool,
     pub(super) threads: usize,
     /// Tells the topics and client ids of this run from those of others: 20 bits.
     pub(super) run: u32,
@@ -57,8 +59,16 @@ pub(super) struct Spec {
     pub(super) number: usize,
     /// Connections with the same number modulo the threads share a thread.
     pub(super) affinity: usize,
-    pub(super) client_id: String,
+    pub(super) identity: Identity,
     pub(super) role: Role,
+}
+
+/// As whom a connection is made.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) client_id: String,
+    /// How long its session outlives the connection, in seconds; `None`: not at all, and it starts clean.
+    pub(super) session_expiry_s: Option<u32>,
 }
 
 /// What a connection does.
@@ -127,9 +137,9 @@ impl Plan {
         scenario::plan(args.scenario)?.check()
     }
 
-    /// The client id of connection `number` of the scenario `conn`.
-    pub(super) fn connection_id(&self, number: u32) -> String {
-        client_id(&self.client, self.run, 'c', number)
+    /// Connection `number` of the scenario `conn`: its client id, and how long its session is kept.
+    pub(super) fn connection(&self, number: u32) -> Identity {
+        Identity::new(&self.client, self.run, 'c', number)
     }
 
     /// Connections that are open at once.
@@ -163,6 +173,7 @@ impl Plan {
             copies: 0,
             deliveries_max: None,
             conn: None,
+            absent: false,
             threads,
             run,
         }
@@ -173,9 +184,9 @@ impl Plan {
         format!("quelea-bench/{:05x}/{last}", self.run)
     }
 
-    /// A window that publishers close together with their subscribers, where `flow` wants one.
+    /// A window that publishers close together with their subscribers, where `flow` wants one and they are there.
     pub(super) fn window(&mut self, flow: Flow, publishers: u32, copies: u64) -> Option<usize> {
-        (flow == Flow::Delivered).then(|| {
+        (flow == Flow::Delivered && !self.absent).then(|| {
             self.windows.push((u64::from(self.load.window) * u64::from(publishers), copies));
             self.windows.len() - 1
         })
@@ -184,8 +195,8 @@ impl Plan {
     /// Adds connection `index` of its role.
     pub(super) fn add(&mut self, affinity: u32, index: u32, role: Role) {
         let kind = if matches!(role, Role::Publisher(_)) { 'p' } else { 's' };
-        let client_id = client_id(&self.client, self.run, kind, index);
-        self.specs.push(Spec { number: self.specs.len(), affinity: affinity as usize, client_id, role });
+        let identity = Identity::new(&self.client, self.run, kind, index);
+        self.specs.push(Spec { number: self.specs.len(), affinity: affinity as usize, identity, role });
     }
 
     fn check(mut self) -> Result<Self, Refusal> {
@@ -202,10 +213,13 @@ impl Plan {
                  of `ulimit -n` or share them among several processes"
             ));
         }
+        if self.client.persistent.is_some() && self.client.session_expiry.as_secs() == 0 {
+            return Err("--session-expiry: expected at least 1s".into());
+        }
         if self.version != Version::V5 && self.client.password.is_some() && self.client.username.is_none() {
             return Err("--password needs --username before MQTT 5".into());
         }
-        let longest = self.specs.iter().map(|spec| spec.client_id.len()).max().unwrap_or_default();
+        let longest = self.specs.iter().map(|spec| spec.identity.client_id.len()).max().unwrap_or_default();
         if self.version == Version::V3_1 && longest > CLIENT_ID_V3_1_MAX {
             return Err(format!(
                 "MQTT 3.1 allows {CLIENT_ID_V3_1_MAX} bytes of client id and these have {longest}: give a shorter --client-id"
@@ -225,9 +239,20 @@ impl Plan {
     }
 }
 
-fn client_id(client: &ClientArgs, run: u32, kind: char, index: u32) -> String {
-    match client.persistent {
-        true => format!("{}-{kind}{index}", client.client_id),
-        false => format!("{}-{run:05x}-{kind}{index}", client.client_id),
+impl Identity {
+    /// The client `index` of a `kind`: `p`ublisher, `s`ubscriber or mere `c`onnection.
+    fn new(client: &ClientArgs, run: u32, kind: char, index: u32) -> Self {
+        let kept = match client.persistent {
+            None => false,
+            Some(Persistent::All) => true,
+            Some(Persistent::Publishers) => kind == 'p',
+            Some(Persistent::Subscribers) => kind == 's',
+        };
+        let seconds = u32::try_from(client.session_expiry.as_secs()).unwrap_or(u32::MAX);
+        let client_id = match kept {
+            true => format!("{}-{kind}{index}", client.client_id),
+            false => format!("{}-{run:05x}-{kind}{index}", client.client_id),
+        };
+        Self { client_id, session_expiry_s: kept.then_some(seconds) }
     }
 }

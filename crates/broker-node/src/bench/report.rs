@@ -39,6 +39,12 @@ pub(super) struct Result {
     connected_per_s: Option<f64>,
     /// From the first SUBSCRIBE to the last delivery; in `sub` only.
     subscribed_seconds: Option<f64>,
+    /// With `--absent`: from the first message to the last acknowledgement, and from the first subscriber's
+    /// return to the last delivery.
+    fill_seconds: Option<f64>,
+    filled_per_s: Option<f64>,
+    drain_seconds: Option<f64>,
+    drained_per_s: Option<f64>,
     /// Publish to delivery.
     latency_us: Option<Percentiles>,
     /// Publish to the last acknowledgement of its exchange.
@@ -85,6 +91,7 @@ impl Result {
         let mut by_subscriber = stats.by_subscriber.clone();
         by_subscriber.sort_unstable();
         let publishers = plan.publishers();
+        let [fill_seconds, drain_seconds] = absence(plan, stats);
         Self {
             scenario: plan.scenario,
             protocol: plan.version.to_string(),
@@ -110,6 +117,10 @@ impl Result {
             connected_per_s: plan.conn.map(|_| per_second(stats.connected, seconds)),
             subscribed_seconds: (plan.scenario == "sub")
                 .then(|| seconds_between(stats.subscribes.first_ns(), stats.deliveries.last_ns())),
+            fill_seconds,
+            filled_per_s: fill_seconds.map(|seconds| per_second(stats.acknowledged, seconds)),
+            drain_seconds,
+            drained_per_s: drain_seconds.map(|seconds| per_second(stats.delivered, seconds)),
             latency_us: Percentiles::of(&stats.delivery),
             acknowledge_us: Percentiles::of(&stats.acknowledgement),
             connect_us: Percentiles::of(&stats.connect),
@@ -146,6 +157,14 @@ impl Result {
             line("delivered", format!("{} ({:.0}/s)", self.delivered, self.delivered_per_s));
             line("duplicates", self.duplicates.to_string());
             line("out of order", self.out_of_order.to_string());
+        }
+        for (name, seconds, rate) in [
+            ("filled", self.fill_seconds, self.filled_per_s),
+            ("drained", self.drain_seconds, self.drained_per_s),
+        ] {
+            if let (Some(seconds), Some(rate)) = (seconds, rate) {
+                line(name, format!("in {seconds:.3} s ({rate:.0}/s)"));
+            }
         }
         if let Some(lost) = self.lost {
             line("lost", lost.to_string());
@@ -219,6 +238,12 @@ fn per_second(count: u64, seconds: f64) -> f64 {
 fn seconds_between(start_ns: Option<u64>, end_ns: Option<u64>) -> f64 {
     let (Some(start), Some(end)) = (start_ns, end_ns) else { return 0.0 };
     std::time::Duration::from_nanos(end.saturating_sub(start)).as_secs_f64()
+}
+
+/// Seconds to fill the queues of absent subscribers, and to drain them.
+fn absence(plan: &Plan, stats: &Stats) -> [Option<f64>; 2] {
+    let spans = [(stats.publishes, stats.acknowledgements), (stats.returns, stats.deliveries)];
+    spans.map(|(start, end)| plan.absent.then(|| seconds_between(start.first_ns(), end.last_ns())))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a percentage for people")]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use mqtt_codec::{QoS, Text};
 
-use super::args::{ConnArgs, LoadArgs, ManyArgs, PairsArgs, PubArgs, Scenario, SubArgs, TrafficArgs};
+use super::args::{
+    AbsenceArgs, ConnArgs, LoadArgs, ManyArgs, PairsArgs, Persistent, PubArgs, Scenario, SubArgs, TrafficArgs,
+};
 use super::plan::{ConnPlan, Hears, Load, Plan, PublisherSpec, Refusal, Role, SubscriberSpec};
 
 /// Messages where neither a count nor a time is given.
@@ -63,6 +65,9 @@ fn subscribe(args: SubArgs) -> Result<Plan, Refusal> {
 }
 
 fn connections(args: ConnArgs) -> Result<Plan, Refusal> {
+    if !matches!(args.client.persistent, None | Some(Persistent::All)) {
+        return Err("--persistent: `conn` has neither publishers nor subscribers".into());
+    }
     let conn = ConnPlan {
         count: some(args.count, "--count")?,
         rate: rate(args.rate)?,
@@ -81,6 +86,7 @@ fn many(scenario: &'static str, args: ManyArgs) -> Result<Plan, Refusal> {
     let TrafficArgs { client, load: messages } = args.traffic;
     let (load, count) = load(&messages)?;
     let mut plan = Plan::start(scenario, client, load);
+    away(&mut plan, args.absence)?;
     let publishers = some(args.publishers, "--publishers")?;
     let subscribers = some(args.subscribers, "--subscribers")?;
     let (filter, hears, copies) = match plan.scenario {
@@ -105,6 +111,7 @@ fn pairs(args: PairsArgs) -> Result<Plan, Refusal> {
     let (load, count) = load(&args.traffic.load)?;
     let pairs = some(args.pairs, "--pairs")?;
     let mut plan = Plan::start("pairs", args.traffic.client, load);
+    away(&mut plan, args.absence)?;
     plan.copies = 1;
     for (index, messages) in shares(count, pairs) {
         let window = plan.window(args.traffic.load.flow, 1, 1);
@@ -117,6 +124,18 @@ fn pairs(args: PairsArgs) -> Result<Plan, Refusal> {
         plan.add(index, index, Role::Publisher(role));
     }
     Ok(plan)
+}
+
+/// Sends the subscribers away while messages are published, where that is asked for.
+fn away(plan: &mut Plan, args: AbsenceArgs) -> Result<(), Refusal> {
+    plan.absent = args.absent;
+    if args.absent && plan.load.qos == QoS::AtMostOnce {
+        return Err("--absent: expected --qos 1 or 2, nothing else is queued".into());
+    }
+    if args.absent && plan.client.persistent == Some(Persistent::Publishers) {
+        return Err("--absent: expected --persistent or --persistent=subscribers".into());
+    }
+    Ok(())
 }
 
 fn load(args: &LoadArgs) -> Result<(Load, Option<u64>), Refusal> {
@@ -238,6 +257,22 @@ mod tests {
     }
 
     #[test]
+    fn sessions_are_kept_of_those_who_are_meant() {
+        let kept = |line: &str| {
+            let plan = plan(line).unwrap();
+            plan.specs.iter().map(|spec| spec.identity.session_expiry_s).collect::<Vec<_>>()
+        };
+        assert_eq!(kept("pairs --pairs 1"), [None, None]);
+        assert_eq!(kept("pairs --pairs 1 --persistent"), [Some(3600), Some(3600)]);
+        assert_eq!(kept("pairs --pairs 1 --persistent=subscribers --session-expiry 2m"), [Some(120), None]);
+        assert_eq!(kept("pairs --pairs 1 --persistent=publishers"), [None, Some(3600)]);
+        let plan = plan("pairs --pairs 1 --persistent=subscribers --absent --qos 1").unwrap();
+        assert!(plan.absent && plan.windows.is_empty());
+        assert_eq!(plan.specs[0].identity.client_id, "quelea-bench-s0");
+        assert_ne!(plan.specs[1].identity.client_id, "quelea-bench-p0");
+    }
+
+    #[test]
     fn nonsense_is_refused_with_the_option_that_is_meant() {
         for (line, option) in [
             ("pub --publishers 0", "--publishers"),
@@ -255,7 +290,11 @@ mod tests {
             ("sub --qos 9", "--qos"),
             ("conn --count 0", "--count"),
             ("conn --count 4000000000", "ulimit"),
+            ("conn --persistent=subscribers", "--persistent"),
             ("pairs --pairs 0", "--pairs"),
+            ("pairs --absent --persistent", "--qos"),
+            ("pairs --absent --persistent=publishers --qos 1", "--persistent=subscribers"),
+            ("pairs --persistent --session-expiry 0s", "--session-expiry"),
             ("pairs --host host:0", "--host"),
             ("pairs --threads 5000 --pairs 3000", "--threads"),
             ("pairs --protocol 3.1.1 --password x", "--password"),
@@ -268,7 +307,15 @@ mod tests {
 
     #[test]
     fn options_of_other_scenarios_are_refused() {
-        for line in ["pub --pairs 3", "sub --rate 3", "conn --qos 1", "pairs --ca x.pem", "pairs --topic t"] {
+        for line in [
+            "pub --pairs 3",
+            "pub --absent",
+            "pairs --absent",
+            "sub --rate 3",
+            "conn --qos 1",
+            "pairs --ca x.pem",
+            "pairs --topic t",
+        ] {
             let words = std::iter::once("bench").chain(line.split_whitespace());
             assert!(Line::try_parse_from(words).is_err(), "{line}");
         }

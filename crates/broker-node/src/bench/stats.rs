@@ -108,6 +108,8 @@ pub(super) struct Stats {
     pub(super) connects: Span,
     /// When SUBSCRIBE was sent.
     pub(super) subscribes: Span,
+    /// When subscribers that were away connected again.
+    pub(super) returns: Span,
     pub(super) publishes: Span,
     pub(super) acknowledgements: Span,
     pub(super) deliveries: Span,
@@ -137,6 +139,7 @@ impl Stats {
             connect: Latencies::new(),
             connects: Span::default(),
             subscribes: Span::default(),
+            returns: Span::default(),
             publishes: Span::default(),
             acknowledgements: Span::default(),
             deliveries: Span::default(),
@@ -177,6 +180,7 @@ impl Stats {
         self.connect.add(&other.connect);
         self.connects.add(other.connects);
         self.subscribes.add(other.subscribes);
+        self.returns.add(other.returns);
         self.publishes.add(other.publishes);
         self.acknowledgements.add(other.acknowledgements);
         self.deliveries.add(other.deliveries);

@@ -13,15 +13,13 @@ use mqtt_codec::{
 };
 
 use super::endpoint::{Endpoints, Stream};
-use super::plan::Plan;
+use super::plan::{Identity, Plan};
 
 /// The first read buffer; it doubles each time it was filled.
 const READ_BYTES_MIN: usize = 4 * 1024;
 const READ_BYTES_MAX: usize = 256 * 1024;
 /// An output buffer that grew beyond this is given back once it is empty.
 const OUTPUT_BYTES_KEPT: usize = 256 * 1024;
-/// How long `--persistent` keeps a session.
-const SESSION_EXPIRY_S: u32 = 3600;
 
 /// Why a connection did not come about, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +42,8 @@ pub(super) enum ClientError {
     Timeout(PacketKind),
     #[error("the broker grants {0}, and the load needs more")]
     TooLittle(String),
+    #[error("the broker has not kept the session")]
+    NoSession,
 }
 
 /// A connected client.
@@ -86,9 +86,9 @@ impl Wire {
     pub(super) async fn connect(
         &mut self,
         plan: &Plan,
-        client_id: &str,
+        identity: &Identity,
     ) -> Result<Box<ConnAck>, ClientError> {
-        self.send(&Packet::Connect(Box::new(connect_packet(plan, client_id))))?;
+        self.send(&Packet::Connect(Box::new(connect_packet(plan, identity))))?;
         match self.answer().await? {
             Packet::ConnAck(ack) if (ack.reason as u8) < 0x80 => Ok(ack),
             Packet::ConnAck(ack) => Err(ClientError::Refused(PacketKind::Connect, ack.reason)),
@@ -197,18 +197,18 @@ impl Wire {
     }
 }
 
-fn connect_packet(plan: &Plan, client_id: &str) -> Connect {
+fn connect_packet(plan: &Plan, identity: &Identity) -> Connect {
     let args = &plan.client;
     // Made of checked parts, so the defaults are never taken.
     let text = |text: &str| Text::new(text).unwrap_or_default();
     Connect {
         version: plan.version,
-        clean_start: !args.persistent,
+        clean_start: identity.session_expiry_s.is_none(),
         keep_alive_s: args.keep_alive,
-        client_id: text(client_id),
+        client_id: text(&identity.client_id),
         user_name: args.username.as_deref().map(text),
         password: args.password.as_ref().map(|password| Bytes::copy_from_slice(password.as_bytes())),
-        session_expiry_s: args.persistent.then_some(SESSION_EXPIRY_S),
+        session_expiry_s: identity.session_expiry_s,
         ..Connect::default()
     }
 }
