@@ -2,6 +2,7 @@
 //! Called by `main`; the rows are in `compare/rows.rs`. It prints ratios, and never says that a number is good enough.
 
 mod broker;
+pub(crate) mod durable;
 mod load;
 mod measure;
 mod options;
@@ -28,8 +29,10 @@ const MINUTES_MAX: u64 = 120;
 
 /// What every measurement can see.
 pub(crate) struct Setup {
-    /// Where brokers keep what they need for a measurement.
+    /// Where brokers keep what they need for a measurement, in memory.
     scratch: Scratch,
+    /// The same on the disk of the target folder, where a sync costs what it costs.
+    disk: Scratch,
     /// The binary that is the load generator, and the broker `Kind::Quelea`.
     quelea: PathBuf,
     runner: Runner,
@@ -45,7 +48,8 @@ pub(crate) fn main(arguments: &[String]) -> Result<bool> {
     let runner = Runner::new(&root, Instant::now() + Duration::from_secs(MINUTES_MAX * 60))?;
     let quelea = quelea(&runner, &root, &target)?;
     let brokers = brokers(&quelea, &runner, &target)?;
-    let setup = Setup { scratch: Scratch::new(&target)?, quelea, runner, options };
+    let (scratch, disk) = (Scratch::new(&target)?, Scratch::below(&target)?);
+    let setup = Setup { scratch, disk, quelea, runner, options };
     let rows: Vec<_> = ROWS.iter().filter(|row| setup.options.wants(row.name)).collect();
     if rows.is_empty() {
         let names = ROWS.map(|row| row.name).join(", ");

@@ -38,6 +38,12 @@ const TASKS: &[Task] = &[
         run: compare::main,
     },
     Task {
+        name: "durable",
+        usage: "[--quick] [--seconds N] [--messages N] [--sessions N] [--json]",
+        help: "what a node does that syncs: persistent sessions, a long queue, a restart",
+        run: compare::durable::main,
+    },
+    Task {
         name: "chaos",
         usage: "[--rounds N] [--seed S]",
         help: "many rounds of kill -9 under load, 100 unless told",

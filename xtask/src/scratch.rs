@@ -1,4 +1,4 @@
-//! The folder in memory that the tests keep their data in. Made by the gate for one run and removed when it ends.
+//! The folder that one run keeps its data in, in memory where that can be. Made by the gate and by `compare`, removed when the run ends.
 //! It never removes a folder of a run that still lives.
 
 use std::fs;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 /// What every such folder's name starts with; the process id of the run follows.
 const PREFIX: &str = "quelea-test-";
 
-/// A fresh folder for the tests' `TMPDIR`; dropping it removes it.
+/// A fresh folder, as for the tests' `TMPDIR`; dropping it removes it.
 pub(crate) struct Scratch {
     path: PathBuf,
 }
@@ -18,7 +18,11 @@ impl Scratch {
     /// On `/dev/shm` where there is one, else in `fallback`.
     pub(crate) fn new(fallback: &Path) -> Result<Self> {
         let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory } else { fallback };
+        Self::below(if memory.is_dir() { memory } else { fallback })
+    }
+
+    /// In `parent`, for what is to be on a disk.
+    pub(crate) fn below(parent: &Path) -> Result<Self> {
         remove_left_over(parent);
         let path = parent.join(format!("{PREFIX}{}", std::process::id()));
         fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;

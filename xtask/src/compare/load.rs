@@ -57,7 +57,16 @@ impl Load {
     }
 
     /// Waits for its end and reads the result. A load with errors has no result that counts.
-    pub(crate) fn finish(mut self) -> Result<Shown> {
+    pub(crate) fn finish(self) -> Result<Shown> {
+        let (shown, failure) = self.end()?;
+        match failure {
+            Some(failure) => bail!("quelea bench: {failure}"),
+            None => Ok(shown),
+        }
+    }
+
+    /// Waits for its end and reads the result, and what makes it a failure. `quelea bench` bounds its own time.
+    pub(crate) fn end(mut self) -> Result<(Shown, Option<String>)> {
         let mut stdout = self.child.stdout.take().context("no standard output")?;
         let mut stderr = self.child.stderr.take().context("no standard error")?;
         let errors = std::thread::spawn(move || {
@@ -70,10 +79,11 @@ impl Load {
         stdout.read_to_string(&mut text)?;
         let status = self.child.wait()?;
         let errors = errors.join().unwrap_or_default();
-        if !status.success() {
-            bail!("quelea bench: {}", errors.lines().last().unwrap_or("failed without a word"));
-        }
-        Ok(Shown(serde_json::from_str(&text).context("expected JSON from quelea bench")?))
+        let last = || errors.lines().last().unwrap_or("failed without a word").to_owned();
+        let failure = (!status.success()).then(last);
+        let shown = serde_json::from_str(&text);
+        let shown = shown.with_context(|| format!("expected JSON from quelea bench, found {}", last()))?;
+        Ok((Shown(shown), failure))
     }
 }
 

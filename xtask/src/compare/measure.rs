@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::Setup;
-use super::broker::{Broker, Running};
+use super::broker::{Broker, Needs, Running};
 use super::load::{Load as Bench, Shown};
 use super::process::{Usage, wait};
 use super::rows::{Extra, Load, Row};
@@ -15,6 +15,9 @@ use super::rows::{Extra, Load, Row};
 const REST: Duration = Duration::from_millis(300);
 /// How long idle connections are held: memory is looked at in between.
 const HOLD: Duration = Duration::from_secs(1);
+
+/// A load that counts messages ends after this time however many it has come to.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A quantity, in the unit that it is printed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +29,9 @@ pub(crate) enum Metric {
     Spread,
     MemoryPerConnection,
     CpuPerConnection,
+    FillRate,
+    DrainRate,
+    Lost,
 }
 
 impl Metric {
@@ -38,6 +44,9 @@ impl Metric {
             Self::Spread => "spread %",
             Self::MemoryPerConnection => "KiB per connection",
             Self::CpuPerConnection => "CPU us per connection",
+            Self::FillRate => "filled, messages/s",
+            Self::DrainRate => "drained, messages/s",
+            Self::Lost => "lost messages",
         }
     }
 }
@@ -50,13 +59,21 @@ pub(crate) type Measurement = (Metric, f64);
 /// # Errors
 /// What the broker, or the load, failed with.
 pub(crate) fn run(setup: &Setup, broker: &Broker, row: &Row) -> Result<Vec<Measurement>> {
-    let tls = matches!(row.load, Load::Idle { tls: true, .. });
-    let running = broker.start(&setup.scratch.path().join(row.name), tls)?;
+    let needs = Needs {
+        tls: matches!(row.load, Load::Idle { tls: true, .. }),
+        file: matches!(row.load, Load::Killed { .. }),
+        ..Needs::default()
+    };
+    let place = if row.synced { &setup.disk } else { &setup.scratch };
+    let running = broker.start(&place.path().join(row.name), needs)?;
     wait(REST);
     match row.load {
         Load::Messages { arguments, extra } => messages(setup, &running, arguments, extra),
         Load::Retained { count } => retained(setup, &running, count),
         Load::Idle { count, .. } => idle(setup, &running, count),
+        Load::Connects { arguments, count } => connects(setup, &running, arguments, count),
+        Load::Offline { sessions, count } => offline(setup, &running, sessions, count),
+        Load::Killed { count } => killed(setup, broker, running, count),
     }
 }
 
@@ -104,6 +121,42 @@ fn idle(setup: &Setup, broker: &Running, count: u32) -> Result<Vec<Measurement>>
         (Metric::MemoryPerConnection, each(after.resident_kib - before.resident_kib)),
         (Metric::CpuPerConnection, each(after.cpu_s - before.cpu_s) * 1e6),
     ])
+}
+
+fn connects(setup: &Setup, broker: &Running, arguments: &str, count: u32) -> Result<Vec<Measurement>> {
+    let (_, before, after) = bench(setup, broker, &format!("conn --close --count {count} {arguments}"))?;
+    Ok(vec![(Metric::CpuPerConnection, (after.cpu_s - before.cpu_s) / f64::from(count) * 1e6)])
+}
+
+fn offline(setup: &Setup, broker: &Running, sessions: u32, count: u32) -> Result<Vec<Measurement>> {
+    let line = format!(
+        "pairs --pairs {sessions} --count {count} --duration {}s --size 256 --window 100 --qos 1 \
+         --persistent=subscribers --absent",
+        PATIENCE.as_secs()
+    );
+    let (shown, before, after) = bench(setup, broker, &line)?;
+    let delivered = shown.number("delivered")?;
+    ensure!(delivered >= f64::from(count), "{delivered} of {count} messages came");
+    Ok(vec![
+        (Metric::CpuPerMillion, (after.cpu_s - before.cpu_s) / delivered * 1e6),
+        (Metric::FillRate, shown.number("filled_per_s")?),
+        (Metric::DrainRate, shown.number("drained_per_s")?),
+    ])
+}
+
+/// Fills the queue of an absent session, kills the broker after the last acknowledgement, and counts what is still there.
+fn killed(setup: &Setup, broker: &Broker, running: Running, count: u32) -> Result<Vec<Measurement>> {
+    let subscribe = "sub --filter killed/# --qos 1 --persistent";
+    bench(setup, &running, &format!("{subscribe} --duration 100ms"))?;
+    let publish = format!("pub --topic killed/%i --qos 1 --count {count} --duration {}s", PATIENCE.as_secs());
+    let shown = Bench::start(&setup.quelea, &words(&publish), &running)?.finish()?;
+    let acknowledged = shown.number("acknowledged")?;
+    ensure!(acknowledged >= f64::from(count), "{acknowledged} of {count} messages were acknowledged");
+    let running = broker.kill_and_start(running)?;
+    let line = words(&format!("{subscribe} --count {count} --duration 10s"));
+    let (shown, _) = Bench::start(&setup.quelea, &line, &running)?.end()?;
+    let kept = shown.number("delivered")? - shown.number("duplicates")?;
+    Ok(vec![(Metric::Lost, f64::from(count) - kept)])
 }
 
 /// Runs a load to its end, with what the broker had used before and after.

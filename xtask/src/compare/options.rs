@@ -42,7 +42,8 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Options> {
     Ok(options)
 }
 
-fn number(option: &str, value: Option<&String>, most: u64) -> Result<u64> {
+/// The number that follows an option, 1 to `most`.
+pub(crate) fn number(option: &str, value: Option<&String>, most: u64) -> Result<u64> {
     let value = value.with_context(|| format!("{option} needs a number"))?;
     let number = value.parse().ok().filter(|number| (1..=most).contains(number));
     number.with_context(|| format!("{option}: expected 1 to {most}, found {value}"))

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// Time to accept the first connection.
-const START: Duration = Duration::from_secs(15);
+/// Time to accept the first connection, with what it has to read before.
+const START: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 /// Clock ticks of `/proc/PID/stat` a second: fixed by the kernel's interface (`USER_HZ`).
 const TICKS_PER_S: f64 = 100.0;

@@ -10,6 +10,8 @@ pub(crate) struct Row {
     /// For people.
     pub(crate) title: &'static str,
     pub(crate) load: Load,
+    /// Data is on a disk, where Quelea syncs it; else in memory, where that costs nothing.
+    pub(crate) synced: bool,
 }
 
 /// What is done to the broker.
@@ -21,6 +23,12 @@ pub(crate) enum Load {
     Retained { count: u32 },
     /// Connections that do nothing.
     Idle { count: u32, tls: bool },
+    /// Connections that are closed at once.
+    Connects { arguments: &'static str, count: u32 },
+    /// Messages into the queues of absent sessions, and out of them.
+    Offline { sessions: u32, count: u32 },
+    /// Messages into the queue of an absent session, and what is left of it when the broker is killed and started again.
+    Killed { count: u32 },
 }
 
 /// What else a load with messages measures, beside CPU and rate.
@@ -41,11 +49,11 @@ impl Row {
 }
 
 const fn messages(name: &'static str, title: &'static str, arguments: &'static str, extra: Extra) -> Row {
-    Row { name, title, load: Load::Messages { arguments, extra } }
+    Row { name, title, load: Load::Messages { arguments, extra }, synced: false }
 }
 
 /// All rows, in the order in which they are measured.
-pub(crate) const ROWS: [Row; 11] = [
+pub(crate) const ROWS: [Row; 16] = [
     messages("pairs-qos0", "10 pairs, QoS 0", "pairs --pairs 10 --qos 0", Extra::Nothing),
     messages("pairs-qos1", "10 pairs, QoS 1", "pairs --pairs 10 --qos 1", Extra::Nothing),
     messages("pairs-qos2", "10 pairs, QoS 2", "pairs --pairs 10 --qos 2", Extra::Nothing),
@@ -73,11 +81,51 @@ pub(crate) const ROWS: [Row; 11] = [
         name: "retained",
         title: "100,000 retained to a wildcard subscriber, QoS 1",
         load: Load::Retained { count: 100_000 },
+        synced: false,
     },
-    Row { name: "idle", title: "5,000 idle connections", load: Load::Idle { count: 5000, tls: false } },
+    Row {
+        name: "idle",
+        title: "5,000 idle connections",
+        load: Load::Idle { count: 5000, tls: false },
+        synced: false,
+    },
     Row {
         name: "idle-tls",
         title: "5,000 idle connections, TLS 1.3",
         load: Load::Idle { count: 5000, tls: true },
+        synced: false,
+    },
+    Row {
+        name: "persistent-qos1",
+        title: "10 pairs, QoS 1, persistent subscribers, synced",
+        load: Load::Messages {
+            arguments: "pairs --pairs 10 --qos 1 --persistent=subscribers",
+            extra: Extra::Nothing,
+        },
+        synced: true,
+    },
+    Row {
+        name: "connect-clean",
+        title: "5,000 connections one after the other, clean, synced",
+        load: Load::Connects { arguments: "", count: 5000 },
+        synced: true,
+    },
+    Row {
+        name: "connect-persistent",
+        title: "5,000 connections one after the other, new persistent sessions, synced",
+        load: Load::Connects { arguments: "--persistent", count: 5000 },
+        synced: true,
+    },
+    Row {
+        name: "offline",
+        title: "100,000 of 256 B into 10 absent sessions, QoS 1, synced; drained",
+        load: Load::Offline { sessions: 10, count: 100_000 },
+        synced: true,
+    },
+    Row {
+        name: "killed",
+        title: "kill -9 after the last of 20,000 PUBACKs, and restart",
+        load: Load::Killed { count: 20_000 },
+        synced: true,
     },
 ];

@@ -97,9 +97,10 @@ impl Table {
         median(self.values.get(&(row, metric, kind))?)
     }
 
-    /// How many times the reference's value; not of percentages, which may be 0.
+    /// How many times the reference's value; not of percentages and losses, which may be 0.
     fn ratio(&self, row: &'static str, metric: Metric, kind: Kind) -> Option<f64> {
-        let reference = self.median(row, metric, REFERENCE).filter(|_| metric != Metric::Spread)?;
+        let counts = matches!(metric, Metric::Spread | Metric::Lost);
+        let reference = self.median(row, metric, REFERENCE).filter(|_| !counts)?;
         (reference != 0.0).then_some(self.median(row, metric, kind)? / reference)
     }
 }
@@ -113,13 +114,14 @@ fn median(values: &[f64]) -> Option<f64> {
 }
 
 /// Three digits, thousands in groups; a dash where there is nothing.
-fn show(value: Option<f64>) -> String {
+pub(crate) fn show(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
         Some(value) if value.abs() >= 1000.0 => grouped(value),
         Some(value) if value.abs() >= 100.0 => format!("{value:.0}"),
         Some(value) if value.abs() >= 10.0 => format!("{value:.1}"),
         Some(value) if value.abs() >= 1.0 => format!("{value:.2}"),
+        Some(0.0) => "0".to_owned(),
         Some(value) => format!("{value:.3}"),
     }
 }
