@@ -144,3 +144,31 @@ fn mqtt5_4_6_0_6_acks_leave_in_the_order_of_the_publishes() {
         assert_eq!(publisher.expect_ack(kind::PUBACK).packet_id, id);
     }
 }
+
+/// What comes together with QoS 1 waits for the disk with it; what comes alone does not.
+#[test]
+fn mqtt5_4_6_0_6_qos_0_does_not_overtake_qos_0_that_came_with_qos_1() {
+    const ROUNDS: u16 = 200;
+    let world = World::new();
+    let (fast, synced) = (topic(), topic());
+    let mut subscriber = world.connect(&persistent(&unique("c")));
+    subscriber.subscribe(&fast, 0);
+    subscriber.subscribe(&synced, 1);
+    let mut publisher = world.client();
+    for round in 0..ROUNDS {
+        let mut together = Publish::v5(&fast, (2 * round).to_string()).bytes();
+        together.extend(Publish::v5(&synced, "p").qos(1, 1 + round).bytes());
+        publisher.send(&together);
+        std::thread::sleep(std::time::Duration::from_micros(200));
+        publisher.send(&Publish::v5(&fast, (2 * round + 1).to_string()).bytes());
+        publisher.expect_ack(kind::PUBACK);
+    }
+    let mut got = Vec::new();
+    while got.len() < usize::from(2 * ROUNDS) {
+        let publish = subscriber.receive();
+        if publish.topic == fast {
+            got.push(publish.text());
+        }
+    }
+    assert_eq!(got, numbers(0..2 * ROUNDS));
+}
