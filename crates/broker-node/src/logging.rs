@@ -7,7 +7,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 /// Targets that warn of what clients do, which is no operator's problem, or that tell their own steps; the configured
 /// level can name them again.
-const QUIET: &str = "rustls=error,openraft=warn,sled=warn";
+const QUIET: &str = "rustls=error,openraft=error,sled=warn";
 
 /// Sends all events from now on to standard error, in colour only on a terminal.
 ///
