@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use session_store::store::{self, Changes, Store, StoreError, Written};
+use session_store::store::{Changes, Store, StoreError, Written};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::group::{Gone, Group};
@@ -118,7 +118,6 @@ async fn write(
     changes: Changes,
     applied: Vec<u8>,
 ) -> Result<Written, CheckpointError> {
-    let group = store::GroupId(group.0);
     let written = tokio::task::spawn_blocking(move || store.lock().write(group, &changes, &applied));
     match written.await {
         Ok(written) => Ok(written?),

@@ -124,7 +124,7 @@ impl Storage {
         restore: impl FnOnce(&mut store::Checkpoint) -> Result<T, RestoreError>,
     ) -> Result<Option<(T, SnapshotMeta)>, StorageError> {
         let store = self.store.lock();
-        let found = store.load(store::GroupId(group.0))?;
+        let found = store.load(group)?;
         let meta =
             found.as_ref().map(|found| record::decode_applied(&found.written().applied)).transpose()?;
         check(group, &self.recovery.floor, found.as_ref().zip(meta.as_ref()))?;
@@ -132,7 +132,7 @@ impl Storage {
         let Some((mut found, meta)) = found.zip(meta) else { return Ok(None) };
         let restored = restore(&mut found).map_err(|error| match error {
             RestoreError::Store(error) => error,
-            RestoreError::Record(source) => StoreError::Record { group: store::GroupId(group.0), source },
+            RestoreError::Record(source) => StoreError::Record { group, source },
         })?;
         Ok(Some((restored, meta)))
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use openraft::type_config::TypeConfigExt;
 use parking_lot::Mutex;
-use session_store::store::{self, Snapshot, Store};
+use session_store::store::{Snapshot, Store};
 
 use crate::disk::Disk;
 use crate::record;
@@ -50,7 +50,7 @@ impl StoreSnapshots {
 
 impl SnapshotFiles for StoreSnapshots {
     fn export(&self, group: GroupId, name: &str) -> io::Result<SnapshotMeta> {
-        let exported = self.store.lock().export(store::GroupId(group.0), &self.path(name));
+        let exported = self.store.lock().export(group, &self.path(name));
         let none = || io::Error::new(io::ErrorKind::NotFound, format!("there is no checkpoint of {group}"));
         let snapshot = exported.map_err(io::Error::other)?.ok_or_else(none)?;
         Ok(record::decode_applied(&snapshot.applied)?)

@@ -43,6 +43,7 @@ pub use options::{Durability, PoisonHook, WalOptions};
 pub use queue::Callback;
 pub use recover::{Recovery, TornTail};
 pub use segment::Room;
+pub use session_store::store::GroupId;
 pub use threads::WalThreads;
 pub use wake::Call;
 pub(crate) use wake::Wake;
@@ -56,16 +57,6 @@ use segment::Segments;
 
 use crate::disk::Disk;
 use crate::floor::{Checkpoint, Floor};
-
-/// The number of a Raft group of this node; all but `u32::MAX` may be used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupId(pub u32);
-
-impl fmt::Display for GroupId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "group {}", self.0)
-    }
-}
 
 /// A place in the log. Positions only grow, whatever is truncated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

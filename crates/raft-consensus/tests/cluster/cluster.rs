@@ -22,7 +22,7 @@ use raft_consensus::snapshot::SnapshotData;
 use raft_consensus::storage::Storage;
 use raft_consensus::types::{NodeId, TokioTypes};
 use raft_consensus::wal::{GroupId, WalOptions};
-use session_store::store::{self, Changes, Store};
+use session_store::store::{Changes, Store};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
@@ -98,9 +98,8 @@ impl Machine for Ledger {
             return Err(BadEntry("it is the own one".to_owned()));
         };
         let mut store = self.store.as_ref().unwrap().lock();
-        let group = store::GroupId(GROUP.0);
-        store.import(group, &path).map_err(|error| BadEntry(error.to_string()))?;
-        let records = store.load(group).unwrap().unwrap();
+        store.import(GROUP, &path).map_err(|error| BadEntry(error.to_string()))?;
+        let records = store.load(GROUP).unwrap().unwrap();
         self.numbers = records.flat_map(|record| Self::read(record.unwrap().1)).collect();
         self.installs += 1;
         Ok(())

@@ -14,6 +14,7 @@ mod hash;
 mod layout;
 mod snapshot;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use sled::{Batch, Tree};
@@ -28,9 +29,15 @@ use self::disk::Disk;
 use self::error::guarded;
 use self::layout::{Head, Meta};
 
-/// A group whose state is kept: a shard, or the cluster group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The number of a Raft group, whose state is kept: a shard, or the cluster group. All but `u32::MAX` may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupId(pub u32);
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "group {}", self.0)
+    }
+}
 
 /// The checkpoints of a node's groups.
 ///
