@@ -48,6 +48,8 @@ pub struct Broker {
     pid: u32,
     log: SharedLog,
     dir: Option<PathBuf>,
+    /// The directory outlives the broker.
+    kept: bool,
     binary: Option<PathBuf>,
 }
 
@@ -89,14 +91,35 @@ impl Broker {
         if let Ok(addr) = std::env::var("BROKER_UNDER_TEST") {
             return Ok(Self::external(&addr));
         }
+        Self::launch((Self::prepare(&start.toml), false), start.binary, &start.env)
+    }
+
+    /// A directory with a configuration, see [`Broker::with_config`], for [`Broker::try_open`]; data goes into `data`.
+    pub fn prepare(toml: &str) -> PathBuf {
         let dir = process::fresh_dir();
-        fs::write(dir.join(CONFIG), with_defaults(&start.toml)).unwrap();
-        Self::launch(dir, start.binary, &start.env)
+        fs::write(dir.join(CONFIG), with_defaults(toml)).unwrap();
+        dir
+    }
+
+    /// Starts a process on what is in `dir`, a directory that [`Broker::into_dir`] gave, or a copy of it; it is not
+    /// removed in the end.
+    ///
+    /// # Errors
+    /// The process ended, or was not ready within 30 s.
+    pub fn try_open(dir: &Path, start: &Start) -> Result<Self, StartFailed> {
+        Self::launch((dir.to_owned(), true), start.binary.clone(), &start.env)
+    }
+
+    /// The directory of a broker that was stopped or killed: its configuration, and its data in `data`. Whoever takes
+    /// it removes it.
+    pub fn into_dir(mut self) -> PathBuf {
+        assert!(self.child.is_none(), "the broker still runs");
+        self.dir.take().expect("a broker of the test's own has a directory")
     }
 
     /// Starts the process on what is in `dir`.
     fn launch(
-        dir: PathBuf,
+        (dir, kept): (PathBuf, bool),
         binary: Option<PathBuf>,
         env: &[(&'static str, String)],
     ) -> Result<Self, StartFailed> {
@@ -112,7 +135,7 @@ impl Broker {
         let log = SharedLog::default();
         let (pid, writer) = (child.id(), log.clone());
         std::thread::spawn(move || follow(stderr, &writer));
-        let broker = Self { child: Some(Mutex::new(child)), pid, log, dir: Some(dir), binary };
+        let broker = Self { child: Some(Mutex::new(child)), pid, log, dir: Some(dir), kept, binary };
         match broker.wait_ready() {
             true => Ok(broker),
             false => Err(broker.failed_start()),
@@ -137,7 +160,7 @@ impl Broker {
         let log = SharedLog::default();
         let ws = std::env::var("BROKER_UNDER_TEST_WS").unwrap_or_default();
         log.0.lock().unwrap().listeners = vec![("mqtt".into(), addr.into()), ("ws".into(), ws)];
-        Self { child: None, pid: 0, log, dir: None, binary: None }
+        Self { child: None, pid: 0, log, dir: None, kept: false, binary: None }
     }
 
     /// Whether this is `BROKER_UNDER_TEST`: then its configuration is not the test's and there is no pid.
@@ -259,7 +282,7 @@ impl Broker {
         assert!(self.child.is_none(), "the broker still runs");
         let dir = self.dir.take().expect("a broker of the test's own has a directory");
         let before = self.log();
-        let started = Self::launch(dir, self.binary.take(), env);
+        let started = Self::launch((dir, self.kept), self.binary.take(), env);
         *self = started.unwrap_or_else(|failed| {
             panic!("no restart: {failed:?}\n{}--- before ---\n{before}", failed.log)
         });
@@ -284,7 +307,9 @@ impl Drop for Broker {
             self.assert_well();
         }
         let status = self.stop();
-        if let Some(dir) = &self.dir {
+        if let Some(dir) = &self.dir
+            && !self.kept
+        {
             drop(fs::remove_dir_all(dir));
         }
         if !failing && let Some(status) = status {

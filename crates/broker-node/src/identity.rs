@@ -32,6 +32,8 @@ pub(crate) struct Identity {
     node: u32,
     /// The present run.
     incarnation: u32,
+    /// The last run whose beginning every shard has in its log: a log without it has lost something.
+    logged: u32,
     /// How many shards the cluster was created with.
     pub(crate) shards: u16,
 }
@@ -118,7 +120,16 @@ impl Identity {
         let drawn = SystemRandom::new().fill(&mut id).map_err(no_random);
         drawn.map_err(|source| IdentityError::Io { path, source })?;
         let cluster = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { format: FORMAT, cluster, node: FIRST_NODE, incarnation: 0, shards })
+        Ok(Self { format: FORMAT, cluster, node: FIRST_NODE, incarnation: 0, logged: 0, shards })
+    }
+
+    /// Writes down that every shard has the beginning of this run in its log, synced.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn note_logged(&self, directory: &Path) -> Result<(), IdentityError> {
+        let noted = Self { logged: self.incarnation, ..self.clone() };
+        noted.write(directory).map_err(|source| IdentityError::Io { path: directory.join(FILE), source })
     }
 
     /// Written beside, synced, put in place, and the directory synced: there is always one whole file.
@@ -130,6 +141,11 @@ impl Identity {
         file.sync_all()?;
         fs::rename(&new, directory.join(FILE))?;
         File::open(directory)?.sync_all()
+    }
+
+    /// The last run whose beginning every shard has in its log.
+    pub(crate) fn logged(&self) -> Incarnation {
+        Incarnation(self.logged)
     }
 
     /// The present run, as what this node hosts is marked with.

@@ -2,8 +2,9 @@
 //! Called by `cli` with checked settings. Does no work of its own.
 
 use crate::{
+    ballast,
     clock::Clock,
-    config::Settings,
+    config::{DurabilitySetting, Settings},
     connection::Connections,
     counters::NodeCounters,
     data_dir::DataDir,
@@ -65,9 +66,12 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         session_store::failpoint::arm(&point).map_err(anyhow::Error::msg)?;
     }
     let _data = DataDir::open(&settings.node.data_dir)?;
-    let identity = Identity::begin_run(&settings.node.data_dir, SHARDS)?;
     let (failed, failure) = failure_pair();
-    let storage = Storage::open(&settings.node.data_dir, settings.log_options(failed))?;
+    let (identity, storage) = ballast::with_room(&settings.node.data_dir, || {
+        let identity = Identity::begin_run(&settings.node.data_dir, SHARDS)?;
+        let storage = Storage::open(&settings.node.data_dir, settings.log_options(failed.clone()))?;
+        Ok((identity, storage))
+    })?;
     let slots = Slots::new(connections_max(&settings));
     // The main runtime accepts and does housekeeping; connections have their own threads.
     let runtime = Builder::new_multi_thread()
@@ -103,6 +107,8 @@ async fn serve(
     let mut tasks = JoinSet::new();
     let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters), data.1.wal());
     tasks.spawn(observer.clone().run());
+    tasks.spawn(node.shards.clone().end_held());
+    tasks.spawn(settle_in(Arc::clone(&node), data.0.clone()));
     let sys_counters = counters.last().cloned().unwrap_or_default();
     tasks.spawn(sys::run(Arc::clone(&node), observer.clone(), sys_counters));
     let http = start_http(&settings, (exporter, observer), &ready, &stop)?;
@@ -157,6 +163,21 @@ async fn failed(
     }
 }
 
+/// What a start leaves for when the node runs: it may have to wait for space.
+async fn settle_in(node: Arc<Node>, identity: Identity) {
+    let begun = node.shards.applied().await;
+    // Without a sync before it counts, a power cut may take the run's beginning out of the log again.
+    let logged = begun && node.settings.storage.durability == DurabilitySetting::Always;
+    let settled = tokio::task::spawn_blocking(move || {
+        let directory = &node.settings.node.data_dir;
+        if logged && let Err(error) = identity.note_logged(directory) {
+            warn!(target: "quelea", %error, "the run was not noted");
+        }
+        ballast::renew(directory);
+    });
+    let _stopping = settled.await;
+}
+
 fn checkpoints(node: &Node, storage: &Storage) -> Checkpointer<ShardMachine> {
     Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone(), node.shards.groups())
 }
@@ -175,6 +196,7 @@ async fn start_shards(
     let fanout = Arc::new(Fanout::new(settings.mqtt.shared_strategy));
     let start = StartShards {
         host: identity.host(),
+        logged: identity.logged(),
         storage,
         limits: settings.shard_limits(identity.shards),
         fanout: &fanout,

@@ -1,6 +1,8 @@
 //! Checkpoints: every so often the net changes of each group go into the store, and the log behind them can go. One
-//! task a node, off the way to every acknowledgement; the store's blocking calls have threads of their own.
+//! task a node, off the way to every acknowledgement; the store's blocking calls have threads of their own. On a disk
+//! that is nearly full there are none, since the store outlives no failed write: the log keeps everything meanwhile.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,9 @@ const EVERY: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(100);
 /// After so many bytes of the log, those of all groups, a group gets a checkpoint at once.
 const LOG_BYTES_MAX: u64 = 32 << 20;
+
+/// Free bytes that a checkpoint needs, besides half of what went into the log since the last one.
+const SPACE_BYTES_MIN: u64 = 4 << 20;
 
 /// Why checkpoints ended.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +48,11 @@ struct Watched<M: Machine> {
 /// Makes the checkpoints of a node's groups.
 pub struct Checkpointer<M: Machine> {
     store: Arc<Mutex<Store>>,
+    path: PathBuf,
     wal: Wal,
     watched: Vec<Watched<M>>,
+    /// The last checkpoint was put off for want of space.
+    put_off: bool,
 }
 
 impl<M: Machine> Checkpointer<M> {
@@ -56,7 +64,8 @@ impl<M: Machine> Checkpointer<M> {
         groups: impl IntoIterator<Item = (Group<TokioTypes, M>, SnapshotMeta)>,
     ) -> Self {
         let watched = groups.into_iter().map(|(group, last)| Watched { group, last, written: 0 }).collect();
-        Self { store, wal, watched }
+        let path = store.lock().path().to_owned();
+        Self { store, path, wal, watched, put_off: false }
     }
 
     /// Makes checkpoints until the store fails or the groups end.
@@ -72,12 +81,8 @@ impl<M: Machine> Checkpointer<M> {
             look.tick().await;
             looks = looks.wrapping_add(1);
             let all = looks.is_multiple_of(looks_each);
-            for watched in &mut self.watched {
-                let written = self.wal.counters().wal_written;
-                if all || written - watched.written >= LOG_BYTES_MAX {
-                    watched.written = written;
-                    checkpoint(&self.store, &self.wal, watched).await?;
-                }
+            for number in 0..self.watched.len() {
+                self.checkpoint(number, all).await?;
             }
         }
     }
@@ -87,11 +92,36 @@ impl<M: Machine> Checkpointer<M> {
     /// # Errors
     /// As for [`Self::run`].
     pub async fn finish(&mut self) -> Result<(), CheckpointError> {
-        for watched in &mut self.watched {
-            checkpoint(&self.store, &self.wal, watched).await?;
+        for number in 0..self.watched.len() {
+            self.checkpoint(number, true).await?;
         }
         Ok(())
     }
+
+    /// A checkpoint of one group, if it is due and the disk has room for it.
+    async fn checkpoint(&mut self, number: usize, due: bool) -> Result<(), CheckpointError> {
+        let Some(watched) = self.watched.get_mut(number) else { return Ok(()) };
+        let written = self.wal.counters().wal_written;
+        let since = written - watched.written;
+        if !due && since < LOG_BYTES_MAX {
+            return Ok(());
+        }
+        let put_off = !has_space(&self.path, SPACE_BYTES_MIN + since / 2);
+        if put_off && !self.put_off {
+            tracing::warn!("the disk is nearly full: checkpoints wait for space, and the log grows");
+        }
+        self.put_off = put_off;
+        if put_off {
+            return Ok(());
+        }
+        watched.written = written;
+        checkpoint(&self.store, &self.wal, watched).await
+    }
+}
+
+/// Whether so many bytes are free. A file system that does not tell has them.
+fn has_space(path: &Path, bytes: u64) -> bool {
+    rustix::fs::statvfs(path).map_or(true, |disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= bytes)
 }
 
 async fn checkpoint<M: Machine>(

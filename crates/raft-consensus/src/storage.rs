@@ -38,9 +38,22 @@ pub enum StorageError {
     /// A checkpoint names a position that cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The log ends before what is in a checkpoint, so that what was behind that is gone too.
+    #[error(
+        "the log in wal/ ends at entry {end} of {group}, but its checkpoint in sessions/ is of entry {checkpoint}: the log \
+         lost acknowledged data, or is an older copy; restore the whole data directory of a single node from one backup"
+    )]
+    LogLost {
+        /// Whose.
+        group: GroupId,
+        /// The last entry of the log.
+        end: u64,
+        /// The entry that the checkpoint stands for.
+        checkpoint: u64,
+    },
     /// A checkpoint that was synced is gone, or is not what was written.
     #[error(
-        "the checkpoint of {group} is lost: the floor knows one of entry {expected}, and the store has {found}. A node \
+        "the checkpoint of {group} in sessions/ is lost: the floor knows one of entry {expected}, and the store has {found}. A node \
          with replicas fetches its state from them; restore the data directory of a single node from its backup"
     )]
     CheckpointLost {
@@ -137,10 +150,19 @@ impl Storage {
         Ok(Some((restored, meta)))
     }
 
-    /// The log goes on where the checkpoint ends, or before.
+    /// The log goes on where the checkpoint ends, or before. It never ends before the checkpoint where every entry is
+    /// synced before it is applied.
     fn check_log(&self, group: GroupId, meta: Option<&SnapshotMeta>) -> Result<(), StorageError> {
-        let Some((purged, _)) = self.wal.group(group)?.purged() else { return Ok(()) };
+        let log = self.wal.group(group)?;
         let index = meta.and_then(|meta| meta.last_log_id).map(|id| id.index);
+        let end = log.last().map(|(index, _)| index).max(log.purged().map(|(index, _)| index));
+        if let Some(checkpoint) = index
+            && self.wal.syncs_first()
+            && end.is_none_or(|end| end < checkpoint)
+        {
+            return Err(StorageError::LogLost { group, end: end.unwrap_or(0), checkpoint });
+        }
+        let Some((purged, _)) = log.purged() else { return Ok(()) };
         if index.is_some_and(|index| index >= purged) {
             return Ok(());
         }

@@ -2,6 +2,8 @@
 //! Called once, last; never reads from the socket.
 
 use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mqtt_codec::{PacketId, ReasonCode};
@@ -25,9 +27,12 @@ impl Connection {
     pub(super) async fn end(mut self: Box<Self>, ending: Ending) {
         debug!(client = %self.client.id, why = %ending.why, "connection ended");
         self.count(&ending);
-        self.send_staged().await;
-        let _late = timeout(SETTLE_TIMEOUT, self.settle()).await;
-        self.send_staged().await;
+        let node = Arc::clone(&self.client.worker.node);
+        if !node.shards.is_full() {
+            let _without_space = self.send_staged().await;
+            let _late = timeout(SETTLE_TIMEOUT, self.settle()).await;
+            let _without_space = self.send_staged().await;
+        }
         let mut unsent = Vec::new();
         if self.client.persistent {
             let rest = self.client.inbox.close();
@@ -38,8 +43,17 @@ impl Connection {
         let client = &self.client;
         let (id, epoch, home) = (client.id.clone(), client.epoch, client.home);
         let end = End { client: id, epoch, will: ending.will, expiry_s: ending.expiry_s, unsent };
-        client.worker.node.shards.end(home, end, &client.inbox).await;
-        client.worker.counters.clients_ended.add(1);
+        let inbox = Arc::clone(&client.inbox);
+        let mut told = pin!(node.shards.end(home, end, &inbox));
+        // Whoever is sent away need not wait for a log that has no space; whoever takes leave does.
+        let heard = match ending.reason {
+            Some(_) => timeout(SETTLE_TIMEOUT, &mut told).await.is_ok(),
+            None => {
+                told.as_mut().await;
+                true
+            }
+        };
+        self.client.worker.counters.clients_ended.add(1);
         self.client.say_goodbye(&ending);
         let _client_gone = timeout(
             GOODBYE_TIMEOUT,
@@ -50,6 +64,9 @@ impl Connection {
         )
         .await;
         self.socket.close().await;
+        if !heard {
+            told.await;
+        }
     }
 
     fn count(&self, ending: &Ending) {
@@ -81,7 +98,7 @@ impl Connection {
     /// members.
     async fn end_transient_session(&mut self) {
         let client = &mut self.client;
-        let node = std::sync::Arc::clone(&client.worker.node);
+        let node = Arc::clone(&client.worker.node);
         if !client.subscriptions.is_empty() {
             let subscriptions = std::mem::take(&mut client.subscriptions);
             node.fanout.unsubscribe_all(subscriptions.keys(), client.inbox.id());

@@ -11,7 +11,7 @@ mod out;
 mod socket;
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use mqtt_codec::ReasonCode;
 use session_store::command::WillFate;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 pub(crate) use self::acks::{AckQueue, DueAck, Owed};
 pub(crate) use self::frames::RawPacket;
@@ -28,6 +28,7 @@ use self::socket::Socket;
 use crate::counters::NodeCounters;
 use crate::listener::{Accepted, Handler, HandshakeFailure};
 use crate::session::{Client, Ending, HIGH_WATER, PageFuture};
+use crate::shard::HELD_MAX;
 use crate::stop::Stop;
 use crate::worker::{Node, READ_BYTES, Worker};
 
@@ -138,16 +139,26 @@ impl Connection {
             }
             if !self.client.staged.is_empty() {
                 // Boxed, so that a connection that waits for its client has no room for it.
-                Box::pin(self.send_staged()).await;
+                if let Err(ending) = Box::pin(self.send_staged()).await {
+                    return ending;
+                }
             }
         }
     }
 
-    /// Gives the shards what was staged; waits while one is behind, which slows this client alone.
-    async fn send_staged(&mut self) {
+    /// Gives the shards what was staged; waits while one is behind, which slows this client alone. A log without space
+    /// is not waited for for ever: what was not given is lost, and nothing of it was acknowledged.
+    async fn send_staged(&mut self) -> Result<(), Ending> {
         for (shard, command) in self.client.staged.take() {
-            self.client.worker.node.shards.send(shard, command, &self.client.inbox).await;
+            let shards = &self.client.worker.node.shards;
+            let mut sending = pin!(shards.send(shard, command, &self.client.inbox));
+            while timeout(HELD_MAX, &mut sending).await.is_err() {
+                if shards.is_full() {
+                    return Err(Ending::told(ReasonCode::QuotaExceeded, "the log has no space"));
+                }
+            }
         }
+        Ok(())
     }
 
     /// Does everything that can be done without waiting. Ready when there are commands for shards, or at

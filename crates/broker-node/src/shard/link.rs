@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use mqtt_codec::ReasonCode;
 use parking_lot::Mutex;
 use session_store::command::{Command, Published, Reply};
 use session_store::{Request, Source};
@@ -74,6 +75,23 @@ impl Link {
         let number = done_below + numbers.asked.len() as u64;
         numbers.asked.push_back(Some(asker));
         send(Request { source: self.source, number, done_below, command });
+    }
+
+    /// The number of the next request.
+    pub(crate) fn next(&self) -> u64 {
+        let numbers = self.numbers.lock();
+        numbers.done_below + numbers.asked.len() as u64
+    }
+
+    /// Ends the connections that wait for the answer to a request before this number.
+    pub(crate) fn end_asked_before(&self, number: u64, reason: ReasonCode) {
+        let numbers = self.numbers.lock();
+        let older = usize::try_from(number.saturating_sub(numbers.done_below)).unwrap_or(usize::MAX);
+        for asker in numbers.asked.iter().take(older).flatten() {
+            if let Some(inbox) = &asker.inbox {
+                inbox.end(reason);
+            }
+        }
     }
 
     /// The answer to a request came; returns who waits for it, the first time.

@@ -14,7 +14,7 @@ use session_store::limits::ShardLimits;
 use session_store::outbox::OutboxItem;
 use session_store::retained::PageQuery;
 use session_store::store::Changes;
-use session_store::{Effect, Millis, Shard, ShardSizes, record};
+use session_store::{Effect, Incarnation, Millis, NodeId, Shard, ShardSizes, record};
 use topic_index::Filter;
 
 use super::delivery::Delivery;
@@ -57,6 +57,11 @@ impl ShardMachine {
     /// Its bounds, as its log has them.
     pub(crate) fn limits(&self) -> &ShardLimits {
         self.state.limits()
+    }
+
+    /// The last run of a node that its log has the beginning of.
+    pub(crate) fn last_run(&self, node: NodeId) -> Incarnation {
+        self.state.last_run(node)
     }
 
     /// How much it holds.

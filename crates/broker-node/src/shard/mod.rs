@@ -1,9 +1,11 @@
 //! The shards of this node: a Raft group each, around a `session_store::Shard` and those who carry out what it
 //! decides. Connections send numbered requests; a shard never waits for a connection.
 
+mod begin;
 mod delivery;
 mod directory;
 mod dispatch;
+mod held;
 mod link;
 mod machine;
 mod relay;
@@ -19,7 +21,7 @@ use raft_consensus::network::Alone;
 use raft_consensus::proposer::Ended;
 use raft_consensus::storage::{RestoreError, Storage};
 use raft_consensus::types::{SnapshotMeta, TokioTypes};
-use raft_consensus::wal::GroupId;
+use raft_consensus::wal::{GroupId, Room};
 use session_store::command::{Command, End, Input, PublishItem};
 use session_store::counters::{QueueCounters, ShardCounters};
 use session_store::failpoint::{self, Mutant};
@@ -27,13 +29,15 @@ use session_store::limits::ShardLimits;
 use session_store::{
     ClientId, Host, Incarnation, MessageRef, Shard, ShardId, ShardNumber, ShardSizes, Source,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use topic_index::{Cursor, PageBounds, PlainFilter};
 
 use self::delivery::Delivery;
 use self::directory::Directory;
 pub(crate) use self::dispatch::Dispatch;
+pub(crate) use self::held::HELD_MAX;
 use self::link::{Asker, Link};
 pub(crate) use self::machine::ShardMachine;
 use self::machine::Totals;
@@ -46,6 +50,9 @@ use crate::inbox::{Dropped, Inbox};
 
 /// How long a group may take until it leads and has applied its log, at start.
 const READY_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long the shards may take to finish what is on its way when the node stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The group of one shard.
 pub(crate) type ShardGroup = Group<TokioTypes, ShardMachine>;
@@ -88,6 +95,8 @@ struct Inner {
     host: Host,
     running: Vec<Running>,
     relays: Arc<[RelayMail]>,
+    /// Whether the log has space.
+    room: watch::Receiver<Room>,
 }
 
 /// The way to all shards.
@@ -106,6 +115,8 @@ impl std::fmt::Debug for Shards {
 pub(crate) struct StartShards<'a> {
     /// The present run of the node.
     pub(crate) host: Host,
+    /// The last run whose beginning they all have.
+    pub(crate) logged: Incarnation,
     /// Where their logs and checkpoints are.
     pub(crate) storage: &'a Storage,
     /// Bounds of one shard.
@@ -135,12 +146,13 @@ impl Shards {
             running.push(shard);
             tasks.spawn(async move { task.await.unwrap_or_else(|error| Ended::Failed(error.to_string())) });
         }
-        let shards = Self { inner: Arc::new(Inner { host: start.host, running, relays }) };
+        let room = start.storage.wal().room();
+        let shards = Self { inner: Arc::new(Inner { host: start.host, running, relays, room }) };
         for shard in &shards.inner.running {
             shard.group.found([u64::from(start.host.node.0)]).await?;
             shard.group.ready(READY_TIMEOUT).await?;
             shard.take_limits(start.limits).await?;
-            shard.end_earlier_runs(start.host).await?;
+            shard.begin_run(start.host, start.logged).await?;
         }
         for (number, counters) in (0..of).zip(start.counters.chunks(2)) {
             let [_, counters] = counters else { continue };
@@ -292,10 +304,20 @@ impl Shards {
         sum
     }
 
-    /// Stops all groups, after what is on its way is done.
-    pub(crate) async fn stop(&self) {
+    /// Waits until everything that was asked so far is applied; `false` when the node stops.
+    pub(crate) async fn applied(&self) -> bool {
         for shard in &self.inner.running {
-            let _applied = shard.group.look(|_| ()).await;
+            if shard.group.look(|_| ()).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Stops all groups, after what is on its way is done, unless that has to wait for space.
+    pub(crate) async fn stop(&self) {
+        let _late = timeout(STOP_TIMEOUT, self.applied()).await;
+        for shard in &self.inner.running {
             shard.group.stop().await;
         }
     }
@@ -308,13 +330,6 @@ impl Running {
         if known != configured {
             self.group.room().await?.propose(Input::Limits(configured));
         }
-        Ok(())
-    }
-
-    /// What earlier runs of this node hosted is gone with them.
-    async fn end_earlier_runs(&self, host: Host) -> Result<(), Gone> {
-        let before = Incarnation(host.incarnation.0.saturating_sub(1));
-        self.group.room().await?.propose(Input::Down(Host { incarnation: before, ..host }));
         Ok(())
     }
 }

@@ -69,7 +69,7 @@ pub struct Position {
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.segment, self.offset)
+        write!(f, "byte {} of {}", self.offset, segment::name(self.segment))
     }
 }
 
@@ -194,6 +194,11 @@ impl Wal {
     #[must_use]
     pub fn options(&self) -> &WalOptions {
         &self.shared.options
+    }
+
+    /// Whether everything is synced before it counts.
+    pub(crate) fn syncs_first(&self) -> bool {
+        self.shared.options.sync_first()
     }
 
     /// The counters, as of now.

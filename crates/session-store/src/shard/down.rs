@@ -19,6 +19,13 @@ impl Shard {
         self.lowest_live.get(&host.node).is_some_and(|lowest| host.incarnation < *lowest)
     }
 
+    /// The last run of a node that has begun, as far as is known here: each begins by saying that those before it are
+    /// dead. 0 where none has.
+    #[must_use]
+    pub fn last_run(&self, node: NodeId) -> Incarnation {
+        self.lowest_live.get(&node).copied().unwrap_or_default()
+    }
+
     /// Every run of the node up to this one is dead. What it hosted is ended by the ticks that follow.
     pub(super) fn down(&mut self, host: Host) {
         let lowest = self.lowest_live.entry(host.node).or_default();

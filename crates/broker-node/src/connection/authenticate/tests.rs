@@ -100,6 +100,7 @@ impl TestNode {
         let storage = Storage::open(data.path(), settings.log_options(fails)).unwrap();
         let start = StartShards {
             host: Host { node: NodeId(1), incarnation: Incarnation(1) },
+            logged: Incarnation::default(),
             storage: &storage,
             limits: settings.shard_limits(SHARDS),
             fanout: &fanout,
