@@ -29,7 +29,7 @@ type Item<C> = Result<StreamAppendResult<C>, RPCError<C>>;
 /// Opens the stream; the answers end with the input, or with the first that is not a plain yes.
 pub(super) async fn open<'s, C, T, S>(
     (transport, target): (&T, NodeId),
-    input: S,
+    mut input: S,
     encode: impl Fn(AppendEntriesRequest<C>) -> Bytes + Send + Sync + 'static,
     (errors, option): (Errors, RPCOption),
 ) -> Result<BoxStream<'s, Item<C>>, RPCError<C>>
@@ -38,6 +38,9 @@ where
     T: PeerTransport,
     S: Stream<Item = AppendEntriesRequest<C>> + OptionalSend + Unpin + 'static,
 {
+    // Before a node that could not be reached is tried again openraft waits, but only where it is asked for a request.
+    let Some(first) = input.next().await else { return Ok(stream::empty().boxed()) };
+    let input = stream::once(std::future::ready(first)).chain(input);
     let window = Arc::new(Window::new());
     let requests = requests(input, encode, Arc::clone(&window));
     let within = option.soft_ttl();

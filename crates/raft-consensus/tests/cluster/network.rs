@@ -1,5 +1,7 @@
 //! What goes over which connection, and how much at once: that nothing of it is openraft's default.
 
+use std::time::Duration;
+
 use raft_consensus::group::Timing;
 use raft_consensus::log_store::READ_BYTES_MAX;
 use raft_consensus::network::Channel;
@@ -34,5 +36,19 @@ async fn a_follower_that_was_away_is_sent_its_entries_in_pieces() {
     let largest = cluster.network.largest(Channel::Replication);
     assert!(largest > READ_BYTES_MAX / 2, "{largest} bytes: it should have been sent several at once");
     assert!(largest <= READ_BYTES_MAX + 2 * PADDING, "{largest} bytes at once");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_gone_is_tried_again_with_pauses() {
+    let mut cluster = Cluster::start(Timing::ZONES).await;
+    let leader = cluster.leader().await;
+    let gone = NODES.into_iter().find(|node| *node != leader).unwrap();
+    cluster.stop_node(gone).await;
+    cluster.insist(0..50).await;
+    let tried = || cluster.network.used(Channel::Replication).1;
+    let before = tried();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(tried() - before < 100, "{} times in two seconds", tried() - before);
     cluster.stop().await;
 }

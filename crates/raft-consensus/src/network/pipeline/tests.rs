@@ -128,8 +128,12 @@ async fn requests_do_not_wait_for_answers_and_answers_come_in_order() {
 async fn a_stream_on_which_nothing_moves_is_given_up_but_not_one_with_nothing_to_move() {
     let mut stage = stage().await;
     let (send, mut later) = mpsc::channel(1);
-    let input = stream::poll_fn(move |context| later.poll_recv(context));
+    let later = stream::poll_fn(move |context| later.poll_recv(context));
+    let input = stream::once(std::future::ready(probe(2))).chain(later);
     let mut answers = NetStreamAppend::stream_append(&mut stage.client, input, option()).await.unwrap();
+    assert_eq!(index(stage.seen.recv().await.unwrap()), 2);
+    stage.answer.send(matched(2)).await.unwrap();
+    assert!(answers.next().await.unwrap().is_ok());
     let idle = tokio::time::timeout(Duration::from_millis(700), answers.next()).await;
     assert!(idle.is_err(), "nothing was asked, nothing is wanting");
     send.send(probe(3)).await.unwrap();
@@ -146,11 +150,12 @@ async fn what_waits_for_entries_goes_with_the_answers() {
     let mut stage = stage().await;
     let held = Arc::new(());
     let witness = Arc::downgrade(&held);
-    let input = stream::unfold(held, async |held| {
+    let rest = stream::unfold(held, async |held| {
         std::future::pending::<()>().await;
         Some((probe(0), held))
     });
-    let answers = NetStreamAppend::stream_append(&mut stage.client, input.boxed(), option()).await.unwrap();
+    let input = stream::once(std::future::ready(probe(0))).chain(rest).boxed();
+    let answers = NetStreamAppend::stream_append(&mut stage.client, input, option()).await.unwrap();
     drop(answers);
     let gone = async {
         while witness.upgrade().is_some() {
@@ -165,6 +170,7 @@ async fn an_answer_to_another_question_ends_the_stream() {
     let mut stage = stage().await;
     let input = stream::once(std::future::ready(probe(0))).chain(stream::pending()).boxed();
     let mut answers = NetStreamAppend::stream_append(&mut stage.client, input, option()).await.unwrap();
+    assert_eq!(index(stage.seen.recv().await.unwrap()), 0);
     stage.answer.send(Response::<TokioTypes>::Progress(1).encode()).await.unwrap();
     assert!(answers.next().await.unwrap().is_err());
     assert!(answers.next().await.is_none());
