@@ -8,6 +8,7 @@ mod transfer;
 mod vote;
 
 use bytes::Bytes;
+use openraft::RaftTypeConfig;
 use openraft::raft::{
     AppendEntriesRequest, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest,
     VoteResponse,
@@ -22,8 +23,9 @@ use crate::types::{NodeId, Types, Vote};
 use crate::wal::GroupId;
 
 /// A request to another replica of a group.
+// Bound by openraft's trait and not by `Types`, as what follows: rustdoc 1.95 fails on the latter.
 #[derive(Debug)]
-pub(crate) struct Request<C: Types> {
+pub(crate) struct Request<C: RaftTypeConfig> {
     pub(crate) group: GroupId,
     /// Who is meant.
     pub(crate) to: NodeId,
@@ -32,7 +34,7 @@ pub(crate) struct Request<C: Types> {
 
 /// What is asked.
 #[derive(Debug)]
-pub(crate) enum Body<C: Types> {
+pub(crate) enum Body<C: RaftTypeConfig> {
     Append(AppendEntriesRequest<C>),
     Vote(VoteRequest<C>),
     PreVote(VoteRequest<C>),
@@ -44,7 +46,7 @@ pub(crate) enum Body<C: Types> {
 
 /// What is answered.
 #[derive(Debug)]
-pub(crate) enum Response<C: Types> {
+pub(crate) enum Response<C: RaftTypeConfig> {
     Append(StreamAppendResult<C>),
     Vote(VoteResponse<C>),
     TransferLeader(TransferLeaderResponse<C>),
