@@ -23,7 +23,9 @@ const PAYLOAD: usize = 3 << 10;
 const WINDOW: usize = 100;
 
 /// Small files of the log, so that there are some; nothing that a machine under load could end.
-pub(crate) const CONFIG: &str = "[mqtt]\nmax_packet_size = \"64 KiB\"\n[storage]\nsegment_size = \"1 MiB\"\n";
+pub(crate) const CONFIG: &str = "[mqtt]\nmax_packet_size = \"64 KiB\"\n\
+    [session]\nqueue_messages_max = 10000000\nqueue_bytes_max = \"4 GiB\"\n\
+    [storage]\nsegment_size = \"1 MiB\"\n";
 
 /// How the node was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

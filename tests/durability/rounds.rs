@@ -21,9 +21,10 @@ const ATTEMPTS: u64 = 5;
 /// What the broker of a round is configured with: as it comes; with a log whose files are soon full; synced ten times a
 /// second, which the death of the process does not touch either.
 const CONFIGURATIONS: [&str; 3] = [
-    "",
-    "[storage]\nsegment_size = \"1 MiB\"\n[mqtt]\nmax_packet_size = \"4 KiB\"\n",
-    "[storage]\ndurability = \"interval\"\n",
+    "[session]\nqueue_messages_max = 10000000\nqueue_bytes_max = \"4 GiB\"\n",
+    "[session]\nqueue_messages_max = 10000000\nqueue_bytes_max = \"4 GiB\"\n\
+     [storage]\nsegment_size = \"1 MiB\"\n[mqtt]\nmax_packet_size = \"4 KiB\"\n",
+    "[session]\nqueue_messages_max = 10000000\nqueue_bytes_max = \"4 GiB\"\n[storage]\ndurability = \"interval\"\n",
 ];
 
 /// A number from the environment.

@@ -159,7 +159,7 @@ fn mqtt5_4_6_0_6_qos_0_does_not_overtake_qos_0_that_came_with_qos_1() {
         let mut together = Publish::v5(&fast, (2 * round).to_string()).bytes();
         together.extend(Publish::v5(&synced, "p").qos(1, 1 + round).bytes());
         publisher.send(&together);
-        std::thread::sleep(std::time::Duration::from_micros(200));
+        e2e_tests::pause(std::time::Duration::from_micros(200));
         publisher.send(&Publish::v5(&fast, (2 * round + 1).to_string()).bytes());
         publisher.expect_ack(kind::PUBACK);
     }
