@@ -66,21 +66,34 @@ pub(crate) fn main(arguments: &[String]) -> Result<bool> {
     let disk = Scratch::below(&target)?;
     let broker = Broker::new(Kind::Quelea, quelea.clone());
     let node = Node { broker, quelea, folder: disk.path().join("node") };
-    let mut rows = Vec::new();
-    for (publishers, window) in PUBLISHERS {
-        eprintln!("{publishers} publishers");
-        rows.push(publish(&node, publishers, window, options.seconds)?);
-    }
-    eprintln!("a queue of {} messages", options.messages);
-    rows.push(queue(&node, options.messages)?);
-    eprintln!("{} sessions", options.sessions);
-    rows.push(sessions(&node, options.sessions)?);
+    let rows = measure(&node, &options);
     if options.json {
         println!("{}", as_json(&rows)?);
     } else {
         println!("{}", markdown(&rows, arguments));
     }
-    Ok(true)
+    Ok(rows.len() == PUBLISHERS.len() + 2)
+}
+
+/// All rows that could be measured, each told as it comes.
+fn measure(node: &Node, options: &Options) -> Vec<Row> {
+    let publishers =
+        PUBLISHERS.iter().map(|(publishers, window)| publish(node, *publishers, *window, options.seconds));
+    let others = [queue as fn(&Node, u64) -> Result<Row>, sessions]
+        .into_iter()
+        .zip([options.messages, options.sessions]);
+    let rows = publishers.chain(others.map(|(measure, count)| measure(node, count)));
+    rows.filter_map(|row| match row {
+        Ok(row) => {
+            eprint!("{}", lines(&row));
+            Some(row)
+        }
+        Err(error) => {
+            eprintln!("could not be measured: {error:#}");
+            None
+        }
+    })
+    .collect()
 }
 
 fn parse(arguments: &[String]) -> Result<Options> {
@@ -245,13 +258,18 @@ fn get(running: &Running, path: &str) -> Result<String> {
 fn markdown(rows: &[Row], arguments: &[String]) -> String {
     let command = ["cargo xtask durable".to_owned(), arguments.join(" ")].join(" ");
     let mut text = format!("Made by `{}`.\n\n| row | | |\n| --- | --- | ---: |\n", command.trim_end());
-    for row in rows {
-        for (index, (name, value)) in row.values.iter().enumerate() {
-            let title = if index == 0 { row.title.as_str() } else { "" };
-            text += &format!("| {title} | {name} | {} |\n", super::table::show(Some(*value)));
-        }
-    }
+    text.extend(rows.iter().map(lines));
     text
+}
+
+fn lines(row: &Row) -> String {
+    let values = row.values.iter().enumerate();
+    values
+        .map(|(index, (name, value))| {
+            let title = if index == 0 { row.title.as_str() } else { "" };
+            format!("| {title} | {name} | {} |\n", super::table::show(Some(*value)))
+        })
+        .collect()
 }
 
 fn as_json(rows: &[Row]) -> Result<String> {

@@ -106,13 +106,13 @@ pub(crate) const ROWS: [Row; 16] = [
     },
     Row {
         name: "connect-clean",
-        title: "5,000 connections one after the other, clean, synced",
+        title: "5,000 connections, opened and closed, clean, synced",
         load: Load::Connects { arguments: "", count: 5000 },
         synced: true,
     },
     Row {
         name: "connect-persistent",
-        title: "5,000 connections one after the other, new persistent sessions, synced",
+        title: "5,000 connections, opened and closed, new persistent sessions, synced",
         load: Load::Connects { arguments: "--persistent", count: 5000 },
         synced: true,
     },
