@@ -128,5 +128,4 @@ impl Shard {
 }
 
 #[cfg(test)]
-#[path = "checkpoint_tests.rs"]
 mod tests;

@@ -1,0 +1,102 @@
+//! The stored form of a checkpoint: a snapshot written by an earlier version is read for ever.
+//! `QUELEA_WRITE_FIXTURES` writes it anew, which is for a new version only and never for one that was released.
+
+use mqtt_codec::PacketId;
+
+use super::super::*;
+use super::history::{CLIENTS, ME, Step, limits, publish, run, with_absent_subscriber};
+use crate::limits::QueuePolicy;
+use crate::record::RecordError;
+
+fn fixture(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// What a shard holds, in words of its own that no change of the code changes.
+fn told(shard: &Shard) -> String {
+    let mut lines = vec![format!("now {}, outbox from {}", shard.now.0, shard.outbox.first())];
+    for id in CLIENTS {
+        let Some(client) = shard.clients.get(id) else { continue };
+        let connected = client.connection.map(|connection| (connection.host.to_string(), connection.number));
+        let dues = (client.will_due.map(|at| at.0), client.expiry_due.map(|at| at.0));
+        let will = client.will.as_ref().map(|will| (will.delay_s, will.expiry_s, will.body.size()));
+        lines.push(format!("{id}: {} {connected:?} {dues:?} {will:?}", client.epoch.0));
+        let Some(session) = shard.session(id) else { continue };
+        for (filter, subscribed) in session.subscriptions() {
+            lines.push(format!("    {filter} {} {:?}", u8::from(subscribed.qos), subscribed.id));
+        }
+        let ids: Vec<u16> = session.inbound.ids().map(PacketId::get).collect();
+        lines.push(format!("    {} in flight, received {ids:?}", session.outbound.in_flight()));
+        for (serial, message, shape) in session.outbound.contents_from(0) {
+            let topic = String::from_utf8_lossy(message.body.topic());
+            let payload = message.body.payload().len();
+            let expires = message.expires_at.map(|at| at.0);
+            let ids = shape.subscription_ids();
+            let qos = u8::from(shape.qos());
+            lines.push(format!("    {serial}: {topic} {payload} {qos} {expires:?} {ids:?}"));
+        }
+    }
+    for (position, item) in shard.outbox.from(0) {
+        lines.push(format!("outbox {position}: {} {}", item.publisher, item.message.body.size()));
+    }
+    for (source, stream) in &shard.streams {
+        lines.push(format!("{source:?}: {} {}", stream.last(), stream.answers().count()));
+    }
+    lines.push(format!("{} retained, {} bytes", shard.retained.len(), shard.retained.bytes()));
+    lines.join("\n") + "\n"
+}
+
+/// The fixture is a snapshot: its form and those of all records are read for ever.
+#[test]
+fn a_checkpoint_of_version_1_means_what_it_meant() {
+    if std::env::var_os("QUELEA_WRITE_FIXTURES").is_some() {
+        write_fixtures();
+    }
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut store = crate::store::Store::open(folder.path()).unwrap();
+    let group = crate::store::GroupId(2);
+    let written = store.import(group, &fixture("checkpoint-v1.snapshot")).unwrap();
+    assert_eq!(written.applied, b"position 7");
+    let records = store.load(group).unwrap().unwrap().map(|record| record.map_err(|e| e.to_string()));
+    let records: Vec<_> = records.collect::<Result<_, _>>().unwrap();
+    let records = records.into_iter().map(Ok::<_, RecordError>);
+    let shard = Shard::restore(ME, limits(QueuePolicy::DropNewest), records).unwrap();
+    assert_eq!(told(&shard), std::fs::read_to_string(fixture("checkpoint-v1.txt")).unwrap());
+}
+
+/// To be used when a version is added, never to change a fixture that was released.
+fn write_fixtures() {
+    let mut world = with_absent_subscriber();
+    let connect = |client, will| Step::Connect {
+        client,
+        node: 1,
+        clean: false,
+        expiry_s: 1_000,
+        receive_maximum: 5,
+        will,
+    };
+    run(
+        &mut world,
+        [
+            connect(1, Some(7)),
+            Step::Subscribe { client: 1, filter: 1, qos: 2 },
+            Step::Subscribe { client: 1, filter: 3, qos: 1 },
+            Step::Publish { topic: 0, count: 3, bytes: 900, qos: 2, retain: false, expiry_s: Some(60) },
+            Step::Acks { client: 1, acks: vec![(1, 1), (2, 2)] },
+            Step::Receive { client: 1, id: 4 },
+            connect(2, Some(3)),
+            Step::End { client: 2, fate: 1, unsent: Vec::new() },
+            connect(1, None),
+            publish(2, 40),
+        ],
+    );
+    world.checkpoint();
+    let folder = tempfile::TempDir::new().unwrap();
+    let mut store = crate::store::Store::open(folder.path()).unwrap();
+    let mut changes = Changes::default();
+    world.store.iter().for_each(|(key, value)| changes.put(key.clone(), value.clone()));
+    let group = crate::store::GroupId(2);
+    store.write(group, &changes, b"position 7").unwrap();
+    store.export(group, &fixture("checkpoint-v1.snapshot")).unwrap();
+    std::fs::write(fixture("checkpoint-v1.txt"), told(&world.shard)).unwrap();
+}
