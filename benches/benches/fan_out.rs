@@ -58,7 +58,7 @@ impl Served {
         self.requests += 1;
         let (source, number) = (Source::Host(Host::default()), self.requests);
         let request = Request { source, number, done_below: number, command };
-        self.shard.apply(Millis(1), Input::Request(request), effects);
+        self.shard.apply(Millis(1), Input::from(request), effects);
     }
 }
 

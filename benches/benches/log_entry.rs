@@ -27,7 +27,7 @@ fn publishes(count: u64) -> Vec<Input> {
         let publish = Publish { reply_to, publisher: ClientId::new("sensor-17"), items };
         let (source, number) = (Source::Host(Host::default()), first / 8 + 1);
         let command = Command::Publish(publish);
-        Input::Request(Request { source, number, done_below: number, command })
+        Input::from(Request { source, number, done_below: number, command })
     };
     (0..count).step_by(8).map(input).collect()
 }

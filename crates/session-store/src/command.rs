@@ -1,6 +1,8 @@
 //! What a shard can be told, and what it answers. The broker makes commands; a shard turns them into effects
 //! and does nothing else.
 
+use std::sync::Arc;
+
 use mqtt_codec::{PacketId, QoS, SharedPublish};
 use topic_index::{Cursor, Filter};
 
@@ -262,8 +264,9 @@ pub enum Command {
 /// Everything that a shard's log can hold.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// A numbered request of a host or of another shard; a repeat changes nothing.
-    Request(Request),
+    /// A numbered request of a host or of another shard; a repeat changes nothing. Its source keeps it until it is
+    /// answered.
+    Request(Arc<Request>),
     /// Time has passed: what is due ends.
     Tick,
     /// Every run of this node up to this one is dead.
@@ -277,6 +280,12 @@ pub enum Input {
     /// The bounds of the shard from here on. They decide what is refused and dropped, so that they are in the
     /// log and not in each replica's configuration.
     Limits(ShardLimits),
+}
+
+impl From<Request> for Input {
+    fn from(request: Request) -> Self {
+        Self::Request(Arc::new(request))
+    }
 }
 
 /// Why a CONNECT is refused by its home.
@@ -339,6 +348,8 @@ pub enum Push {
     Publish {
         /// Its packet identifier.
         packet_id: Option<PacketId>,
+        /// Its position in the session's queue, by which a repeat is known; 0 at QoS 0.
+        position: u64,
         /// Whether it may have been sent before.
         dup: bool,
         /// What to send.

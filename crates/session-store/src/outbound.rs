@@ -6,6 +6,7 @@
 //! is the same after any resend and is free again only once the exchange at that position is complete
 //! (`[MQTT-2.2.1-4]`).
 
+mod again;
 mod check;
 mod stored;
 
@@ -232,7 +233,8 @@ impl Outbound {
                     self.advance();
                     self.in_flight += 1;
                     counters.sent += 1;
-                    return Some(NextPacket::Publish { packet_id: packet_id(position), dup, item });
+                    let packet_id = packet_id(position);
+                    return Some(NextPacket::Publish { packet_id, position, dup, item });
                 }
             }
         }

@@ -32,6 +32,8 @@ pub enum NextPacket {
     Publish {
         /// Its packet identifier.
         packet_id: PacketId,
+        /// Its position in the queue.
+        position: u64,
         /// Whether it may have been sent before (`[MQTT-3.3.1-1]`).
         dup: bool,
         /// What to send.

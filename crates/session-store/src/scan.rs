@@ -106,8 +106,7 @@ impl Scans {
     pub fn ask(&mut self) -> Option<Ask> {
         let scan = self.queue.front_mut().filter(|scan| scan.page == PageState::Idle)?;
         scan.page = PageState::Asked;
-        let (filter, from) = (scan.filter.clone(), scan.from.clone());
-        Some(Ask { scan: scan.number, filter, shard: scan.shard, from })
+        self.asked()
     }
 
     /// A page came, and where to go on if its shard has more. Returns what is to be sent, and how its
@@ -121,7 +120,8 @@ impl Scans {
         shards: u16,
     ) -> Option<(Subscribed, Vec<MessageRef>)> {
         let index = self.queue.iter().position(|scan| scan.number == number)?;
-        let scan = self.queue.get_mut(index)?;
+        // A page that comes a second time is not the one behind it.
+        let scan = self.queue.get_mut(index).filter(|scan| scan.page == PageState::Asked)?;
         messages.retain(|message| !scan.live.contains(message.body.topic()));
         let subscribed = scan.subscribed;
         scan.page = if messages.is_empty() { PageState::Idle } else { PageState::Sending };
@@ -137,6 +137,19 @@ impl Scans {
 }
 
 impl Scans {
+    /// The page that was asked for and has not come.
+    pub(crate) fn asked(&self) -> Option<Ask> {
+        let scan = self.queue.front().filter(|scan| scan.page == PageState::Asked)?;
+        let (filter, from) = (scan.filter.clone(), scan.from.clone());
+        Some(Ask { scan: scan.number, filter, shard: scan.shard, from })
+    }
+
+    /// The scan whose page is on its way to the client.
+    pub(crate) fn sending(&self) -> Option<u64> {
+        let scan = self.queue.front().filter(|scan| scan.page == PageState::Sending)?;
+        Some(scan.number)
+    }
+
     /// The client has taken the page of this scan: the next one may be asked for.
     pub fn taken(&mut self, number: u64) {
         let scan = self.queue.iter_mut().find(|scan| scan.number == number);
@@ -216,7 +229,11 @@ mod tests {
         let again = scans.ask().unwrap();
         assert_eq!((&again.filter, again.shard), (&lost.filter, lost.shard));
         assert!(scans.answer(lost.scan, Vec::new(), None, 1).is_none(), "it comes late");
-        assert!(scans.answer(again.scan, Vec::new(), None, 1).is_some());
+        assert!(scans.answer(again.scan, vec![message("a")], cursor("a/1"), 1).is_some());
+        assert!(scans.answer(again.scan, Vec::new(), None, 1).is_none(), "it comes twice");
+        scans.taken(again.scan);
+        let next = scans.ask().unwrap();
+        assert!(scans.answer(next.scan, Vec::new(), None, 1).is_some());
         assert_eq!(scans.ask().map(|ask| ask.filter), Some(filter("b")));
     }
 

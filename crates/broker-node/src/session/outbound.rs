@@ -103,7 +103,7 @@ impl Client {
             match self.outbound.next_to_send(window, now, &mut counters) {
                 None => break,
                 Some(NextPacket::Release(packet_id)) => self.send_pubrel(packet_id, ReasonCode::Success),
-                Some(NextPacket::Publish { packet_id, dup, item }) => {
+                Some(NextPacket::Publish { packet_id, dup, item, .. }) => {
                     if !self.send_publish(&item, Some(packet_id), dup, now) {
                         // Treated as delivered ([MQTT-3.1.2-25]).
                         self.complete(packet_id, item.qos);
@@ -150,7 +150,7 @@ impl Client {
                 Some(Push::ReleaseUnknown(packet_id)) => {
                     self.send_pubrel(packet_id, ReasonCode::PacketIdentifierNotFound);
                 }
-                Some(Push::Publish { packet_id, dup, item }) => {
+                Some(Push::Publish { packet_id, dup, item, .. }) => {
                     if packet_id.is_none() && item.message.expired(now) {
                         continue;
                     }

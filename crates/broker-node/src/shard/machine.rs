@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn request(command: Command) -> Input {
-        Input::Request(Request { source: Source::Host(Host::default()), number: 1, done_below: 1, command })
+        Input::from(Request { source: Source::Host(Host::default()), number: 1, done_below: 1, command })
     }
 
     /// Commands that a client can make large, at least 100,000 bytes each.

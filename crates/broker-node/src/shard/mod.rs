@@ -255,7 +255,7 @@ impl Shards {
         if failpoint::has(Mutant::AckBeforeCommit) {
             asker.answer_early(&command);
         }
-        place.link.send(command, asker, |request| room.propose(Input::Request(request)));
+        place.link.send(command, asker, |request| room.propose(Input::from(request)));
         Some(())
     }
 

@@ -142,7 +142,7 @@ impl Relay {
         let mut targets = BTreeMap::new();
         for (shard, request) in requests(ShardId(self.number), dispatched.commands) {
             targets.insert(shard, request.number);
-            self.shards.group(shard)?.room().await.ok()?.propose(Input::Request(request));
+            self.shards.group(shard)?.room().await.ok()?.propose(Input::from(request));
         }
         let mail = self.shards.relay(self.number)?;
         for (target, position) in targets {

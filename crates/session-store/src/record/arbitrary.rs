@@ -194,7 +194,7 @@ fn request() -> impl Strategy<Value = Input> {
         any::<u16>().prop_map(|shard| Source::Outbox(ShardId(shard))),
     ];
     (source, any::<u64>(), any::<u64>(), command()).prop_map(|(source, number, done_below, command)| {
-        Input::Request(Request { source, number, done_below, command })
+        Input::from(Request { source, number, done_below, command })
     })
 }
 

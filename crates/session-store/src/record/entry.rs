@@ -1,6 +1,8 @@
 //! An entry of a shard's log: the log's time and inputs. Encoded once by whoever proposes it, decoded by
 //! each replica that applies it. The bytes are the log's, which has its own checksums.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message;
 
@@ -64,7 +66,7 @@ impl Record for Input {
     fn from_wire(wire: wire::Input) -> Result<Self, RecordError> {
         use wire::input::Kind;
         Ok(match required(wire.kind, "input")? {
-            Kind::Request(request) => Self::Request(Request::from_wire(request)?),
+            Kind::Request(request) => Self::Request(Arc::new(Request::from_wire(request)?)),
             Kind::Tick(_) => Self::Tick,
             Kind::Down(host) => Self::Down(Host::from_wire(host)?),
             Kind::Relayed(up_to) => Self::Relayed(up_to),

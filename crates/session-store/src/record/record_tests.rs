@@ -76,7 +76,7 @@ fn publish_of(payload: usize) -> Input {
     let item = PublishItem { number: 1, message, sessions: true, store_retained: false, groups: Vec::new() };
     let command =
         Command::Publish(Publish { reply_to: None, publisher: ClientId::new("p"), items: vec![item] });
-    Input::Request(Request { source: Source::Outbox(ShardId(1)), number: 1, done_below: 1, command })
+    Input::from(Request { source: Source::Outbox(ShardId(1)), number: 1, done_below: 1, command })
 }
 
 #[test]

@@ -18,8 +18,8 @@ impl Shard {
         let window = session.receive_maximum;
         while let Some(send) = session.outbound.next_to_send(window, now, &mut self.queue_counters) {
             pushes.push(match send {
-                NextPacket::Publish { packet_id, dup, item } => {
-                    Push::Publish { packet_id: Some(packet_id), dup, item }
+                NextPacket::Publish { packet_id, position, dup, item } => {
+                    Push::Publish { packet_id: Some(packet_id), position, dup, item }
                 }
                 NextPacket::Release(packet_id) => Push::Release(packet_id),
             });

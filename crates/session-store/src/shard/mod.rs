@@ -2,6 +2,7 @@
 //! topics that do. A state machine: a command and a time go in, effects come out. Never reads a clock,
 //! draws a random number or does I/O, so that every replica that applies the same commands is equal.
 
+mod attach;
 mod check;
 mod checkpoint;
 mod connect;
@@ -20,6 +21,7 @@ mod tick;
 pub use self::scan::{SCAN_PAGE, SCAN_STEPS};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use topic_index::{FilterIndex, PageEnd, SharedIndex};
 
@@ -154,7 +156,7 @@ impl Shard {
     pub fn apply(&mut self, now: Millis, input: Input, effects: &mut Vec<Effect>) {
         self.now = self.now.max(now);
         match input {
-            Input::Request(request) => self.request(request, effects),
+            Input::Request(request) => self.request(Arc::unwrap_or_clone(request), effects),
             Input::Tick => self.tick(&mut Out::new(effects)),
             Input::Down(host) => self.down(host),
             Input::Relayed(up_to) => self.outbox.retire(up_to),

@@ -157,7 +157,9 @@ impl Shard {
         if qos == QoS::AtMostOnce {
             match session.connection {
                 Some(connection) => {
-                    self.touched.qos0.push((connection, Push::Publish { packet_id: None, dup: false, item }));
+                    self.touched
+                        .qos0
+                        .push((connection, Push::Publish { packet_id: None, position: 0, dup: false, item }));
                 }
                 None => self.queue_counters.dropped_offline_qos0 += 1,
             }

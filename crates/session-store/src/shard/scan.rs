@@ -65,7 +65,7 @@ impl Shard {
         let subscription_ids = subscribed.id.map(|id| [id].into());
         let item = Outgoing { message, qos, retain: true, subscription_ids, group: None };
         if qos == QoS::AtMostOnce {
-            let push = Push::Publish { packet_id: None, dup: false, item };
+            let push = Push::Publish { packet_id: None, position: 0, dup: false, item };
             qos0.extend(session.connection.map(|connection| (connection, push)));
         } else {
             session.outbound.enqueue_unbounded(item);

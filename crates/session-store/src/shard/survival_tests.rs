@@ -37,7 +37,7 @@ impl World {
 
     fn again(&mut self, number: u64, command: Command) -> Vec<Effect> {
         let request = self.request(number, command);
-        self.input(Input::Request(request))
+        self.input(Input::from(request))
     }
 }
 
@@ -65,10 +65,10 @@ fn a_source_that_takes_no_answer_is_refused_at_the_bound() {
     }
     let number = crate::stream::UNANSWERED_MAX + 1;
     let mut request = world.request(number, acks);
-    let effects = world.input(Input::Request(request.clone()));
+    let effects = world.input(Input::from(request.clone()));
     assert!(matches!(effects.as_slice(), [Effect::Gap { .. }]));
     request.done_below = 2;
-    assert_eq!(answers(&world.input(Input::Request(request))).len(), 1);
+    assert_eq!(answers(&world.input(Input::from(request))).len(), 1);
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn an_outbox_is_taken_by_its_positions() {
         let (source, number) = (Source::Outbox(ShardId(3)), *numbers.last().unwrap());
         let command = Command::Publish(publish);
         let request = Request { source, number, done_below: number, command };
-        let effects = world.input(Input::Request(request));
+        let effects = world.input(Input::from(request));
         let taken = match answers(&effects).pop().and_then(|answer| answer.reply) {
             Some((None, Reply::Published(results))) => results.iter().map(|result| result.0).collect(),
             other => panic!("{other:?}"),
@@ -260,7 +260,7 @@ impl History {
     fn ask(&mut self, command: Command) {
         self.world.requests += 1;
         let request = self.world.request(self.world.requests, command);
-        self.take(Input::Request(request));
+        self.take(Input::from(request));
     }
 
     fn step(&mut self, (what, who, number): Step) {
@@ -325,7 +325,7 @@ impl History {
         let command = Command::Publish(Publish { reply_to: Some(id(99)), publisher, items: vec![item] });
         if number == 2 {
             let (source, number) = (Source::Outbox(ShardId(1)), self.positions);
-            self.take(Input::Request(Request { source, number, done_below: number, command }));
+            self.take(Input::from(Request { source, number, done_below: number, command }));
         } else {
             self.ask(command);
         }

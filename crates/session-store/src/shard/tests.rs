@@ -46,7 +46,7 @@ impl World {
     fn apply(&mut self, command: Command) -> Vec<Effect> {
         self.requests += 1;
         let done_below = self.requests.saturating_sub(1_000);
-        self.input(Input::Request(Request { done_below, ..self.request(self.requests, command) }))
+        self.input(Input::from(Request { done_below, ..self.request(self.requests, command) }))
     }
 
     fn request(&self, number: u64, command: Command) -> Request {
@@ -486,3 +486,6 @@ fn the_limits_of_sessions_and_subscriptions_hold() {
 
 #[path = "survival_tests.rs"]
 mod survival;
+
+#[path = "attach_tests.rs"]
+mod attach;

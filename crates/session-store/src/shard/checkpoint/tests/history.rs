@@ -165,7 +165,7 @@ impl World {
         *last += 1;
         let request = Request { source, number: *last, done_below: last.saturating_sub(3), command };
         self.last = Some(request.clone());
-        Input::Request(request)
+        Input::from(request)
     }
 
     /// Where a client's connection is, and its epoch.
@@ -295,7 +295,7 @@ impl World {
                 Input::Down(host)
             }
             Step::Relayed { items } => Input::Relayed(self.shard.outbox().first() + items),
-            Step::Repeat => Input::Request(self.last.clone()?),
+            Step::Repeat => Input::from(self.last.clone()?),
             _ => return None,
         })
     }
