@@ -15,7 +15,7 @@ use crate::{
     listener::{Bound, Listeners, Slots},
     metrics::Exporter,
     observe::Observer,
-    shard::{ShardMachine, Shards, StartShards},
+    shard::{Shards, StartShards},
     stop::{Stop, stop_pair},
     sys,
     worker::Node,
@@ -136,7 +136,7 @@ async fn serve(
 
 /// The last checkpoints, and the end of the groups. Where the log has no room, what it holds back was not acknowledged
 /// and is not waited for.
-async fn keep(node: &Node, checkpoints: &mut Checkpointer<ShardMachine>) -> anyhow::Result<()> {
+async fn keep(node: &Node, checkpoints: &mut Checkpointer) -> anyhow::Result<()> {
     checkpoints.finish().await?;
     if timeout(STOP_TIMEOUT, node.shards.stop()).await.is_err() {
         warn!(target: "quelea", "requests that were not acknowledged are dropped: the log took them not in time");
@@ -148,7 +148,7 @@ async fn keep(node: &Node, checkpoints: &mut Checkpointer<ShardMachine>) -> anyh
 /// connection is told anything, since nothing may be acknowledged any more.
 async fn failed(
     mut groups: JoinSet<Ended>,
-    checkpoints: &mut Checkpointer<ShardMachine>,
+    checkpoints: &mut Checkpointer,
     failure: &mut Failure,
 ) -> anyhow::Error {
     tokio::select! {
@@ -178,8 +178,12 @@ async fn settle_in(node: Arc<Node>, identity: Identity) {
     let _stopping = settled.await;
 }
 
-fn checkpoints(node: &Node, storage: &Storage) -> Checkpointer<ShardMachine> {
-    Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone(), node.shards.groups())
+fn checkpoints(node: &Node, storage: &Storage) -> Checkpointer {
+    let mut checkpoints = Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone());
+    for (group, last) in node.shards.groups() {
+        checkpoints.watch(group, last);
+    }
+    checkpoints
 }
 
 /// Sets of counters: one for each worker thread, behind these two for each shard, and one for `$SYS`.

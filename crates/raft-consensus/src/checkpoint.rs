@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use session_store::store::{Changes, Store, StoreError, Written};
 use tokio::time::{MissedTickBehavior, interval};
@@ -13,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::group::{Gone, Group};
 use crate::machine::Machine;
 use crate::record;
-use crate::types::{SnapshotMeta, TokioTypes};
+use crate::types::{LogId, SnapshotMeta, TokioTypes};
 use crate::wal::{GroupId, Wal};
 
 /// Between two checkpoints of a group that changes.
@@ -37,35 +39,60 @@ pub enum CheckpointError {
     Store(#[from] StoreError),
 }
 
-/// One group, as far as its checkpoints go.
-struct Watched<M: Machine> {
-    group: Group<TokioTypes, M>,
+/// A group of whatever kind, as far as its checkpoints go.
+trait Checkpointed: Send + Sync {
+    fn id(&self) -> GroupId;
+
+    /// What changed since the checkpoint at `last`, and as of which entry; `None` where nothing did.
+    fn take(&self, last: Option<LogId>) -> BoxFuture<'_, Result<Option<(Changes, SnapshotMeta)>, Gone>>;
+
+    /// The store has everything up to this: the log before it can go.
+    fn let_go(&self, checkpoint: SnapshotMeta) -> BoxFuture<'_, Result<(), Gone>>;
+}
+
+impl<M: Machine> Checkpointed for Group<TokioTypes, M> {
+    fn id(&self) -> GroupId {
+        self.id()
+    }
+
+    fn take(&self, last: Option<LogId>) -> BoxFuture<'_, Result<Option<(Changes, SnapshotMeta)>, Gone>> {
+        self.look_now(move |state| state.take_changes_since(last)).boxed()
+    }
+
+    fn let_go(&self, checkpoint: SnapshotMeta) -> BoxFuture<'_, Result<(), Gone>> {
+        self.purge_behind(checkpoint).boxed()
+    }
+}
+
+/// One group and its last checkpoint.
+struct Watched {
+    group: Box<dyn Checkpointed>,
     last: SnapshotMeta,
     /// What the log had written when its checkpoint was made.
     written: u64,
 }
 
-/// Makes the checkpoints of a node's groups.
-pub struct Checkpointer<M: Machine> {
+/// Makes the checkpoints of a node's groups, the cluster group and the shards.
+pub struct Checkpointer {
     store: Arc<Mutex<Store>>,
     path: PathBuf,
     wal: Wal,
-    watched: Vec<Watched<M>>,
+    watched: Vec<Watched>,
     /// The last checkpoint was put off for want of space.
     put_off: bool,
 }
 
-impl<M: Machine> Checkpointer<M> {
-    /// For these groups, whose last checkpoints are these.
+impl Checkpointer {
+    /// For no group yet; [`Self::watch`] adds them.
     #[must_use]
-    pub fn new(
-        store: Arc<Mutex<Store>>,
-        wal: Wal,
-        groups: impl IntoIterator<Item = (Group<TokioTypes, M>, SnapshotMeta)>,
-    ) -> Self {
-        let watched = groups.into_iter().map(|(group, last)| Watched { group, last, written: 0 }).collect();
+    pub fn new(store: Arc<Mutex<Store>>, wal: Wal) -> Self {
         let path = store.lock().path().to_owned();
-        Self { store, path, wal, watched, put_off: false }
+        Self { store, path, wal, watched: Vec::new(), put_off: false }
+    }
+
+    /// Makes the checkpoints of this group too, whose last one is `last`.
+    pub fn watch<M: Machine>(&mut self, group: Group<TokioTypes, M>, last: SnapshotMeta) {
+        self.watched.push(Watched { group: Box::new(group), last, written: 0 });
     }
 
     /// Makes checkpoints until the store fails or the groups end.
@@ -124,13 +151,13 @@ fn has_space(path: &Path, bytes: u64) -> bool {
     rustix::fs::statvfs(path).map_or(true, |disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= bytes)
 }
 
-async fn checkpoint<M: Machine>(
+async fn checkpoint(
     store: &Arc<Mutex<Store>>,
     wal: &Wal,
-    watched: &mut Watched<M>,
+    watched: &mut Watched,
 ) -> Result<(), CheckpointError> {
     let last = watched.last.last_log_id;
-    let taken = watched.group.look_now(move |state| state.take_changes_since(last)).await?;
+    let taken = watched.group.take(last).await?;
     let Some((changes, meta)) = taken else { return Ok(()) };
     let id = watched.group.id();
     let written = write(Arc::clone(store), id, changes, record::encode_applied(&meta)).await?;
@@ -138,7 +165,7 @@ async fn checkpoint<M: Machine>(
         wal.checkpointed(id, crate::floor::Checkpoint { index: log_id.index, hash: written.hash.0 });
     }
     watched.last = meta.clone();
-    watched.group.purge_behind(meta).await?;
+    watched.group.let_go(meta).await?;
     Ok(())
 }
 

@@ -169,8 +169,8 @@ async fn a_checkpoint_lets_the_log_go() {
         let node = start(directory.path()).await;
         assert_eq!(node.numbers().await.len(), round * 300);
         let store = Arc::clone(node.storage.store());
-        let groups = [(node.group.clone(), node.checkpoint.clone())];
-        let mut checkpointer = Checkpointer::new(store, node.storage.wal().clone(), groups);
+        let mut checkpointer = Checkpointer::new(store, node.storage.wal().clone());
+        checkpointer.watch(node.group.clone(), node.checkpoint.clone());
         let first = round as u64 * 300;
         for start in [first, first + 100, first + 200] {
             node.propose(start..start + 100).await;

@@ -124,7 +124,7 @@ impl Machine for Ledger {
 pub(crate) struct Node {
     pub(crate) group: Group<TokioTypes, Ledger>,
     pub(crate) storage: Storage,
-    checkpointer: Checkpointer<Ledger>,
+    checkpointer: Checkpointer,
     acknowledged: Arc<Mutex<Vec<u64>>>,
 }
 
@@ -231,8 +231,8 @@ impl Cluster {
         let dispatcher = Dispatcher::new(id, disk, files);
         dispatcher.add(&group).unwrap();
         self.network.join(id, dispatcher);
-        let groups = [(group.clone(), checkpoint)];
-        let checkpointer = Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone(), groups);
+        let mut checkpointer = Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone());
+        checkpointer.watch(group.clone(), checkpoint);
         self.nodes.insert(id, Node { group, storage, checkpointer, acknowledged });
     }
 
