@@ -136,11 +136,11 @@ impl<C: Types, M: Machine> Group<C, M> {
         let Start { node, group, timing, log, room, network, machine, checkpoint, clock } = start;
         let error = |reason: String| StartError { group: group.0, reason };
         let config = Arc::new(timing.config(group).validate().map_err(|bad| error(bad.to_string()))?);
-        let state = StateMachine::new(machine, checkpoint);
+        let log_store = LogStore::new(log.clone());
+        let state = StateMachine::new(machine, checkpoint, log_store.clone());
         let glance = state.glance();
-        let raft = Raft::new(node, config, network, LogStore::new(log.clone()), state)
-            .await
-            .map_err(|bad| error(bad.to_string()))?;
+        let raft =
+            Raft::new(node, config, network, log_store, state).await.map_err(|bad| error(bad.to_string()))?;
         let (work, work_end) = mpsc::channel(MAILBOX);
         let (told, leadership) = C::watch_channel(Leadership::default());
         let proposer = Proposer::new(raft.clone(), work_end, (glance, clock), (room, told));

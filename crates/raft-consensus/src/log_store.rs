@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::record;
 use crate::types::{Entry, LogId, Types, Vote};
-use crate::wal::{GroupLog, LogRecord, WalError};
+use crate::wal::{Callback, GroupLog, LogRecord, WalError};
 
 /// Bytes of entries that replication and `apply` read at once, but for one entry that is larger by itself.
 pub const READ_BYTES_MAX: usize = 1 << 20;
@@ -57,6 +57,17 @@ impl LogStore {
         }
     }
 
+    /// Lets the log go up to a snapshot that is about to be installed, and waits until that is durable: a node that
+    /// dies in between has lost its state, and knows it. The other way round it would seem to have lost its log.
+    ///
+    /// # Errors
+    /// What ended the log.
+    pub(crate) async fn begin_behind(&self, last: LogId) -> io::Result<()> {
+        let meta = record::encode_log_id(last);
+        self.ask(meta.len(), || self.log.purge(last.index, meta.clone())).await?;
+        self.ask_synced(0, |done| self.log.append(Vec::new(), done)).await
+    }
+
     fn purged(&self) -> io::Result<Option<LogId>> {
         Ok(self.log.purged().map(|(_, meta)| record::decode_log_id(meta)).transpose()?)
     }
@@ -70,6 +81,23 @@ impl LogStore {
                 asked => return Ok(asked?),
             }
         }
+    }
+
+    /// The same, and waits until it is durable.
+    async fn ask_synced(
+        &self,
+        bytes: usize,
+        ask: impl Fn(Callback) -> Result<(), WalError>,
+    ) -> io::Result<()> {
+        let (done, synced) = oneshot::channel();
+        let done = Arc::new(Mutex::new(Some(done)));
+        let ask = || {
+            let done = Arc::clone(&done);
+            ask(Box::new(move |result| drop(done.lock().take().map(|done| done.send(result)))))
+        };
+        self.ask(bytes, ask).await?;
+        synced.await.map_err(|_| WalError::Closed)??;
+        Ok(())
     }
 }
 
@@ -143,17 +171,8 @@ impl<C: Types> RaftLogStorage<C> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        let (done, synced) = oneshot::channel();
-        let done = Arc::new(Mutex::new(Some(done)));
         let vote = record::encode_vote(vote);
-        let ask = || {
-            let done = Arc::clone(&done);
-            let tell = move |result| drop(done.lock().take().map(|done| done.send(result)));
-            self.log.save_vote(vote.clone(), Box::new(tell))
-        };
-        self.ask(vote.len(), ask).await?;
-        synced.await.map_err(|_| WalError::Closed)??;
-        Ok(())
+        self.ask_synced(vote.len(), |done| self.log.save_vote(vote.clone(), done)).await
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {

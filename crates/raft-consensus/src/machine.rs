@@ -41,7 +41,8 @@ pub trait Machine: Send + Sync + 'static {
     /// The entry is none that this binary knows.
     fn apply(&mut self, body: &Bytes, leads: bool) -> Result<(), BadEntry>;
 
-    /// Becomes what a snapshot has, whatever it was before.
+    /// Becomes what a snapshot has, whatever it was before, and has the snapshot in its store, synced, when this
+    /// returns. It may block.
     ///
     /// # Errors
     /// The snapshot is damaged, or none that this binary knows.

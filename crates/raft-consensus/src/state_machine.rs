@@ -11,7 +11,9 @@ use openraft::{EntryPayload, OptionalSend};
 
 use session_store::failpoint::{self, Point};
 use session_store::store::Changes;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
+use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::snapshot::{self, Builder, Snapshot, SnapshotData};
 use crate::types::{Applied, Entry, LogId, Proposal, SnapshotMeta, StoredMembership, Types};
@@ -51,6 +53,7 @@ impl Glance {
 #[derive(Debug)]
 pub struct StateMachine<M> {
     machine: M,
+    log: LogStore,
     applied: Option<LogId>,
     membership: StoredMembership,
     /// What the group's checkpoint has: all that a snapshot can be made of.
@@ -59,12 +62,12 @@ pub struct StateMachine<M> {
 }
 
 impl<M: Machine> StateMachine<M> {
-    /// A machine as its checkpoint has it; `checkpoint` says as of which entry.
-    pub fn new(machine: M, checkpoint: SnapshotMeta) -> Self {
+    /// A machine as its checkpoint has it; `checkpoint` says as of which entry. `log` goes on behind that.
+    pub(crate) fn new(machine: M, checkpoint: SnapshotMeta, log: LogStore) -> Self {
         let glance = Arc::new(Glance::default());
         glance.set(&machine);
         let (applied, membership) = (checkpoint.last_log_id, checkpoint.last_membership.clone());
-        Self { machine, applied, membership, checkpoint, glance }
+        Self { machine, log, applied, membership, checkpoint, glance }
     }
 
     pub(crate) fn glance(&self) -> Arc<Glance> {
@@ -107,6 +110,14 @@ impl<M: Machine> StateMachine<M> {
     }
 }
 
+/// Lets the other tasks of this thread go on elsewhere meanwhile, where the runtime has other threads.
+fn may_block<R>(work: impl FnOnce() -> R) -> R {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
 impl<C: Types, M: Machine> RaftStateMachine<C> for StateMachine<M> {
     type SnapshotData = SnapshotData;
     type SnapshotBuilder = Builder;
@@ -139,7 +150,11 @@ impl<C: Types, M: Machine> RaftStateMachine<C> for StateMachine<M> {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
-        self.machine.install(snapshot).map_err(io::Error::other)?;
+        if let Some(last) = meta.last_log_id {
+            self.log.begin_behind(last).await?;
+        }
+        let machine = &mut self.machine;
+        may_block(|| machine.install(snapshot)).map_err(io::Error::other)?;
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.checkpoint = meta.clone();

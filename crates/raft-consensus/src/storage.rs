@@ -10,8 +10,9 @@ use parking_lot::Mutex;
 use session_store::store::{self, Store, StoreError};
 
 use crate::disk::FileDisk;
-use crate::floor::FloorState;
+use crate::floor::{self, FloorState};
 use crate::record::{self, RecordError};
+use crate::snapshot::SnapshotData;
 use crate::types::SnapshotMeta;
 use crate::wal::{GroupId, GroupLog, Recovery, Wal, WalError, WalOptions, WalThreads};
 
@@ -38,6 +39,9 @@ pub enum StorageError {
     /// A checkpoint names a position that cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// A snapshot was to be installed that is none of another node.
+    #[error("there is no snapshot that was received")]
+    NothingReceived,
     /// The log ends before what is in a checkpoint, so that what was behind that is gone too.
     #[error(
         "the log in wal/ ends at entry {end} of {group}, but its checkpoint in sessions/ is of entry {checkpoint}: the log \
@@ -143,11 +147,7 @@ impl Storage {
         check(group, &self.recovery.floor, found.as_ref().zip(meta.as_ref()))?;
         self.check_log(group, meta.as_ref())?;
         let Some((mut found, meta)) = found.zip(meta) else { return Ok(None) };
-        let restored = restore(&mut found).map_err(|error| match error {
-            RestoreError::Store(error) => error,
-            RestoreError::Record(source) => StoreError::Record { group, source },
-        })?;
-        Ok(Some((restored, meta)))
+        Ok(Some((restored(group, restore(&mut found))?, meta)))
     }
 
     /// The log goes on where the checkpoint ends, or before. It never ends before the checkpoint where every entry is
@@ -170,10 +170,56 @@ impl Storage {
         Err(StorageError::CheckpointLost { group, expected: purged, found })
     }
 
+    /// The checkpoints of a group, for its machine: what a snapshot is installed into.
+    #[must_use]
+    pub fn checkpoints(&self, group: GroupId) -> GroupCheckpoints {
+        GroupCheckpoints { store: Arc::clone(&self.store), wal: self.wal.clone(), group }
+    }
+
     /// Writes and syncs what waits, and closes the log.
     pub fn close(self) {
         self.threads.stop();
     }
+}
+
+/// The checkpoints of one group.
+#[derive(Clone, Debug)]
+pub struct GroupCheckpoints {
+    store: Arc<Mutex<Store>>,
+    wal: Wal,
+    group: GroupId,
+}
+
+impl GroupCheckpoints {
+    /// Puts a snapshot that was received in the place of the group's checkpoint, synced, and makes a state of its
+    /// records by `restore`. Blocks. To be called by [`crate::machine::Machine::install`] alone, which no checkpoint of
+    /// the state before it can follow.
+    ///
+    /// # Errors
+    /// The file or the store cannot be read or written, or `restore` can make nothing of the records.
+    pub fn install<T>(
+        &self,
+        snapshot: &SnapshotData,
+        restore: impl FnOnce(&mut store::Checkpoint) -> Result<T, RestoreError>,
+    ) -> Result<T, StorageError> {
+        let SnapshotData::Received(path) = snapshot else { return Err(StorageError::NothingReceived) };
+        let mut store = self.store.lock();
+        let written = store.import(self.group, path)?;
+        let meta = record::decode_applied(&written.applied)?;
+        if let Some(id) = meta.last_log_id {
+            let checkpoint = floor::Checkpoint { index: id.index, hash: written.hash.0 };
+            self.wal.checkpointed(self.group, checkpoint);
+        }
+        let mut records = store.load(self.group)?.ok_or(StorageError::NothingReceived)?;
+        restored(self.group, restore(&mut records))
+    }
+}
+
+fn restored<T>(group: GroupId, restored: Result<T, RestoreError>) -> Result<T, StorageError> {
+    Ok(restored.map_err(|error| match error {
+        RestoreError::Store(error) => error,
+        RestoreError::Record(source) => StoreError::Record { group, source },
+    })?)
 }
 
 /// Holds a checkpoint against what the floor knows of it.

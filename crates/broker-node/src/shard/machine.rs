@@ -8,13 +8,14 @@ use mqtt_codec::PacketId;
 use parking_lot::Mutex;
 use raft_consensus::machine::{BadEntry, Machine, Weight};
 use raft_consensus::snapshot::SnapshotData;
-use session_store::command::{Ack, Command, Input, PublishItem};
+use raft_consensus::storage::{GroupCheckpoints, RestoreError};
+use session_store::command::{Ack, Command, Input, Members, PublishItem, RouteChange};
 use session_store::counters::{QueueCounters, ShardCounters};
 use session_store::limits::ShardLimits;
 use session_store::outbox::OutboxItem;
 use session_store::retained::PageQuery;
-use session_store::store::Changes;
-use session_store::{Effect, Incarnation, Millis, NodeId, Shard, ShardSizes, record};
+use session_store::store::{Changes, Checkpoint};
+use session_store::{Effect, Incarnation, Millis, NodeId, Shard, ShardNumber, ShardSizes, record};
 use topic_index::Filter;
 
 use super::delivery::Delivery;
@@ -30,6 +31,7 @@ pub(crate) type Totals = Arc<Mutex<(ShardCounters, QueueCounters)>>;
 /// A shard and those who carry out what it decides.
 pub(crate) struct ShardMachine {
     state: Shard,
+    checkpoints: GroupCheckpoints,
     delivery: Delivery,
     clock: Clock,
     totals: Totals,
@@ -38,11 +40,17 @@ pub(crate) struct ShardMachine {
 
 impl ShardMachine {
     /// A shard as its checkpoint has it. Its routes are announced at once.
-    pub(crate) fn new(state: Shard, delivery: Delivery, clock: Clock, totals: Totals) -> Self {
+    pub(crate) fn new(
+        state: Shard,
+        checkpoints: GroupCheckpoints,
+        delivery: Delivery,
+        clock: Clock,
+        totals: Totals,
+    ) -> Self {
         for route in state.routes() {
             delivery.announce(&route);
         }
-        Self { state, delivery, clock, totals, effects: Vec::new() }
+        Self { state, checkpoints, delivery, clock, totals, effects: Vec::new() }
     }
 
     /// One page of retained messages.
@@ -81,6 +89,20 @@ impl ShardMachine {
         self.settle(true);
     }
 
+    /// The fan-out's view of this shard becomes what the state says, from these routes of a state before it. What is
+    /// still there is never withdrawn in between.
+    fn announce_instead(&self, before: Vec<RouteChange>) {
+        let now = self.state.routes();
+        for route in &now {
+            self.delivery.announce(route);
+        }
+        for gone in before {
+            if now.binary_search_by(|route| route.filter.cmp(&gone.filter)).is_err() {
+                self.delivery.announce(&RouteChange { qos: None, members: Members::default(), ..gone });
+            }
+        }
+    }
+
     /// Does what follows from what was applied; where this node does not lead only its own view is kept up.
     fn settle(&mut self, leads: bool) {
         self.delivery.carry_out(&mut self.effects, leads);
@@ -90,6 +112,14 @@ impl ShardMachine {
         totals.0.add(&shard);
         totals.1.add(&queue);
     }
+}
+
+/// The shard of a checkpoint's records.
+///
+/// # Errors
+/// They cannot be read, or are not those of this shard.
+pub(super) fn restore(me: ShardNumber, records: &mut Checkpoint) -> Result<Shard, RestoreError> {
+    Shard::restore(me, ShardLimits::default(), records.map(|record| record.map_err(RestoreError::from)))
 }
 
 /// One command with so many bytes of its own.
@@ -158,8 +188,15 @@ impl Machine for ShardMachine {
         Ok(())
     }
 
-    fn install(&mut self, _snapshot: SnapshotData) -> Result<(), BadEntry> {
-        Err(BadEntry("a node without peers receives no snapshot".to_owned()))
+    fn install(&mut self, snapshot: SnapshotData) -> Result<(), BadEntry> {
+        let (me, before) = (self.state.number(), self.state.routes());
+        // Not both states in memory at once.
+        self.state = Shard::new(me, ShardLimits::default());
+        let installed = self.checkpoints.install(&snapshot, |records| restore(me, records));
+        self.state = installed.map_err(|error| BadEntry(error.to_string()))?;
+        self.announce_instead(before);
+        self.settle(false);
+        Ok(())
     }
 
     fn take_changes(&mut self) -> Changes {
@@ -181,12 +218,22 @@ mod tests {
 
     use mqtt_codec::{QoS, SharedPublish, Text};
     use raft_consensus::proposer::ENTRY_BYTES_MAX;
+    use raft_consensus::record::encode_applied;
+    use raft_consensus::storage::Storage;
+    use raft_consensus::types::SnapshotMeta;
+    use raft_consensus::wal::{GroupId, WalOptions};
     use session_store::command::{Connect, PublishItem, Scanned, Subscribe, SubscribeTo, Will};
     use session_store::command::{GroupPick, Publish, RetainedWanted, Unsubscribe};
     use session_store::matching::{GroupName, Subscribed};
-    use session_store::{ClientId, ConnectionId, Epoch, Host, Message, Request, Source};
+    use session_store::{ClientId, ConnectionId, Epoch, Host, Message, Request, ShardId, Source};
+    use tempfile::TempDir;
 
+    use super::super::link::Link;
     use super::*;
+    use crate::config::SharedStrategy;
+    use crate::fanout::Fanout;
+
+    const GROUP: GroupId = GroupId(1);
 
     fn large_body() -> SharedPublish {
         SharedPublish::new(&Text::new("t").unwrap(), &Bytes::new(), &Bytes::from(vec![0; 100_000]))
@@ -258,5 +305,149 @@ mod tests {
             assert!(encoded >= 100_000 && weight >= encoded, "{weight} for {encoded} bytes: {input:?}");
             assert!(weight <= ENTRY_BYTES_MAX);
         }
+    }
+
+    /// A shard on a node of its own.
+    struct Replica {
+        machine: ShardMachine,
+        fanout: Arc<Fanout>,
+        storage: Storage,
+        directory: TempDir,
+        requests: u64,
+    }
+
+    impl Replica {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let options =
+                WalOptions { segment_bytes: 1 << 20, log_bytes_max: 4 << 20, ..WalOptions::default() };
+            let storage = Storage::open(directory.path(), options).unwrap();
+            let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
+            let delivery = Delivery {
+                number: 0,
+                fanout: Arc::clone(&fanout),
+                link: Arc::new(Link::new(Source::Host(Host::default()))),
+                directory: Arc::default(),
+                relays: Arc::new([]),
+                counters: Arc::default(),
+            };
+            let me = ShardNumber { number: ShardId(0), of: 1 };
+            let state = Shard::new(me, ShardLimits::default());
+            let checkpoints = storage.checkpoints(GROUP);
+            let machine = ShardMachine::new(state, checkpoints, delivery, Clock::start(), Totals::default());
+            Self { machine, fanout, storage, directory, requests: 0 }
+        }
+
+        fn apply(&mut self, command: Command) {
+            self.requests += 1;
+            let source = Source::Host(Host::default());
+            let request = Request { source, number: self.requests, done_below: self.requests, command };
+            let entry = ShardMachine::encode(1_000, &[Input::from(request)]);
+            self.machine.apply(&entry, false).unwrap();
+        }
+
+        /// A client with a persistent session that subscribes to these.
+        fn subscriber(&mut self, client: &str, filters: &[&str]) {
+            let client = ClientId::new(client);
+            self.apply(Command::Connect(Connect {
+                client: client.clone(),
+                connection: ConnectionId { host: Host::default(), number: 1 },
+                clean_start: true,
+                expiry_s: 3_600,
+                receive_maximum: 10,
+                will: None,
+            }));
+            let subscribed =
+                Subscribed { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false, id: None };
+            let filter = |filter: &&str| Filter::parse(*filter, 9).unwrap();
+            let to = |filter| SubscribeTo { filter, subscribed, retained: RetainedWanted::Never };
+            let filters = (0..).zip(filters.iter().map(filter).map(to)).collect();
+            let packet_id = PacketId::MIN;
+            self.apply(Command::Subscribe(Subscribe { client, epoch: Epoch(1), packet_id, filters }));
+        }
+
+        fn publish(&mut self, topic: &str) {
+            let topic = Text::new(topic).unwrap();
+            let body = SharedPublish::new(&topic, &Bytes::new(), &Bytes::from(vec![7; 5_000]));
+            let message = Arc::new(Message { body, qos: QoS::AtLeastOnce, retain: true, expires_at: None });
+            let items = vec![PublishItem {
+                number: 0,
+                message,
+                sessions: true,
+                store_retained: true,
+                groups: Vec::new(),
+            }];
+            let publisher = ClientId::new("p");
+            self.apply(Command::Publish(Publish { reply_to: None, publisher, items }));
+        }
+
+        fn checkpoint(&mut self) {
+            let changes = self.machine.take_changes();
+            let applied = encode_applied(&SnapshotMeta::default());
+            self.storage.store().lock().write(GROUP, &changes, &applied).unwrap();
+        }
+
+        /// The digest of what its store has.
+        fn stored(&self) -> u64 {
+            let mut records = self.storage.store().lock().load(GROUP).unwrap().unwrap();
+            restore(self.machine.state.number(), &mut records).unwrap().digest()
+        }
+
+        /// Shards and groups that a topic's messages go to.
+        fn routes(&self, topic: &str) -> (usize, usize) {
+            let matched = self.fanout.match_now(topic.as_bytes());
+            (matched.shards.len(), matched.groups.len())
+        }
+    }
+
+    #[test]
+    fn a_shard_becomes_what_a_snapshot_has() {
+        let (mut leader, mut follower) = (Replica::new(), Replica::new());
+        leader.subscriber("a", &["new/#", "both", "$share/g/shared"]);
+        for _ in 0..100 {
+            leader.publish("new/1");
+        }
+        leader.checkpoint();
+        follower.subscriber("b", &["old/#", "both", "$share/g/gone"]);
+        follower.publish("old/1");
+        follower.checkpoint();
+        follower.subscriber("c", &["later"]);
+
+        let path = follower.directory.path().join("snapshot");
+        leader.storage.store().lock().export(GROUP, &path).unwrap().unwrap();
+        follower.machine.install(SnapshotData::Received(path)).unwrap();
+        assert_eq!(follower.machine.state.digest(), leader.machine.state.digest());
+        assert_eq!(follower.stored(), leader.machine.state.digest(), "the store has it too");
+        let routes = |replica: &Replica| {
+            ["new/1", "both", "shared", "old/1", "gone", "later"].map(|topic| replica.routes(topic))
+        };
+        assert_eq!(routes(&follower), [(1, 0), (1, 0), (0, 1), (0, 0), (0, 0), (0, 0)]);
+        assert_eq!(follower.machine.sizes(), leader.machine.sizes());
+
+        follower.requests = leader.requests;
+        for replica in [&mut leader, &mut follower] {
+            replica.publish("new/2");
+            replica.subscriber("d", &["old/#"]);
+            replica.checkpoint();
+        }
+        assert_eq!(follower.machine.state.digest(), leader.machine.state.digest());
+        assert_eq!(follower.stored(), leader.machine.state.digest(), "only what changed was written");
+        assert_eq!(routes(&follower), routes(&leader));
+    }
+
+    #[test]
+    fn a_snapshot_that_is_damaged_is_not_installed() {
+        let (mut leader, mut follower) = (Replica::new(), Replica::new());
+        leader.subscriber("a", &["new/#"]);
+        leader.checkpoint();
+        follower.checkpoint();
+        let (before, path) = (follower.stored(), follower.directory.path().join("snapshot"));
+        leader.storage.store().lock().export(GROUP, &path).unwrap().unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(follower.machine.install(SnapshotData::Received(path)).is_err());
+        assert_eq!(follower.stored(), before, "the store is as it was");
     }
 }

@@ -19,7 +19,7 @@ use mqtt_codec::ReasonCode;
 use raft_consensus::group::{Gone, Group, Start, Timing};
 use raft_consensus::network::Alone;
 use raft_consensus::proposer::Ended;
-use raft_consensus::storage::{RestoreError, Storage};
+use raft_consensus::storage::Storage;
 use raft_consensus::types::{SnapshotMeta, TokioTypes};
 use raft_consensus::wal::{GroupId, Room};
 use session_store::command::{Command, End, Input, PublishItem};
@@ -352,12 +352,11 @@ async fn start_one(
         counters: Arc::clone(counters),
     };
     let id = GroupId(u32::from(me.number.0) + 1);
-    let restored = start.storage.restore(id, |records| {
-        Shard::restore(me, ShardLimits::default(), records.map(|record| record.map_err(RestoreError::from)))
-    })?;
+    let restored = start.storage.restore(id, |records| machine::restore(me, records))?;
     let (state, checkpoint) =
         restored.unwrap_or_else(|| (Shard::new(me, ShardLimits::default()), SnapshotMeta::default()));
-    let machine = ShardMachine::new(state, delivery, start.clock, Totals::clone(&place.totals));
+    let checkpoints = start.storage.checkpoints(id);
+    let machine = ShardMachine::new(state, checkpoints, delivery, start.clock, Totals::clone(&place.totals));
     let clock = start.clock;
     let (group, task) = Group::start(Start {
         node: u64::from(start.host.node.0),

@@ -174,6 +174,12 @@ impl Shard {
         self.apply_level
     }
 
+    /// Which shard it is.
+    #[must_use]
+    pub fn number(&self) -> ShardNumber {
+        self.me
+    }
+
     /// Its bounds, as its log has them.
     #[must_use]
     pub fn limits(&self) -> &ShardLimits {
