@@ -2,6 +2,7 @@
 //! Used by the broker. It knows no socket: what it needs of other nodes is a trait.
 
 pub mod checkpoint;
+pub mod cluster;
 pub mod disk;
 pub mod floor;
 pub mod group;

@@ -18,6 +18,7 @@ mod slot;
 mod subscribe;
 mod tick;
 
+pub use self::digest::digest_of;
 pub use self::scan::{SCAN_PAGE, SCAN_STEPS};
 
 use std::collections::{BTreeMap, BTreeSet};

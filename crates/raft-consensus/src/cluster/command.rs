@@ -1,0 +1,125 @@
+//! What the cluster group can be told, and what it answers. Made by nodes and by whoever leads the group; decides
+//! nothing.
+
+use std::fmt;
+use std::str::FromStr;
+
+use session_store::{Host, Incarnation, NodeId};
+
+/// A cluster's id, drawn by who founded it. Written as 32 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClusterId(pub [u8; 16]);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Text that is no cluster's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a cluster's id has 32 hexadecimal digits, in lower case")]
+pub struct NotAnId;
+
+impl FromStr for ClusterId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let number = u128::from_str_radix(text, 16).map_err(|_| NotAnId)?;
+        let id = Self(number.to_be_bytes());
+        // One way to write it, so that ids can be compared as text too.
+        if id.to_string() == text { Ok(id) } else { Err(NotAnId) }
+    }
+}
+
+/// What is fixed when a cluster is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Founding {
+    /// Which cluster it is.
+    pub cluster: ClusterId,
+    /// How many shards it has, 1 at least.
+    pub shards: u16,
+}
+
+/// A run of a node begins: all its earlier runs are dead. A node that is no member becomes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    /// The run. Neither its node nor its incarnation is 0, and it is not the last incarnation that there can be.
+    pub host: Host,
+    /// Drawn by the run, to tell its repeats from another process with the same incarnation.
+    pub token: u64,
+    /// What the node is called, [`super::NAME_BYTES_MAX`] bytes at most; empty where it has no name.
+    pub name: Box<str>,
+    /// The highest level of `apply` that its binary knows.
+    pub knows_level: u32,
+}
+
+/// What the cluster group can be told. Each says how something is to be, not that it changes: a repeat finds it so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Nothing but the time.
+    Tick,
+    /// The cluster is created.
+    Found(Founding),
+    /// A run of a node begins.
+    Begin(Begin),
+    /// This run of a node, and all before it, are dead.
+    Down(Host),
+    /// All members know this level of `apply`: it holds from here on.
+    RaiseLevel(u32),
+}
+
+/// Why a command has no effect. The same command gets the same word from every replica, and again for every repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Without a founding there is nothing to belong to.
+    #[error("the cluster is not founded yet")]
+    NotFounded,
+    /// A cluster is founded once.
+    #[error("the cluster is founded already, with id {} and {} shards", .0.cluster, .0.shards)]
+    Founded(Founding),
+    /// A cluster without shards has no home for anybody.
+    #[error("a cluster has one shard at least")]
+    NoShards,
+    /// Numbers that no run has.
+    #[error("no run of a node has the number {0}")]
+    NoRun(Host),
+    /// The incarnation has begun before, or is older than the last one that did.
+    #[error("run {} of the node has begun already, and a later one must have a greater number", .0.0)]
+    NotNewer(Incarnation),
+    /// The run has begun, and was said to be dead since.
+    #[error("the run was taken for dead: the node has to begin another one")]
+    Dead,
+    /// Nobody can be down who never was up.
+    #[error("no such run of the node has begun")]
+    NotBegun,
+    /// There is no room for another member.
+    #[error("the cluster has {} members, and can have no more", super::MEMBERS_MAX)]
+    Full,
+    /// The name is too long.
+    #[error("a node's name has {} bytes at most", super::NAME_BYTES_MAX)]
+    NameTooLong,
+    /// The binary is too old for what the cluster's logs say by now.
+    #[error("the cluster is at apply level {0}, which this binary does not know: run a newer one")]
+    TooOld(u32),
+    /// A member does not know the level.
+    #[error("node {} does not know that level", .0.0)]
+    NotKnownTo(NodeId),
+}
+
+/// How a command stands with a state: what whoever proposed it waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is as the command says.
+    InForce,
+    /// It is not so yet: the command was not applied, or was lost with a leader, and may be proposed.
+    Open,
+    /// It will not be so.
+    Refused(Refusal),
+}

@@ -1,0 +1,31 @@
+//! The cluster group: who belongs to the cluster, and which runs of its nodes may live. A pure state and the machine
+//! that puts it under a log. Every node applies it; it holds nothing of any client.
+
+mod ask;
+mod command;
+mod machine;
+mod record;
+mod state;
+
+pub use self::ask::AskError;
+pub use self::command::{Begin, ClusterId, Command, Founding, NotAnId, Refusal, Standing};
+pub use self::machine::{ClusterMachine, LowestLive};
+pub use self::state::{Cluster, Member};
+
+use crate::wal::GroupId;
+
+/// The cluster group's number; a shard's is greater.
+pub const GROUP: GroupId = GroupId(0);
+
+/// Members at most; one more is refused.
+pub const MEMBERS_MAX: usize = 1_024;
+
+/// Bytes of a member's name at most; a longer one is refused.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// The highest level of `apply` that this binary knows, of the cluster group and of the shards: one number for all of
+/// its state machines. A member says it when a run of it begins.
+pub const APPLY_LEVEL_MAX: u32 = session_store::APPLY_LEVEL_MAX;
+
+#[cfg(test)]
+mod tests;

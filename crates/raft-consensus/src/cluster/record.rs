@@ -1,0 +1,195 @@
+//! How the cluster group's entries and checkpoints are written down (`proto/cluster.proto`). Called by the machine.
+//! Reading never panics, whatever the bytes, and skips nothing that it does not know.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost::Message;
+use session_store::record::RecordError;
+use session_store::store::Changes;
+use session_store::{Host, Incarnation, Millis, NodeId};
+
+use super::APPLY_LEVEL_MAX;
+use super::command::{Begin, ClusterId, Command, Founding};
+use super::state::{Cluster, Member};
+
+/// What `build.rs` makes of `proto/cluster.proto`.
+#[allow(clippy::all, missing_docs, unreachable_pub, reason = "generated")]
+pub(super) mod wire {
+    include!(concat!(env!("OUT_DIR"), "/quelea.cluster.v1.rs"));
+}
+
+/// The version of what this binary writes, and the newest that it reads.
+pub(super) const VERSION: u32 = 1;
+
+/// Keys of a checkpoint's records: one byte that says what it is, then which one. What a byte means never changes.
+const HEAD: u8 = b'H';
+const MEMBER: u8 = b'M';
+
+fn read<M: Message + Default>(kind: &'static str, bytes: Bytes) -> Result<M, RecordError> {
+    M::decode(bytes).map_err(|error| RecordError::Malformed { kind, reason: error.to_string() })
+}
+
+fn known(kind: &'static str, found: u32) -> Result<(), RecordError> {
+    if found == VERSION { Ok(()) } else { Err(RecordError::Version { kind, known: VERSION, found }) }
+}
+
+fn host(host: Host) -> wire::Host {
+    wire::Host { node: host.node.0, incarnation: host.incarnation.0 }
+}
+
+fn read_host(host: wire::Host) -> Host {
+    Host { node: NodeId(host.node), incarnation: Incarnation(host.incarnation) }
+}
+
+fn founding(founding: &Founding) -> wire::Founding {
+    let cluster = Bytes::copy_from_slice(&founding.cluster.0);
+    wire::Founding { cluster, shards: u32::from(founding.shards) }
+}
+
+fn read_founding(wire: &wire::Founding) -> Result<Founding, RecordError> {
+    let cluster = wire.cluster.as_ref().try_into().map_err(|_| RecordError::Invalid { field: "cluster" })?;
+    let shards = u16::try_from(wire.shards).map_err(|_| RecordError::Invalid { field: "shards" })?;
+    Ok(Founding { cluster: ClusterId(cluster), shards })
+}
+
+fn command(command: &Command) -> wire::Command {
+    use wire::command::Kind;
+    let kind = match command {
+        Command::Tick => Kind::Tick(wire::Nothing {}),
+        Command::Found(new) => Kind::Found(founding(new)),
+        Command::Begin(begin) => Kind::Begin(wire::Begin {
+            host: Some(host(begin.host)),
+            token: begin.token,
+            name: begin.name.to_string(),
+            knows_level: begin.knows_level,
+        }),
+        Command::Down(dead) => Kind::Down(host(*dead)),
+        Command::RaiseLevel(level) => Kind::RaiseLevel(*level),
+    };
+    wire::Command { kind: Some(kind) }
+}
+
+fn read_command(wire: wire::Command) -> Result<Command, RecordError> {
+    use wire::command::Kind;
+    Ok(match wire.kind.ok_or(RecordError::Missing { field: "command" })? {
+        Kind::Tick(_) => Command::Tick,
+        Kind::Found(new) => Command::Found(read_founding(&new)?),
+        Kind::Begin(begin) => Command::Begin(Begin {
+            host: read_host(begin.host.ok_or(RecordError::Missing { field: "begin.host" })?),
+            token: begin.token,
+            name: begin.name.into(),
+            knows_level: begin.knows_level,
+        }),
+        Kind::Down(dead) => Command::Down(read_host(dead)),
+        Kind::RaiseLevel(level) => Command::RaiseLevel(level),
+    })
+}
+
+/// The body of an entry: these commands, to be applied at the log's time `now`.
+pub(super) fn encode_entry(now: Millis, commands: &[Command]) -> Bytes {
+    let commands = commands.iter().map(command).collect();
+    wire::Entry { version: VERSION, now_ms: now.0, commands }.encode_to_vec().into()
+}
+
+/// Reads the body of an entry.
+///
+/// # Errors
+/// It is none, or of a version or with a command that this binary does not know.
+pub(super) fn decode_entry(bytes: Bytes) -> Result<(Millis, Vec<Command>), RecordError> {
+    let entry: wire::Entry = read("entry of the cluster group", bytes)?;
+    known("entry of the cluster group", entry.version)?;
+    let commands: Result<_, _> = entry.commands.into_iter().map(read_command).collect();
+    Ok((Millis(entry.now_ms), commands?))
+}
+
+fn member_key(node: NodeId) -> Vec<u8> {
+    [&[MEMBER][..], &node.0.to_be_bytes()].concat()
+}
+
+fn member(member: &Member) -> Bytes {
+    let wire = wire::Member {
+        version: VERSION,
+        name: member.name.to_string(),
+        begun: member.begun.0,
+        token: member.token,
+        lowest_live: member.lowest_live.0,
+        knows_level: member.knows_level,
+    };
+    wire.encode_to_vec().into()
+}
+
+fn read_member(bytes: Bytes) -> Result<Member, RecordError> {
+    let wire: wire::Member = read("member", bytes)?;
+    known("member", wire.version)?;
+    Ok(Member {
+        name: wire.name.into(),
+        begun: Incarnation(wire.begun),
+        token: wire.token,
+        lowest_live: Incarnation(wire.lowest_live),
+        knows_level: wire.knows_level,
+    })
+}
+
+impl Cluster {
+    /// The records that changed since the last call, or since the state was restored; all of them for one that is new.
+    /// They count as written from now on.
+    pub fn take_changes(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        for node in std::mem::take(&mut self.touched) {
+            if let Some(known) = self.members.get(&node) {
+                changes.put(member_key(node), member(known));
+            }
+        }
+        let head = wire::Head {
+            version: VERSION,
+            founding: self.founding.as_ref().map(founding),
+            now_ms: self.now.0,
+            apply_level: self.apply_level,
+        };
+        changes.put(vec![HEAD], head.encode_to_vec().into());
+        changes
+    }
+
+    /// The state whose records these are, in any order.
+    ///
+    /// # Errors
+    /// The first error of `records`; [`RecordError`] for records that are not all those of a cluster group, or of a
+    /// version or apply level that this binary does not know.
+    pub fn restore<E: From<RecordError>>(
+        records: impl IntoIterator<Item = Result<(Bytes, Bytes), E>>,
+    ) -> Result<Self, E> {
+        let mut head = None;
+        let mut members = BTreeMap::new();
+        for record in records {
+            let (key, value) = record?;
+            match key.split_first() {
+                Some((&HEAD, [])) => head = Some(read::<wire::Head>("head of the cluster group", value)?),
+                Some((&MEMBER, node)) => {
+                    let node = node.try_into().map_err(|_| RecordError::Invalid { field: "key" })?;
+                    members.insert(NodeId(u32::from_be_bytes(node)), read_member(value)?);
+                }
+                _ => return Err(RecordError::Invalid { field: "key" }.into()),
+            }
+        }
+        let head = head.ok_or(RecordError::Missing { field: "head of the cluster group" })?;
+        Ok(Self::put_together(&head, members)?)
+    }
+
+    fn put_together(head: &wire::Head, members: BTreeMap<NodeId, Member>) -> Result<Self, RecordError> {
+        known("head of the cluster group", head.version)?;
+        let found = head.apply_level;
+        if found > APPLY_LEVEL_MAX {
+            return Err(RecordError::Version { kind: "apply level", known: APPLY_LEVEL_MAX, found });
+        }
+        let cluster = Self {
+            founding: head.founding.as_ref().map(read_founding).transpose()?,
+            members,
+            now: Millis(head.now_ms),
+            apply_level: found,
+            ..Self::default()
+        };
+        cluster.validate().map_err(|_| RecordError::Invalid { field: "cluster group" })?;
+        Ok(cluster)
+    }
+}
