@@ -15,6 +15,7 @@ pub mod record;
 pub mod snapshot;
 pub mod state_machine;
 pub mod storage;
+pub mod time;
 pub mod types;
 pub mod wal;
 mod wire;
