@@ -6,11 +6,11 @@ use std::fs;
 use std::path::Path;
 
 use e2e_tests::Broker;
+use e2e_tests::random::Random;
 
 use crate::damage::{extend, flip, places, truncate, zero_page};
 use crate::filled::{Dir, Stop, assert_holds, copy, stopped};
 use crate::log_file::{EMPTY, ENTRY, HEAD, LogFile, VOTE, log_files};
-use crate::random::Random;
 
 /// What a damaged node may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

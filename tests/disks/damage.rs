@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::random::Random;
+use e2e_tests::random::Random;
 
 /// Flips one bit of a file.
 pub(crate) fn flip(path: &Path, at: usize) {

@@ -16,7 +16,6 @@ mod load;
 mod log_file;
 mod mounted;
 mod power;
-mod random;
 mod shim;
 mod syncs;
 mod two_nodes;

@@ -6,12 +6,12 @@
 use std::process::Command;
 use std::time::Duration;
 
+use e2e_tests::random::Random;
 use e2e_tests::{Broker, Start, pause};
 
 use crate::filled::CONFIG;
 use crate::load::{Load, missing, subscribe};
 use crate::mounted::Mounted;
-use crate::random::Random;
 use crate::shim::shim;
 
 /// Rounds of the normal run; `QUELEA_POWER_CUTS` sets another number.
@@ -74,7 +74,7 @@ fn f17_a_power_cut_loses_nothing_that_was_acknowledged() {
         println!("  {} acknowledged", outcome.acknowledged);
         assert!(outcome.acknowledged >= 300);
         assert_eq!(outcome.lost, Ok(0), "QUELEA_SEED={seed}");
-        seed = Random::new(seed).next();
+        seed = Random::new(seed).number();
     }
 }
 
@@ -88,7 +88,7 @@ fn must_be_noticed(rule: &str) {
         if !matches!(outcome.lost, Ok(0)) {
             return;
         }
-        seed = Random::new(seed).next();
+        seed = Random::new(seed).number();
     }
     panic!("{rule}: nothing was lost in {CHANCES} power cuts");
 }

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use e2e_tests::random::Random;
 use e2e_tests::{BOUND, Broker, RawClient, Start, pause, process};
 
 use crate::filled::CONFIG;
 use crate::load::{Load, missing, subscribe};
-use crate::random::Random;
 use crate::shim::shim;
 
 /// Rounds of each test.

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use e2e_tests::random::Random;
 use e2e_tests::{Broker, Start, process};
 
 use crate::checker::Fault;
 use crate::load::Load;
-use crate::random::Random;
 use crate::rounds::kill_after;
 
 /// The variable by which the binary is told what to do.

@@ -7,13 +7,13 @@ use std::sync::atomic::AtomicU64;
 use std::thread::scope;
 use std::time::Duration;
 
+use e2e_tests::random::Random;
 use e2e_tests::wire::Version;
 use e2e_tests::{Broker, RawClient, Start, packets};
 
 use crate::checker::{Fault, check};
 use crate::history::{History, Message};
 use crate::publisher::Publisher;
-use crate::random::Random;
 use crate::subscriber::{Bounds, Kind, Subscriber};
 
 /// How many messages each publisher adds after the restart.

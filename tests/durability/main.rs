@@ -15,6 +15,5 @@ mod history;
 mod kept;
 mod load;
 mod publisher;
-mod random;
 mod rounds;
 mod subscriber;

@@ -4,10 +4,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use e2e_tests::random::Random;
 use e2e_tests::{Broker, Start, pause};
 
 use crate::load::{Load, Outcome};
-use crate::random::Random;
 
 /// Rounds of the normal run.
 const ROUNDS: u64 = 5;
@@ -76,7 +76,7 @@ fn nothing_acknowledged_is_lost_by_kill_9_under_load() {
         counted += u64::from(outcome.acknowledged as u64 >= ACKNOWLEDGED_MIN && outcome.unanswered > 0);
         seen.released += outcome.released;
         seen.received.1 += outcome.received.1;
-        seed = Random::new(seed).next();
+        seed = Random::new(seed).number();
     }
     // Else the rounds were void: there was nothing to resume.
     assert!(seen.released > 0, "no exchange was ever between PUBREC and PUBCOMP");

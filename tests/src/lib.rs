@@ -13,6 +13,7 @@ pub mod client;
 pub mod packets;
 pub mod parse;
 pub mod process;
+pub mod random;
 pub mod table;
 pub mod transport;
 pub mod wire;

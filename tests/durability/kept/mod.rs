@@ -52,11 +52,24 @@ impl World {
         RawClient::v5(&self.0.mqtt(), &unique("c"))
     }
 
-    /// Makes a session with a subscription and leaves it, without its client.
-    fn absent(&self, connect: &Connect, filter: &str, options: u8) {
+    /// Connects and subscribes.
+    fn subscribed(&self, connect: &Connect, filter: &str, options: u8) -> RawClient {
         let mut client = self.connect(connect);
         client.subscribe(filter, options);
-        client.disconnect();
+        client
+    }
+
+    /// Makes a session with a subscription and leaves it, without its client.
+    fn absent(&self, connect: &Connect, filter: &str, options: u8) {
+        self.subscribed(connect, filter, options).disconnect();
+    }
+
+    /// Publishes to `t`, in this order, by one client.
+    fn publish<T: AsRef<[u8]>>(&self, messages: impl IntoIterator<Item = (T, u8)>) {
+        let mut publisher = self.client();
+        for (payload, qos) in messages {
+            publisher.publish("t", payload, qos);
+        }
     }
 }
 

@@ -36,8 +36,7 @@ fn what_was_delivered_and_acknowledged_does_not_come_again() {
     let Some(mut world) = World::start() else { return };
     for version in VERSIONS {
         let id = unique("c");
-        let mut client = world.connect(&persistent(version, &id));
-        client.subscribe("t", 2);
+        let mut client = world.subscribed(&persistent(version, &id), "t", 2);
         let mut publisher = world.client();
         for number in 0..4_u8 {
             publisher.publish("t", [number], 1 + number % 2);
@@ -48,7 +47,7 @@ fn what_was_delivered_and_acknowledged_does_not_come_again() {
         world.kill_and_restart();
         let mut client = world.resume(&persistent(version, &id));
         client.expect_nothing();
-        world.client().publish("t", "next", 2);
+        world.publish([("next", 2)]);
         let next = client.receive();
         assert_eq!((next.text(), next.packet_id, next.dup), ("next".to_owned(), 5, false));
     }
@@ -84,7 +83,7 @@ fn a_large_message_is_kept_whole() {
     let connect = persistent(Version::V3_1_1, "c");
     world.absent(&connect, "t", 2);
     let payload: Vec<u8> = (0..900_000_u32).map(|number| (number % 251) as u8).collect();
-    world.client().publish("t", &payload, 2);
+    world.publish([(&payload, 2)]);
     world.kill_and_restart();
     assert!(world.resume(&connect).receive().payload == payload);
 }
