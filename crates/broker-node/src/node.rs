@@ -180,8 +180,8 @@ async fn settle_in(node: Arc<Node>, identity: Identity) {
 
 fn checkpoints(node: &Node, storage: &Storage) -> Checkpointer {
     let mut checkpoints = Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone());
-    for (group, last) in node.shards.groups() {
-        checkpoints.watch(group, last);
+    for group in node.shards.groups() {
+        checkpoints.watch(group);
     }
     checkpoints
 }

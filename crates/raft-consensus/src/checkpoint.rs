@@ -9,13 +9,15 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use session_store::store::{Changes, Store, StoreError, Written};
+use session_store::store::{Changes, Store, StoreError};
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::floor;
 use crate::group::{Gone, Group};
 use crate::machine::Machine;
 use crate::record;
-use crate::types::{LogId, SnapshotMeta, TokioTypes};
+use crate::state_machine::{Standing, StateMachine, Taken};
+use crate::types::TokioTypes;
 use crate::wal::{GroupId, Wal};
 
 /// Between two checkpoints of a group that changes.
@@ -43,11 +45,14 @@ pub enum CheckpointError {
 trait Checkpointed: Send + Sync {
     fn id(&self) -> GroupId;
 
-    /// What changed since the checkpoint at `last`, and as of which entry; `None` where nothing did.
-    fn take(&self, last: Option<LogId>) -> BoxFuture<'_, Result<Option<(Changes, SnapshotMeta)>, Gone>>;
+    /// What changed since the last checkpoint; `None` where nothing did.
+    fn take(&self) -> BoxFuture<'_, Result<Option<Taken>, Gone>>;
 
     /// The store has everything up to this: the log before it can go.
-    fn let_go(&self, checkpoint: SnapshotMeta) -> BoxFuture<'_, Result<(), Gone>>;
+    fn let_go(&self, checkpoint: Standing) -> BoxFuture<'_, Result<(), Gone>>;
+
+    /// What was kept of the log for others may be too old for that by now.
+    fn let_more_go(&self) -> BoxFuture<'_, Result<(), Gone>>;
 }
 
 impl<M: Machine> Checkpointed for Group<TokioTypes, M> {
@@ -55,19 +60,22 @@ impl<M: Machine> Checkpointed for Group<TokioTypes, M> {
         self.id()
     }
 
-    fn take(&self, last: Option<LogId>) -> BoxFuture<'_, Result<Option<(Changes, SnapshotMeta)>, Gone>> {
-        self.look_now(move |state| state.take_changes_since(last)).boxed()
+    fn take(&self) -> BoxFuture<'_, Result<Option<Taken>, Gone>> {
+        self.look_now(StateMachine::take_changes).boxed()
     }
 
-    fn let_go(&self, checkpoint: SnapshotMeta) -> BoxFuture<'_, Result<(), Gone>> {
+    fn let_go(&self, checkpoint: Standing) -> BoxFuture<'_, Result<(), Gone>> {
         self.purge_behind(checkpoint).boxed()
+    }
+
+    fn let_more_go(&self) -> BoxFuture<'_, Result<(), Gone>> {
+        self.purge().boxed()
     }
 }
 
-/// One group and its last checkpoint.
+/// One group.
 struct Watched {
     group: Box<dyn Checkpointed>,
-    last: SnapshotMeta,
     /// What the log had written when its checkpoint was made.
     written: u64,
 }
@@ -90,9 +98,9 @@ impl Checkpointer {
         Self { store, path, wal, watched: Vec::new(), put_off: false }
     }
 
-    /// Makes the checkpoints of this group too, whose last one is `last`.
-    pub fn watch<M: Machine>(&mut self, group: Group<TokioTypes, M>, last: SnapshotMeta) {
-        self.watched.push(Watched { group: Box::new(group), last, written: 0 });
+    /// Makes the checkpoints of this group too.
+    pub fn watch<M: Machine>(&mut self, group: Group<TokioTypes, M>) {
+        self.watched.push(Watched { group: Box::new(group), written: 0 });
     }
 
     /// Makes checkpoints until the store fails or the groups end.
@@ -142,7 +150,7 @@ impl Checkpointer {
             return Ok(());
         }
         watched.written = written;
-        checkpoint(&self.store, &self.wal, watched).await
+        checkpoint(&self.store, &self.wal, watched.group.as_ref()).await
     }
 }
 
@@ -154,30 +162,39 @@ fn has_space(path: &Path, bytes: u64) -> bool {
 async fn checkpoint(
     store: &Arc<Mutex<Store>>,
     wal: &Wal,
-    watched: &mut Watched,
+    group: &dyn Checkpointed,
 ) -> Result<(), CheckpointError> {
-    let last = watched.last.last_log_id;
-    let taken = watched.group.take(last).await?;
-    let Some((changes, meta)) = taken else { return Ok(()) };
-    let id = watched.group.id();
-    let written = write(Arc::clone(store), id, changes, record::encode_applied(&meta)).await?;
-    if let Some(log_id) = meta.last_log_id {
-        wal.checkpointed(id, crate::floor::Checkpoint { index: log_id.index, hash: written.hash.0 });
-    }
-    watched.last = meta.clone();
-    watched.group.let_go(meta).await?;
-    Ok(())
+    let Some(Taken { changes, checkpoint }) = group.take().await? else {
+        return Ok(group.let_more_go().await?);
+    };
+    write((Arc::clone(store), wal.clone()), group.id(), changes, checkpoint.clone()).await?;
+    Ok(group.let_go(checkpoint).await?)
 }
 
+/// Writes a checkpoint, and notes it in the floor. Where a snapshot took its place it is dropped.
 async fn write(
-    store: Arc<Mutex<Store>>,
+    (store, wal): (Arc<Mutex<Store>>, Wal),
     group: GroupId,
     changes: Changes,
-    applied: Vec<u8>,
-) -> Result<Written, CheckpointError> {
-    let written = tokio::task::spawn_blocking(move || store.lock().write(group, &changes, &applied));
+    checkpoint: Standing,
+) -> Result<(), CheckpointError> {
+    let written = tokio::task::spawn_blocking(move || {
+        let mut store = store.lock();
+        if !checkpoint.stands() {
+            return Ok(());
+        }
+        let written = store.write(group, &changes, &record::encode_applied(&checkpoint.meta))?;
+        if let Some(id) = checkpoint.meta.last_log_id {
+            wal.checkpointed(group, floor::Checkpoint { index: id.index, hash: written.hash.0 });
+        }
+        Ok(())
+    });
     match written.await {
-        Ok(written) => Ok(written?),
+        Ok(written) => written,
         Err(_panicked) => Err(StoreError::Poisoned.into()),
     }
 }
+
+#[cfg(test)]
+#[path = "checkpoint_tests.rs"]
+mod tests;

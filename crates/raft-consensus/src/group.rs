@@ -16,12 +16,15 @@ use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::proposer::{Ended, Proposer, WallClock, Work};
 use crate::snapshot::SnapshotData;
-use crate::state_machine::StateMachine;
+use crate::state_machine::{Standing, StateMachine};
 use crate::types::{NodeId, SnapshotMeta, Types};
 use crate::wal::{self, GroupId, GroupLog};
 
 /// Commands that wait for a group's proposer at most; whoever has more waits.
 const MAILBOX: usize = 1_024;
+
+/// How long openraft may take to hear of a checkpoint, before which it lets no log go.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why a group did not start.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +65,9 @@ impl Timing {
             election_timeout_min: self.election_min_ms,
             election_timeout_max: self.election_max_ms,
             enable_pre_vote: Some(true),
-            // Checkpoints have their own clock, and the log is purged behind them.
+            // Checkpoints have their own clock, and the log is purged behind them by them alone.
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: 0,
+            max_in_snapshot_log_to_keep: u64::MAX,
             ..openraft::Config::default()
         }
     }
@@ -259,11 +262,24 @@ impl<C: Types, M: Machine> Group<C, M> {
     ///
     /// # Errors
     /// The group has ended.
-    pub async fn purge_behind(&self, checkpoint: SnapshotMeta) -> Result<(), Gone> {
-        let Some(last) = checkpoint.last_log_id else { return Ok(()) };
+    pub async fn purge_behind(&self, checkpoint: Standing) -> Result<(), Gone> {
+        let last = checkpoint.meta.last_log_id;
         self.look_now(|state| state.checkpointed(checkpoint)).await?;
         self.raft.trigger().snapshot().await.map_err(|_| Gone)?;
-        self.raft.trigger().purge_log(last.index).await.map_err(|_| Gone)
+        let known = self.raft.wait(Some(KNOWN_WITHIN));
+        // Where it takes too long the log goes with the next one.
+        let _late = known.metrics(|now| now.snapshot >= last, "a checkpoint").await;
+        self.purge().await
+    }
+
+    /// Lets the log go up to the last checkpoint.
+    ///
+    /// # Errors
+    /// The group has ended.
+    pub async fn purge(&self) -> Result<(), Gone> {
+        let last = self.look_now(|state| state.checkpoint().last_log_id).await?;
+        let Some(last) = last.map(|id| id.index) else { return Ok(()) };
+        self.raft.trigger().purge_log(last).await.map_err(|_| Gone)
     }
 
     /// Stops the group; what was proposed and not applied is as if it had never been asked for.

@@ -49,6 +49,35 @@ impl Glance {
     }
 }
 
+/// What is to be written into the store for a checkpoint. It is void as soon as a snapshot is installed, which takes the
+/// place of the state that it is of.
+#[derive(Debug)]
+pub struct Taken {
+    /// The records.
+    pub changes: Changes,
+    /// What the checkpoint stands for.
+    pub checkpoint: Standing,
+}
+
+/// What a checkpoint stands for, as long as no snapshot was installed after it was taken.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// As of which entry it is.
+    pub meta: SnapshotMeta,
+    /// How many snapshots had been installed before it.
+    after: u64,
+    installs: Arc<AtomicU64>,
+}
+
+impl Standing {
+    /// Whether it still stands. To be asked with the store locked, and by the group's worker: a snapshot that is
+    /// installed makes it fall before it locks the store.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        self.installs.load(Ordering::Acquire) == self.after
+    }
+}
+
 /// The machine of one group under openraft.
 #[derive(Debug)]
 pub struct StateMachine<M> {
@@ -58,6 +87,8 @@ pub struct StateMachine<M> {
     membership: StoredMembership,
     /// What the group's checkpoint has: all that a snapshot can be made of.
     checkpoint: SnapshotMeta,
+    /// How many snapshots were installed.
+    installs: Arc<AtomicU64>,
     glance: Arc<Glance>,
 }
 
@@ -67,7 +98,7 @@ impl<M: Machine> StateMachine<M> {
         let glance = Arc::new(Glance::default());
         glance.set(&machine);
         let (applied, membership) = (checkpoint.last_log_id, checkpoint.last_membership.clone());
-        Self { machine, log, applied, membership, checkpoint, glance }
+        Self { machine, log, applied, membership, checkpoint, installs: Arc::default(), glance }
     }
 
     pub(crate) fn glance(&self) -> Arc<Glance> {
@@ -85,17 +116,29 @@ impl<M: Machine> StateMachine<M> {
         SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone() }
     }
 
-    /// What changed since the checkpoint at `last`, and as of which entry; `None` where nothing was applied since.
-    pub fn take_changes_since(&mut self, last: Option<LogId>) -> Option<(Changes, SnapshotMeta)> {
-        (self.applied != last).then(|| (self.machine.take_changes(), self.applied()))
+    /// What changed since the last checkpoint or snapshot; `None` where nothing was applied since.
+    pub fn take_changes(&mut self) -> Option<Taken> {
+        if self.applied == self.checkpoint.last_log_id {
+            return None;
+        }
+        let (meta, changes) = (self.applied(), self.machine.take_changes());
+        let (after, installs) = (self.installs.load(Ordering::Acquire), Arc::clone(&self.installs));
+        Some(Taken { changes, checkpoint: Standing { meta, after, installs } })
     }
 
-    /// The store has everything up to this: the log before it can go.
-    pub fn checkpointed(&mut self, meta: SnapshotMeta) {
-        self.checkpoint = meta;
+    /// The store has everything up to this, unless a snapshot came meanwhile: the log before it can go.
+    pub(crate) fn checkpointed(&mut self, checkpoint: Standing) {
+        if checkpoint.stands() {
+            self.checkpoint = checkpoint.meta;
+        }
     }
 
-    fn apply_entry(&mut self, entry: Entry, leads: bool) -> io::Result<()> {
+    /// What the store has.
+    pub(crate) fn checkpoint(&self) -> &SnapshotMeta {
+        &self.checkpoint
+    }
+
+    pub(crate) fn apply_entry(&mut self, entry: Entry, leads: bool) -> io::Result<()> {
         self.applied = Some(entry.log_id);
         match entry.payload {
             EntryPayload::Blank => {}
@@ -150,6 +193,8 @@ impl<C: Types, M: Machine> RaftStateMachine<C> for StateMachine<M> {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
+        // What was taken for a checkpoint before is not written over this.
+        self.installs.fetch_add(1, Ordering::AcqRel);
         if let Some(last) = meta.last_log_id {
             self.log.begin_behind(last).await?;
         }

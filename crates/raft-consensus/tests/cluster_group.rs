@@ -14,7 +14,7 @@ use raft_consensus::cluster::{
 use raft_consensus::group::{Group, Start, Timing};
 use raft_consensus::network::Alone;
 use raft_consensus::storage::Storage;
-use raft_consensus::types::{SnapshotMeta, TokioTypes};
+use raft_consensus::types::TokioTypes;
 use raft_consensus::wal::WalOptions;
 use session_store::{Host, Incarnation, NodeId};
 use tokio::sync::watch;
@@ -26,7 +26,6 @@ const FOUNDING: Founding = Founding { cluster: ClusterId([3; 16]), shards: 6 };
 struct Node {
     storage: Storage,
     group: Group<TokioTypes, ClusterMachine>,
-    checkpoint: SnapshotMeta,
     lowest_live: watch::Receiver<LowestLive>,
 }
 
@@ -44,14 +43,14 @@ impl Node {
             room: storage.wal().room(),
             network: Alone,
             machine,
-            checkpoint: checkpoint.clone(),
+            checkpoint,
             clock: Arc::new(|| 1_000),
         })
         .await
         .unwrap();
         group.found([1]).await.unwrap();
         group.ready(WITHIN).await.unwrap();
-        Self { storage, group, checkpoint, lowest_live }
+        Self { storage, group, lowest_live }
     }
 
     async fn ask(&self, command: Command) -> Result<(), Refusal> {
@@ -65,7 +64,7 @@ impl Node {
     async fn checkpoint(&self) {
         let store = Arc::clone(self.storage.store());
         let mut checkpointer = Checkpointer::new(store, self.storage.wal().clone());
-        checkpointer.watch(self.group.clone(), self.checkpoint.clone());
+        checkpointer.watch(self.group.clone());
         checkpointer.finish().await.unwrap();
     }
 

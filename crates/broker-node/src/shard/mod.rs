@@ -86,8 +86,6 @@ struct Place {
 struct Running {
     place: Place,
     group: ShardGroup,
-    /// What the group was started with.
-    checkpoint: SnapshotMeta,
 }
 
 struct Inner {
@@ -174,9 +172,9 @@ impl Shards {
         self.inner.host
     }
 
-    /// The groups, and what each was started with.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = (ShardGroup, SnapshotMeta)> {
-        self.inner.running.iter().map(|shard| (shard.group.clone(), shard.checkpoint.clone()))
+    /// The groups.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = ShardGroup> {
+        self.inner.running.iter().map(|shard| shard.group.clone())
     }
 
     /// How many there are.
@@ -367,11 +365,11 @@ async fn start_one(
         room: start.storage.wal().room(),
         network: Alone,
         machine,
-        checkpoint: checkpoint.clone(),
+        checkpoint,
         clock: Arc::new(move || clock.now().0),
     })
     .await?;
-    Ok((Running { place, group, checkpoint }, task))
+    Ok((Running { place, group }, task))
 }
 
 /// FNV-1a: short, and the same on every node and in every version, which is all that the homes need.

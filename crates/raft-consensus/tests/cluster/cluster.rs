@@ -223,7 +223,7 @@ impl Cluster {
             room: storage.wal().room(),
             network: Network::new((id, GROUP), transport, disk.clone(), files.clone()),
             machine,
-            checkpoint: checkpoint.clone(),
+            checkpoint,
             clock: Arc::new(|| 1_000),
         })
         .await
@@ -232,7 +232,7 @@ impl Cluster {
         dispatcher.add(&group).unwrap();
         self.network.join(id, dispatcher);
         let mut checkpointer = Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone());
-        checkpointer.watch(group.clone(), checkpoint);
+        checkpointer.watch(group.clone());
         self.nodes.insert(id, Node { group, storage, checkpointer, acknowledged });
     }
 
