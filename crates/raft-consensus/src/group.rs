@@ -258,7 +258,7 @@ impl<C: Types, M: Machine> Group<C, M> {
         looked.await.map_err(|_| Gone)
     }
 
-    /// Lets the log go up to a checkpoint that the store has, synced.
+    /// Lets the log go up to a checkpoint that the store has, synced, but for what [`Self::purge`] keeps.
     ///
     /// # Errors
     /// The group has ended.
@@ -272,14 +272,22 @@ impl<C: Types, M: Machine> Group<C, M> {
         self.purge().await
     }
 
-    /// Lets the log go up to the last checkpoint.
+    /// Lets the log go up to the last checkpoint. Where the group has other members a little of it stays, from which
+    /// whoever was away for a moment catches up without a snapshot.
     ///
     /// # Errors
     /// The group has ended.
     pub async fn purge(&self) -> Result<(), Gone> {
-        let last = self.look_now(|state| state.checkpoint().last_log_id).await?;
-        let Some(last) = last.map(|id| id.index) else { return Ok(()) };
-        self.raft.trigger().purge_log(last).await.map_err(|_| Gone)
+        let SnapshotMeta { last_log_id, last_membership } =
+            self.look_now(|state| state.checkpoint().clone()).await?;
+        let Some(last) = last_log_id.map(|id| id.index) else { return Ok(()) };
+        let alone = last_membership.membership().nodes().count() <= 1;
+        let upto = if alone { Some(last) } else { self.log.before_margin(last) };
+        let purged = self.log.purged().map(|(index, _)| index);
+        match upto.filter(|upto| purged.is_none_or(|purged| purged < *upto)) {
+            Some(upto) => self.raft.trigger().purge_log(upto).await.map_err(|_| Gone),
+            None => Ok(()),
+        }
     }
 
     /// Stops the group; what was proposed and not applied is as if it had never been asked for.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::hard::Hard;
-use super::{GroupId, LogRecord};
+use super::{GroupId, LogRecord, record};
 
 /// A group of the log, shared by its handles and the committer.
 #[derive(Debug)]
@@ -158,6 +158,24 @@ impl GroupState {
         true
     }
 
+    /// The entry up to which the log can go if what follows it up to `last` is to be kept, as far as that is no more
+    /// than `bytes` and in no segment before `oldest`. `None` where nothing can.
+    pub(crate) fn before_margin(&self, last: u64, bytes: u64, oldest: u64) -> Option<u64> {
+        let mut left = bytes;
+        let mut index = last;
+        loop {
+            let slot = self.slot(index)?;
+            let record = record::HEAD + record::ENTRY_PREFIX + slot.len as usize;
+            let rest = left.checked_sub(record as u64);
+            let old = matches!(slot.place, Place::At { segment, .. } if segment < oldest);
+            match rest {
+                Some(rest) if !old => left = rest,
+                _ => return Some(index),
+            }
+            index = index.checked_sub(1)?;
+        }
+    }
+
     /// The entries of a range that the log has, from the first of them on, until they hold more than `bytes_max`
     /// (but at least one).
     pub(crate) fn sources(&self, range: Range<u64>, bytes_max: usize) -> Vec<Source> {
@@ -236,6 +254,23 @@ mod tests {
         assert!(!state.purge(6, Bytes::new()));
         assert_eq!((state.last(), state.next(), state.recent_bytes), (None, Some(8), 0));
         assert!(!state.truncate(0));
+    }
+
+    #[test]
+    fn a_margin_is_as_large_as_allowed_and_never_older() {
+        let mut state = with(3..9);
+        let record = (record::HEAD + record::ENTRY_PREFIX + 10) as u64;
+        assert_eq!(state.before_margin(7, 2 * record, 0), Some(5), "6 and 7 stay");
+        assert_eq!(state.before_margin(7, 3 * record - 1, 0), Some(5));
+        assert_eq!(state.before_margin(7, 0, 0), Some(7));
+        assert_eq!(state.before_margin(7, 9 * record, 0), None, "all of it stays");
+        for index in 3..7 {
+            state.written(index, index + 100, AT, 999);
+        }
+        assert_eq!(state.before_margin(7, 9 * record, 1), None);
+        assert_eq!(state.before_margin(7, 9 * record, 2), Some(6), "what is not written yet is new");
+        assert_eq!(state.before_margin(2, record, 0), None, "that is gone already");
+        assert_eq!(with(0..3).before_margin(1, 9 * record, 0), None);
     }
 
     #[test]

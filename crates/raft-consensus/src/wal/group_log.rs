@@ -12,7 +12,7 @@ use super::header::META_BYTES_MAX;
 use super::queue::{Callback, Item};
 use super::record::{self, Content};
 use super::wake::Call;
-use super::{GroupId, LogRecord, Shared, WalError};
+use super::{GroupId, LogRecord, Room, Shared, WalError};
 
 /// How often a read starts again because what it was reading was purged meanwhile.
 const READ_ATTEMPTS: usize = 16;
@@ -146,6 +146,19 @@ impl GroupLog {
         self.push(Content::Purge { index, meta: meta.clone() }, false, None, Call::Later)?;
         state.purge(index, meta);
         Ok(())
+    }
+
+    /// The last entry that can go when a checkpoint is of entry `last`, and something is to be kept behind it for members
+    /// that were away; `None` where there is none. While the log is short of room nothing is kept.
+    #[must_use]
+    pub fn before_margin(&self, last: u64) -> Option<u64> {
+        let Shared { options, segments, pinned, .. } = self.shared.as_ref();
+        let half = options.log_bytes_max / 2;
+        if *segments.room().borrow() == Room::Full || pinned.load(Ordering::Relaxed) > half {
+            return Some(last);
+        }
+        let oldest = segments.next_number().saturating_sub(1 + options.margin_segments());
+        self.group.state.lock().before_margin(last, options.margin_bytes(), oldest)
     }
 
     /// The entries of a range, from the first that the log has, until their bodies hold more than `bytes_max`; at

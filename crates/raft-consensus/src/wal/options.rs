@@ -8,6 +8,9 @@ use super::WalError;
 use super::header::{FIXED, GROUP_BYTES_MAX};
 use crate::floor::GROUPS_MAX;
 
+/// Bytes of log that are kept behind a group's checkpoint for members that were away, at most.
+const MARGIN_BYTES: u64 = 16 << 20;
+
 /// When an append counts as done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -97,6 +100,17 @@ impl WalOptions {
 
     fn half_bytes(&self) -> usize {
         usize::try_from(self.segment_bytes / 2).unwrap_or(usize::MAX)
+    }
+
+    /// Bytes of log that are kept behind a group's checkpoint, at most; a sixteenth of the bound where that is less.
+    pub(crate) fn margin_bytes(&self) -> u64 {
+        MARGIN_BYTES.min(self.log_bytes_max / 16)
+    }
+
+    /// How many segments before the newest may be kept for that, by all groups together: a quarter of the bound. A
+    /// group that is idle must not hold back the log of all others.
+    pub(crate) fn margin_segments(&self) -> u64 {
+        self.log_bytes_max / 4 / self.segment_bytes
     }
 
     /// How many groups fit into the other half, which is for the header, and into the floor.

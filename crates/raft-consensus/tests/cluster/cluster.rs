@@ -21,7 +21,7 @@ use raft_consensus::network::{
 use raft_consensus::snapshot::SnapshotData;
 use raft_consensus::storage::Storage;
 use raft_consensus::types::{NodeId, TokioTypes};
-use raft_consensus::wal::{GroupId, WalOptions};
+use raft_consensus::wal::{GroupId, GroupLog, WalOptions};
 use session_store::store::{Changes, Store};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
@@ -353,6 +353,10 @@ impl Cluster {
 
     pub(crate) async fn checkpoint(&mut self, node: NodeId) {
         self.nodes.get_mut(&node).unwrap().checkpointer.finish().await.unwrap();
+    }
+
+    pub(crate) fn log(&self, node: NodeId) -> GroupLog {
+        self.nodes[&node].storage.log(GROUP).unwrap()
     }
 
     pub(crate) async fn installs(&self, node: NodeId) -> usize {
