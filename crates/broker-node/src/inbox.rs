@@ -50,6 +50,8 @@ struct State {
     queued: u32,
     queued_bytes: u64,
     qos0_bytes: u64,
+    /// What the shard has pushed of its queue lies below this position: it says it again after it has lost its leader.
+    pushed_below: u64,
     /// A message was dropped and the policy wants the client disconnected.
     overflow: bool,
     /// The broker ends the connection for this reason.
@@ -234,7 +236,7 @@ impl Inbox {
     }
 
     /// Leaves packets for a persistent session's client. Its shard bounds those of QoS 1 and 2 by the
-    /// client's window; of QoS 0 it takes what it has room for.
+    /// client's window, and may say them again, which is left out; of QoS 0 it takes what it has room for.
     pub(crate) fn push(&self, pushes: Vec<Push>) -> Dropped {
         let mut dropped = Dropped::default();
         let qos0_backlog = self.backlog_qos0_bytes.load(Ordering::Relaxed);
@@ -249,6 +251,12 @@ impl Inbox {
                     dropped.qos0 += 1;
                     continue;
                 }
+            }
+            if let Push::Publish { packet_id: Some(_), position, .. } = &push {
+                if *position < state.pushed_below {
+                    continue;
+                }
+                state.pushed_below = position + 1;
             }
             state.mail.pushes.push(push);
         }

@@ -20,10 +20,14 @@ mod metrics;
 mod node;
 mod observe;
 mod packet;
+#[cfg(test)]
+mod replicated_tests;
 mod session;
 mod shard;
 mod stop;
 mod sys;
+#[cfg(test)]
+mod testing;
 mod trace;
 mod worker;
 

@@ -15,13 +15,15 @@ use crate::{
     listener::{Bound, Listeners, Slots},
     metrics::Exporter,
     observe::Observer,
-    shard::{Shards, StartShards},
+    shard::{LowestLive, Members, Peers, StartShards},
     stop::{Stop, stop_pair},
     sys,
     worker::Node,
 };
 use mqtt_codec::ReasonCode;
-use raft_consensus::{checkpoint::Checkpointer, proposer::Ended, storage::Storage};
+use raft_consensus::{
+    checkpoint::Checkpointer, group::Timing, network::Alone, proposer::Ended, storage::Storage,
+};
 use std::{
     io, process,
     sync::{
@@ -33,6 +35,7 @@ use std::{
 use tokio::{
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
     task::JoinSet,
     time::timeout,
 };
@@ -198,17 +201,29 @@ async fn start_shards(
 ) -> anyhow::Result<(Arc<Node>, JoinSet<Ended>)> {
     let clock = Clock::start();
     let fanout = Arc::new(Fanout::new(settings.mqtt.shared_strategy));
+    let host = identity.host();
+    // The node's earlier runs are dead. Alone it knows of no others.
+    let (_, live) = watch::channel(LowestLive::from([(host.node, host.incarnation)]));
     let start = StartShards {
-        host: identity.host(),
+        host,
         logged: identity.logged(),
+        of: identity.shards,
         storage,
         limits: settings.shard_limits(identity.shards),
         fanout: &fanout,
         clock,
         counters: counters.get(settings.worker_threads()..).unwrap_or(&[]),
+        live,
+        members: Members {
+            nodes: vec![u64::from(host.node.0)],
+            networks: &Alone,
+            peers: Peers::default(),
+            // A node without peers waits for nobody: the slower its groups tick, the less it does when idle.
+            timing: Timing::ZONES,
+        },
     };
-    let (shards, groups) = Shards::start(start, identity.shards).await?;
-    let (host, took_ms) = (identity.host(), clock.uptime().as_millis());
+    let (shards, groups) = start.start().await?;
+    let took_ms = clock.uptime().as_millis();
     let incarnation = host.incarnation.0;
     info!(target: "quelea", cluster = identity.cluster, incarnation, shards = identity.shards, took_ms, "shards are ready");
     let node = Node::new(Arc::clone(settings), fanout, shards, clock);

@@ -41,6 +41,11 @@ pub struct StartError {
 #[error("the group has ended")]
 pub struct Gone;
 
+/// This node does not lead the group.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("this node does not lead the group")]
+pub struct NotLeading;
+
 /// Times of a group (section 4 of the design). Each is longer than the one before it.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
@@ -210,6 +215,16 @@ impl<C: Types, M: Machine> Group<C, M> {
         let state = self.raft.metrics().borrow_watched().running_state.clone();
         let reason = state.err().map_or_else(|| error.to_string(), |fatal| fatal.to_string());
         Err(StartError { group: self.id.0, reason })
+    }
+
+    /// Waits until this node is known to lead the group and has applied everything that was committed before it was
+    /// asked (section 6.4 of the Raft dissertation, read index).
+    ///
+    /// # Errors
+    /// It does not lead, or the group has ended.
+    pub async fn caught_up(&self) -> Result<(), NotLeading> {
+        let read = self.raft.ensure_linearizable(openraft::raft::ReadPolicy::ReadIndex).await;
+        read.map(|_| ()).map_err(|_| NotLeading)
     }
 
     /// Room for one command; waits while too much is queued.

@@ -28,7 +28,8 @@ pub struct Request {
     /// Its number in the stream from this source to this shard; that of the last item where the source is an
     /// outbox.
     pub number: u64,
-    /// All requests below this number are answered: the source asks for none of them again.
+    /// Of a host: all requests below this number are answered, and it asks for none of them again. Of an outbox: the
+    /// number of the request before it, 0 for the first one that its present leader sends.
     pub done_below: u64,
     /// What is wanted.
     pub command: Command,

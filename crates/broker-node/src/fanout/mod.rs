@@ -96,6 +96,12 @@ impl Fanout {
         self.change(|view| filters.for_each(|filter| view.unsubscribe(filter, id)));
     }
 
+    /// Every message goes to each of so many shards from now on, whoever subscribes there: with replicas on other nodes
+    /// this one's routes may be older than a subscription that was answered.
+    pub(crate) fn reach_all(&self, shards: u16) {
+        self.change(|view| view.reach_all(shards));
+    }
+
     /// A shard announces that a route changed.
     pub(crate) fn change_route(&self, shard: u16, change: &RouteChange) {
         self.change(|view| view.change_route(shard, change));

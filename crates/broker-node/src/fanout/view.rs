@@ -34,9 +34,16 @@ pub(super) struct View {
     shared: SharedIndex<GroupSlot>,
     /// Subscriptions of transient sessions, ordinary and shared.
     subscriptions: (usize, usize),
+    /// Shards that get every message.
+    everywhere: u16,
 }
 
 impl View {
+    /// So many shards get every message.
+    pub(super) fn reach_all(&mut self, shards: u16) {
+        self.everywhere = shards;
+    }
+
     /// Adds or replaces a transient session's subscription.
     pub(super) fn subscribe(&mut self, filter: &Filter, inbox: &Arc<Inbox>, subscribed: Subscribed) {
         match filter {
@@ -88,7 +95,8 @@ impl View {
 
     /// Everything that a topic matches.
     pub(super) fn matched(&self, topic: &[u8], version: u64) -> Matched {
-        let mut matched = Matched { version, ..Matched::default() };
+        let everywhere = (0..self.everywhere).map(|shard| (shard, QoS::ExactlyOnce)).collect();
+        let mut matched = Matched { version, shards: everywhere, ..Matched::default() };
         let mut subscriptions: Vec<(ConnectionId, Subscribed)> = Vec::new();
         let mut inboxes: HashMap<ConnectionId, &Arc<Inbox>> = HashMap::new();
         self.plain.for_each_match(topic, |slot| {

@@ -2,10 +2,9 @@
 //! one time. Called at start, for each shard; it never mends what does not fit.
 
 use anyhow::bail;
-use session_store::command::Input;
 use session_store::{Host, Incarnation};
 
-use super::Running;
+use super::Replica;
 
 /// The parts of the data directory are of different times. What a run asks for would be taken for what another one
 /// asked for, or something acknowledged is missing.
@@ -25,19 +24,22 @@ enum Mixture {
     OldData { shard: u32, last: u32, logged: u32 },
 }
 
-impl Running {
-    /// Begins a run of this node, if the log fits to it: what earlier runs hosted is gone with them.
-    pub(super) async fn begin_run(&self, host: Host, logged: Incarnation) -> anyhow::Result<()> {
+impl Replica {
+    /// Whether the log fits to a run of this node that begins. Where other nodes have replicas too, they may have heard
+    /// of the run already.
+    pub(super) async fn check_run(
+        &self,
+        (host, alone): (Host, bool),
+        logged: Incarnation,
+    ) -> anyhow::Result<()> {
         let last = self.group.look_now(move |state| state.machine().last_run(host.node)).await?;
-        if last >= host.incarnation {
+        if last > host.incarnation || (alone && last == host.incarnation) {
             bail!(Mixture::OldIdentity { next: host.incarnation.0, last: last.0 });
         }
         if last < logged {
             let shard = self.group.id().0.saturating_sub(1);
             bail!(Mixture::OldData { shard, last: last.0, logged: logged.0 });
         }
-        let before = Incarnation(host.incarnation.0.saturating_sub(1));
-        self.group.room().await?.propose(Input::Down(Host { incarnation: before, ..host }));
         Ok(())
     }
 }

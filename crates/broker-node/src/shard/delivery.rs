@@ -1,116 +1,151 @@
-//! Carries out what a shard decided: answers, packets and routes leave here, what the shard itself sends goes to its
-//! relay. Called by the shard's machine after each entry; never waits.
+//! Where what a shard decided goes: routes into the route view of every replica, and from the replica that leads the
+//! rest, to the hosts that have attached, this one included. Owned by the shard's machine; never waits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use session_store::command::{Reply, RouteChange};
-use session_store::{Answer, ConnectionId, Effect, Source};
+use raft_consensus::types::NodeId;
+use session_store::command::RouteChange;
+use session_store::{Answer, Effect, Host, Source};
 
-use super::directory::{Directory, Entries};
-use super::link::{Asker, Link};
-use super::relay::RelayMail;
-use crate::counters::NodeCounters;
+use super::home::Home;
+use super::peers::{Peers, Told, Word};
 use crate::fanout::Fanout;
+
+/// A host that hears everything that concerns it.
+#[derive(Clone, Copy, Debug)]
+struct Attached {
+    number: u64,
+    /// How often it was spoken to.
+    told: u64,
+    /// What it was told of the outbox.
+    outbox_full: bool,
+}
 
 /// Where the effects of one shard go.
 pub(crate) struct Delivery {
-    pub(super) number: u16,
-    pub(super) fanout: Arc<Fanout>,
-    /// This host's requests to the shard.
-    pub(super) link: Arc<Link>,
-    /// The connections of the shard's clients.
-    pub(super) directory: Arc<Directory>,
-    /// The relays of all shards, by number: whose requests are answered here.
-    pub(super) relays: Arc<[RelayMail]>,
-    pub(super) counters: Arc<NodeCounters>,
+    number: u16,
+    me: Host,
+    fanout: Arc<Fanout>,
+    homes: Arc<[Home]>,
+    peers: Peers,
+    /// Who hears what this node decides while it leads. Nobody as soon as another has led: they have missed something.
+    attached: BTreeMap<Host, Attached>,
+    outbox_full: bool,
 }
 
 impl Delivery {
+    /// For the shard with this number.
+    pub(super) fn new(
+        (number, me): (u16, Host),
+        fanout: &Arc<Fanout>,
+        (homes, peers): (&Arc<[Home]>, &Peers),
+    ) -> Self {
+        let (fanout, homes, peers) = (Arc::clone(fanout), Arc::clone(homes), peers.clone());
+        Self { number, me, fanout, homes, peers, attached: BTreeMap::new(), outbox_full: false }
+    }
+
     /// A route of the shard changed.
     pub(super) fn announce(&self, change: &RouteChange) {
         self.fanout.change_route(self.number, change);
     }
 
+    /// A host hears from now on what concerns it, beginning with `effects`: all that it may have missed.
+    pub(super) fn attach(&mut self, host: Host, number: u64, effects: Vec<Effect>) {
+        self.attached.retain(|other, _| other.node != host.node || *other == host);
+        self.attached.insert(host, Attached { number, told: 0, outbox_full: self.outbox_full });
+        self.tell(host, effects);
+    }
+
     /// Carries out effects in their order. Where this node does not lead the shard only routes count: whoever leads
-    /// does the rest.
-    pub(super) fn carry_out(&self, effects: &mut Vec<Effect>, leads: bool) {
+    /// does the rest, and the hosts attach there.
+    pub(super) fn carry_out(&mut self, effects: &mut Vec<Effect>, leads: bool) {
+        if !leads {
+            self.attached.clear();
+        }
         if effects.is_empty() {
             return;
         }
-        let mut entries = self.directory.lock();
-        for effect in effects.drain(..) {
-            match effect {
-                Effect::Route(change) => self.announce(&change),
-                effect if leads => self.carry_out_one(effect, &mut entries),
-                _ => {}
+        let Some(home) = self.homes.get(usize::from(self.number)) else { return };
+        let me = if self.attached.contains_key(&self.me) { Some(self.me) } else { None };
+        let mut others: BTreeMap<Host, Vec<Effect>> = BTreeMap::new();
+        let mut taken = Vec::new();
+        let here = effects.drain(..).filter_map(|effect| match (effect, leads) {
+            (Effect::Route(change), _) => {
+                self.fanout.change_route(self.number, &change);
+                None
             }
+            (_, false) => None,
+            (Effect::Outbox(_), true) => {
+                home.relay.filled();
+                None
+            }
+            (Effect::Scan(client, ask), true) => {
+                home.relay.scan(client, ask);
+                None
+            }
+            (Effect::Answer(Answer { source: Source::Outbox(outbox), number, .. }), true) => {
+                taken.push((outbox.0, number));
+                None
+            }
+            (effect, true) => match host_of(&effect) {
+                host if host == me => Some(effect),
+                Some(host) if host != self.me => {
+                    others.entry(host).or_default().push(effect);
+                    None
+                }
+                _ => None,
+            },
+        });
+        home.carry_out(here);
+        taken.into_iter().for_each(|(outbox, position)| self.taken(outbox, position));
+        others.into_iter().for_each(|(host, effects)| self.tell(host, effects));
+    }
+
+    /// This shard has what an outbox sent, up to a position: whoever leads that one is told.
+    fn taken(&self, outbox: u16, position: u64) {
+        let Some(home) = self.homes.get(usize::from(outbox)) else { return };
+        match home.link.leader() {
+            Some(leader) if leader != node_of(self.me) => {
+                self.peers.tell(leader, outbox, Word::Taken(self.number, position));
+            }
+            // Where nobody is known to lead it asks again.
+            _ => home.relay.answered(self.number, position),
         }
     }
 
-    fn carry_out_one(&self, effect: Effect, entries: &mut Entries) {
-        match effect {
-            Effect::Answer(answer) => self.answer(answer, entries),
-            Effect::Gap { source, last } => {
-                tracing::error!(?source, last, shard = self.number, "a request is missing")
-            }
-            Effect::Reply(id, reply) => Self::reply(id, reply, entries),
-            Effect::Push(id, pushes) => {
-                if let Some(inbox) = entries.get(id) {
-                    let dropped = inbox.push(pushes);
-                    self.counters.dropped_qos0_slow.add(dropped.qos0);
-                }
-            }
-            Effect::Route(change) => self.announce(&change),
-            Effect::Outbox(_) => self.with_relay(self.number, RelayMail::filled),
-            Effect::Scan(client, ask) => self.with_relay(self.number, |relay| relay.scan(client, ask)),
-        }
+    fn tell(&mut self, host: Host, effects: Vec<Effect>) {
+        let Some(attached) = self.attached.get_mut(&host) else { return };
+        let Attached { number: attachment, told: number, .. } = *attached;
+        attached.told += 1;
+        attached.outbox_full = self.outbox_full;
+        let told = Told { attachment, number, outbox_full: self.outbox_full, effects };
+        self.peers.tell(node_of(host), self.number, Word::Told(told));
     }
 
     /// Whether the shard's outbox is full.
-    pub(super) fn outbox_is_full(&self, full: bool) {
-        self.with_relay(self.number, |relay| relay.set_full(full));
+    pub(super) fn outbox_is_full(&mut self, full: bool) {
+        if self.outbox_full == full {
+            return;
+        }
+        self.outbox_full = full;
+        let news = self.attached.iter().filter(|(_, attached)| attached.outbox_full != full);
+        let news: Vec<Host> = news.map(|(host, _)| *host).collect();
+        news.into_iter().for_each(|host| self.tell(host, Vec::new()));
     }
+}
 
-    fn with_relay(&self, shard: u16, tell: impl FnOnce(&RelayMail)) {
-        if let Some(relay) = self.relays.get(usize::from(shard)) {
-            tell(relay);
-        }
+/// The host that an effect concerns.
+fn host_of(effect: &Effect) -> Option<Host> {
+    match effect {
+        Effect::Answer(Answer { source: Source::Host(host), .. })
+        | Effect::Gap { source: Source::Host(host), .. } => Some(*host),
+        Effect::Reply(connection, _) | Effect::Push(connection, _) => Some(connection.host),
+        _ => None,
     }
+}
 
-    fn answer(&self, answer: Answer, entries: &mut Entries) {
-        let Answer { source, number, reply } = answer;
-        match source {
-            Source::Outbox(from) => self.with_relay(from.0, |relay| relay.answered(self.number, number)),
-            source if source == self.link.source() => {
-                let Some(Asker { inbox, applied, ends }) = self.link.answered(number) else { return };
-                if let (Some(inbox), Some((_, reply))) = (&inbox, reply) {
-                    if matches!(reply, Reply::Connected(Err(_))) {
-                        entries.remove(inbox.id());
-                    }
-                    inbox.reply(reply);
-                }
-                if let Some(inbox) = inbox {
-                    inbox.done();
-                    if ends {
-                        entries.remove(inbox.id());
-                    }
-                }
-                if let Some(applied) = applied {
-                    let _nobody_waits = applied.send(());
-                }
-            }
-            Source::Host(host) => tracing::trace!(%host, number, "an answer to a run that has ended"),
-        }
-    }
-
-    fn reply(id: ConnectionId, reply: Reply, entries: &mut Entries) {
-        let refused = matches!(reply, Reply::Connected(Err(_)));
-        match entries.get(id) {
-            Some(inbox) => inbox.reply(reply),
-            None => tracing::trace!(connection = id.number, "word for a connection that is gone"),
-        }
-        if refused {
-            entries.remove(id);
-        }
-    }
+/// The number by which the log knows a host's node.
+pub(super) fn node_of(host: Host) -> NodeId {
+    NodeId::from(host.node.0)
 }

@@ -26,8 +26,8 @@ impl Shards {
             warn!(target: "quelea", "no space for the log: publishes of QoS 1 and 2 wait until there is");
             let mut asked_before = self.asked();
             while timeout(HELD_MAX, room.wait_for(|room| *room == Room::Ok)).await.is_err() {
-                for (shard, before) in self.inner.running.iter().zip(&asked_before) {
-                    shard.place.link.end_asked_before(*before, ReasonCode::QuotaExceeded);
+                for (home, before) in self.inner.homes.iter().zip(&asked_before) {
+                    home.link.end_asked_before(*before, ReasonCode::QuotaExceeded);
                 }
                 asked_before = self.asked();
             }
@@ -37,6 +37,6 @@ impl Shards {
 
     /// The number of each shard's next request.
     fn asked(&self) -> Vec<u64> {
-        self.inner.running.iter().map(|shard| shard.place.link.next()).collect()
+        self.inner.homes.iter().map(|home| home.link.next()).collect()
     }
 }

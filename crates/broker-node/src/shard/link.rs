@@ -1,17 +1,22 @@
-//! The numbers of this host's requests to one shard, and who waits for their answers. A shard applies a request once,
-//! however often it comes, and knows from these numbers what it has seen. Used by `Shards`, which sends, and by the
-//! shard's delivery, which hands out the answers.
+//! The numbers of this host's requests to one shard, who waits for their answers, and where they go: to the replica that
+//! leads the shard. A shard applies a request once, however often it comes, so that all that is unanswered is sent again
+//! wherever an answer may have been lost. Used by `Shards`, which sends; by `Home`, which hands out the answers; and by
+//! the courier, which keeps the way to the leader.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use mqtt_codec::ReasonCode;
 use parking_lot::Mutex;
+use raft_consensus::types::NodeId;
 use session_store::command::{Command, Published, Reply};
-use session_store::{Request, Source};
-use tokio::sync::oneshot;
+use session_store::{ConnectionId, Request, Source};
+use tokio::sync::{Notify, oneshot};
 
 use crate::inbox::Inbox;
+
+/// Requests to one shard that may be without an answer; whoever has more waits. Fewer than the shard keeps answers for.
+const UNANSWERED_MAX: usize = 3_584;
 
 /// Who waits for the answer to a request.
 #[derive(Debug, Default)]
@@ -41,25 +46,78 @@ impl Asker {
     }
 }
 
+/// Where requests go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    /// Nowhere: they wait until the courier has found the leader.
+    Closed,
+    /// To this node, as soon as they are asked for.
+    To(NodeId),
+}
+
+/// What a host makes of words of a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Words {
+    /// The next ones.
+    Next,
+    /// Of an attachment that is over.
+    Stale,
+    /// Some before them are missing: the host has to attach again.
+    Gap,
+}
+
 /// A stream of requests, as its source sees it.
 #[derive(Debug)]
 pub(crate) struct Link {
     source: Source,
     numbers: Mutex<Numbers>,
+    /// The leader has spoken for the first time since the host attached.
+    attached: Notify,
+    /// Something that the leader said was lost.
+    broken: Notify,
+    /// There may be room for another request.
+    room: Notify,
+    /// The way to a leader is open.
+    opened: Notify,
+}
+
+#[derive(Debug)]
+struct Asked {
+    asker: Asker,
+    request: Arc<Request>,
 }
 
 #[derive(Debug)]
 struct Numbers {
     /// Every request below this one is answered.
     done_below: u64,
-    /// From `done_below` on: who waits; `None` where the answer has come.
-    asked: VecDeque<Option<Asker>>,
+    /// From `done_below` on: what was asked; `None` where the answer has come.
+    asked: VecDeque<Option<Asked>>,
+    /// CONNECTs that wait for another connection to stop. They are answered, and hear the rest later.
+    deferred: BTreeMap<ConnectionId, Arc<Request>>,
+    route: Route,
+    /// The number of the present attachment to a leader.
+    attachment: u64,
+    /// How many times the leader has spoken since.
+    heard: u64,
+    /// How many answers came so far.
+    answers: u64,
+}
+
+impl Numbers {
+    fn next(&self) -> u64 {
+        self.done_below + self.asked.len() as u64
+    }
 }
 
 impl Link {
-    /// A stream that has not begun.
+    /// A stream that has not begun, and leads nowhere yet.
     pub(crate) fn new(source: Source) -> Self {
-        Self { source, numbers: Mutex::new(Numbers { done_below: 1, asked: VecDeque::new() }) }
+        let (asked, deferred) = (VecDeque::new(), BTreeMap::new());
+        let (route, attachment, heard, answers) = (Route::Closed, 0, 0, 0);
+        let numbers = Numbers { done_below: 1, asked, deferred, route, attachment, heard, answers };
+        let [attached, broken, room, opened] = [(); 4].map(|()| Notify::new());
+        Self { source, numbers: Mutex::new(numbers), attached, broken, room, opened }
     }
 
     /// Whose stream it is.
@@ -67,75 +125,270 @@ impl Link {
         self.source
     }
 
-    /// Numbers a command and sends it: requests reach `send` in the order of their numbers, which is why it must
-    /// not wait.
-    pub(crate) fn send(&self, command: Command, asker: Asker, send: impl FnOnce(Request)) {
+    /// Waits until there may be one unanswered request more.
+    pub(crate) async fn room(&self) {
+        loop {
+            let room = self.room.notified();
+            if self.numbers.lock().asked.len() < UNANSWERED_MAX {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// Numbers a command, and sends it where a leader is known; else it waits for one. Requests reach `send` in the
+    /// order of their numbers, which is why it must not wait.
+    pub(crate) fn send(&self, command: Command, asker: Asker, send: impl FnOnce(NodeId, Arc<Request>)) {
         let mut numbers = self.numbers.lock();
-        let done_below = numbers.done_below;
-        let number = done_below + numbers.asked.len() as u64;
-        numbers.asked.push_back(Some(asker));
-        send(Request { source: self.source, number, done_below, command });
+        let (done_below, number) = (numbers.done_below, numbers.next());
+        let request = Arc::new(Request { source: self.source, number, done_below, command });
+        if let Route::To(leader) = numbers.route {
+            send(leader, Arc::clone(&request));
+        }
+        numbers.asked.push_back(Some(Asked { asker, request }));
     }
 
     /// The number of the next request.
     pub(crate) fn next(&self) -> u64 {
-        let numbers = self.numbers.lock();
-        numbers.done_below + numbers.asked.len() as u64
+        self.numbers.lock().next()
+    }
+
+    /// Who leads the shard, where the way there is open.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        match self.numbers.lock().route {
+            Route::Closed => None,
+            Route::To(leader) => Some(leader),
+        }
+    }
+
+    /// Waits until the way to a leader is open for the first time.
+    pub(super) async fn until_open(&self) {
+        loop {
+            let opened = self.opened.notified();
+            if self.leader().is_some() {
+                return;
+            }
+            opened.await;
+        }
     }
 
     /// Ends the connections that wait for the answer to a request before this number.
     pub(crate) fn end_asked_before(&self, number: u64, reason: ReasonCode) {
         let numbers = self.numbers.lock();
         let older = usize::try_from(number.saturating_sub(numbers.done_below)).unwrap_or(usize::MAX);
-        for asker in numbers.asked.iter().take(older).flatten() {
+        for Asked { asker, .. } in numbers.asked.iter().take(older).flatten() {
             if let Some(inbox) = &asker.inbox {
                 inbox.end(reason);
             }
         }
     }
 
-    /// The answer to a request came; returns who waits for it, the first time.
-    pub(crate) fn answered(&self, number: u64) -> Option<Asker> {
+    /// The answer to a request came; returns who waits for it, the first time. A CONNECT whose answer is still to come
+    /// is `deferred`.
+    pub(crate) fn answered(&self, number: u64, deferred: bool) -> Option<Asker> {
         let mut numbers = self.numbers.lock();
         let index = usize::try_from(number.checked_sub(numbers.done_below)?).ok()?;
-        let asker = numbers.asked.get_mut(index)?.take();
+        let Asked { asker, request } = numbers.asked.get_mut(index)?.take()?;
         while let Some(None) = numbers.asked.front() {
             numbers.asked.pop_front();
             numbers.done_below += 1;
         }
-        asker
+        numbers.answers += 1;
+        if let (Command::Connect(connect), true) = (&request.command, deferred) {
+            numbers.deferred.insert(connect.connection, Arc::clone(&request));
+        }
+        drop(numbers);
+        self.room.notify_one();
+        Some(asker)
+    }
+
+    /// A connection has been told what became of its CONNECT, or does not wait for it any more.
+    pub(super) fn connected(&self, connection: ConnectionId) {
+        self.numbers.lock().deferred.remove(&connection);
+    }
+
+    /// Begins an attachment to whoever leads now, and gives its number. Until [`Self::open`] requests wait.
+    pub(super) fn attach(&self) -> u64 {
+        let mut numbers = self.numbers.lock();
+        numbers.route = Route::Closed;
+        numbers.attachment += 1;
+        numbers.heard = 0;
+        numbers.attachment
+    }
+
+    /// Takes note of words of a leader.
+    pub(super) fn hear(&self, attachment: u64, number: u64) -> Words {
+        let mut numbers = self.numbers.lock();
+        if numbers.attachment != attachment || number < numbers.heard {
+            return Words::Stale;
+        }
+        if number > numbers.heard {
+            self.broken.notify_one();
+            return Words::Gap;
+        }
+        numbers.heard += 1;
+        Words::Next
+    }
+
+    /// The first words of the present attachment were carried out.
+    pub(super) fn attached(&self) {
+        self.attached.notify_one();
+    }
+
+    /// Waits for [`Self::attached`].
+    pub(super) async fn until_attached(&self, attachment: u64) {
+        loop {
+            let attached = self.attached.notified();
+            if self.is_attached(attachment) {
+                return;
+            }
+            attached.await;
+        }
+    }
+
+    fn is_attached(&self, attachment: u64) -> bool {
+        let numbers = self.numbers.lock();
+        numbers.attachment == attachment && numbers.heard > 0
+    }
+
+    /// Something is missing, on the way there or back.
+    pub(super) fn has_gap(&self) {
+        self.broken.notify_one();
+    }
+
+    /// Waits until something is missing.
+    pub(super) async fn until_broken(&self) {
+        self.broken.notified().await;
+    }
+
+    /// The unanswered requests behind `number`, at most `limit`; where there are none, requests go to `leader` from now
+    /// on without a detour.
+    pub(super) fn unanswered_behind(&self, number: u64, limit: usize, leader: NodeId) -> Vec<Arc<Request>> {
+        let mut numbers = self.numbers.lock();
+        let skip = usize::try_from((number + 1).saturating_sub(numbers.done_below)).unwrap_or(usize::MAX);
+        let behind = numbers.asked.iter().skip(skip).flatten().take(limit);
+        let requests: Vec<Arc<Request>> = behind.map(|asked| Arc::clone(&asked.request)).collect();
+        if requests.is_empty() {
+            numbers.route = Route::To(leader);
+            self.opened.notify_waiters();
+        }
+        requests
+    }
+
+    /// CONNECTs that wait for another connection to stop: a repeat is told what has become of it.
+    pub(super) fn deferred(&self) -> Vec<Arc<Request>> {
+        self.numbers.lock().deferred.values().cloned().collect()
+    }
+
+    /// How many requests were answered so far, and whether any waits.
+    pub(super) fn progress(&self) -> (u64, bool) {
+        let numbers = self.numbers.lock();
+        (numbers.answers, !numbers.asked.is_empty())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use mqtt_codec::PacketId;
-    use session_store::command::Release;
+    use session_store::command::{Connect, Release};
     use session_store::{ClientId, Epoch, Host};
 
     use super::*;
 
-    fn sent(link: &Link) -> (u64, u64) {
-        let release = Release {
+    fn release() -> Command {
+        Command::Release(Release {
             client: ClientId::new("c"),
             epoch: Epoch::default(),
             packet_id: PacketId::new(1).unwrap(),
-        };
-        let mut sent = (0, 0);
-        link.send(Command::Release(release), Asker::default(), |request| {
-            sent = (request.number, request.done_below);
+        })
+    }
+
+    fn opened() -> Link {
+        let link = Link::new(Source::Host(Host::default()));
+        assert!(link.unanswered_behind(0, 10, 7).is_empty());
+        link
+    }
+
+    fn sent(link: &Link) -> Option<(u64, u64)> {
+        let mut sent = None;
+        link.send(release(), Asker::default(), |leader, request| {
+            assert_eq!(leader, 7);
+            sent = Some((request.number, request.done_below));
         });
         sent
     }
 
+    fn numbers(requests: &[Arc<Request>]) -> Vec<u64> {
+        requests.iter().map(|request| request.number).collect()
+    }
+
     #[test]
     fn numbers_are_dense_and_what_is_done_has_no_gap() {
-        let link = Link::new(Source::Host(Host::default()));
-        assert_eq!([sent(&link), sent(&link), sent(&link)], [(1, 1), (2, 1), (3, 1)]);
-        assert!(link.answered(2).is_some());
-        assert_eq!(sent(&link), (4, 1), "the first is still open");
-        assert!(link.answered(1).is_some());
-        assert!(link.answered(1).is_none() && link.answered(2).is_none() && link.answered(9).is_none());
-        assert_eq!(sent(&link), (5, 3));
+        let link = opened();
+        assert_eq!([sent(&link), sent(&link), sent(&link)], [(1, 1), (2, 1), (3, 1)].map(Some));
+        assert!(link.answered(2, false).is_some());
+        assert_eq!(sent(&link), Some((4, 1)), "the first is still open");
+        assert!(link.answered(1, false).is_some());
+        assert!([1, 2, 9].iter().all(|number| link.answered(*number, false).is_none()));
+        assert_eq!(sent(&link), Some((5, 3)));
+    }
+
+    #[test]
+    fn while_no_leader_is_known_requests_wait_and_then_go_in_their_order() {
+        let link = opened();
+        (0..3).for_each(|_| assert!(sent(&link).is_some()));
+        link.answered(2, false);
+        link.attach();
+        assert_eq!((sent(&link), link.leader()), (None, None), "the way is closed");
+        assert_eq!(numbers(&link.unanswered_behind(0, 2, 7)), [1, 3]);
+        assert_eq!(numbers(&link.unanswered_behind(3, 2, 7)), [4]);
+        assert_eq!(sent(&link), None, "those before it come first");
+        assert_eq!(numbers(&link.unanswered_behind(4, 2, 7)), [5]);
+        assert!(link.unanswered_behind(5, 2, 7).is_empty());
+        assert_eq!((sent(&link), link.leader()), (Some((6, 1)), Some(7)));
+    }
+
+    #[test]
+    fn a_connect_that_waits_for_another_connection_is_asked_again_until_it_hears() {
+        let link = opened();
+        let connection = ConnectionId { host: Host::default(), number: 3 };
+        let connect = Connect {
+            client: ClientId::new("c"),
+            connection,
+            clean_start: false,
+            expiry_s: 1,
+            receive_maximum: 1,
+            will: None,
+        };
+        link.send(Command::Connect(connect), Asker::default(), |_, _| {});
+        link.send(release(), Asker::default(), |_, _| {});
+        assert!(link.answered(1, true).is_some() && link.answered(2, true).is_some());
+        assert_eq!(numbers(&link.deferred()), [1]);
+        link.connected(connection);
+        assert!(link.deferred().is_empty());
+    }
+
+    #[test]
+    fn words_that_are_missing_are_noticed_and_those_of_earlier_attachments_are_not_heard() {
+        let link = opened();
+        let first = link.attach();
+        assert_eq!([0, 1].map(|number| link.hear(first, number)), [Words::Next; 2]);
+        assert_eq!(link.hear(first, 3), Words::Gap);
+        let second = link.attach();
+        assert_eq!(link.hear(first, 2), Words::Stale);
+        assert_eq!([0, 0].map(|number| link.hear(second, number)), [Words::Next, Words::Stale]);
+    }
+
+    #[tokio::test]
+    async fn who_has_too_much_unanswered_waits() {
+        use std::future::poll_fn;
+        use std::pin::pin;
+
+        let link = opened();
+        (0..UNANSWERED_MAX).for_each(|_| assert!(sent(&link).is_some()));
+        let mut room = pin!(link.room());
+        assert!(poll_fn(|context| std::task::Poll::Ready(room.as_mut().poll(context))).await.is_pending());
+        link.answered(1, false);
+        room.await;
     }
 }

@@ -15,7 +15,7 @@ use session_store::limits::ShardLimits;
 use session_store::outbox::OutboxItem;
 use session_store::retained::PageQuery;
 use session_store::store::{Changes, Checkpoint};
-use session_store::{Effect, Incarnation, Millis, NodeId, Shard, ShardNumber, ShardSizes, record};
+use session_store::{Effect, Host, Incarnation, Millis, NodeId, Shard, ShardNumber, ShardSizes, record};
 use topic_index::Filter;
 
 use super::delivery::Delivery;
@@ -67,6 +67,12 @@ impl ShardMachine {
         self.state.limits()
     }
 
+    /// A digest of its state: equal on all replicas that have applied the same.
+    #[cfg(test)]
+    pub(crate) fn digest(&self) -> u64 {
+        self.state.digest()
+    }
+
     /// The last run of a node that its log has the beginning of.
     pub(crate) fn last_run(&self, node: NodeId) -> Incarnation {
         self.state.last_run(node)
@@ -81,6 +87,20 @@ impl ShardMachine {
     pub(crate) fn outbox_from(&self, position: u64, limit: usize) -> Vec<(u64, OutboxItem)> {
         let items = self.state.outbox().from(position).take(limit);
         items.map(|(position, item)| (position, item.clone())).collect()
+    }
+
+    /// This node leads the shard from now on, as of everything that was committed before.
+    pub(crate) fn lead(&mut self) {
+        self.state.ask_again(&mut self.effects);
+        self.effects.push(Effect::Outbox(self.state.outbox().last()));
+        self.settle(true);
+    }
+
+    /// A host hears from now on what concerns it, beginning with all that it may have missed.
+    pub(crate) fn attach(&mut self, host: Host, number: u64) {
+        let mut effects = Vec::new();
+        self.state.say_again(host, &mut effects);
+        self.delivery.attach(host, number, effects);
     }
 
     /// Passes QoS 0 messages on to the clients that are connected, past the log.
@@ -228,7 +248,8 @@ mod tests {
     use session_store::{ClientId, ConnectionId, Epoch, Host, Message, Request, ShardId, Source};
     use tempfile::TempDir;
 
-    use super::super::link::Link;
+    use super::super::home::Home;
+    use super::super::peers::Peers;
     use super::*;
     use crate::config::SharedStrategy;
     use crate::fanout::Fanout;
@@ -323,14 +344,9 @@ mod tests {
                 WalOptions { segment_bytes: 1 << 20, log_bytes_max: 4 << 20, ..WalOptions::default() };
             let storage = Storage::open(directory.path(), options).unwrap();
             let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
-            let delivery = Delivery {
-                number: 0,
-                fanout: Arc::clone(&fanout),
-                link: Arc::new(Link::new(Source::Host(Host::default()))),
-                directory: Arc::default(),
-                relays: Arc::new([]),
-                counters: Arc::default(),
-            };
+            let (home, _words) = Home::new(0, Host::default(), &Arc::default());
+            let (homes, peers) = (Arc::new([home]) as Arc<[Home]>, Peers::default());
+            let delivery = Delivery::new((0, Host::default()), &fanout, (&homes, &peers));
             let me = ShardNumber { number: ShardId(0), of: 1 };
             let state = Shard::new(me, ShardLimits::default());
             let checkpoints = storage.checkpoints(GROUP);

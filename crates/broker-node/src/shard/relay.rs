@@ -1,6 +1,7 @@
 //! What a shard itself sends: wills, QoS 2 messages of persistent sessions, redispatched messages of shared groups, and
-//! look-ups of retained messages. A task of its own reads the outbox of the shard's state and empties it when every
-//! target has what was sent; a target leaves out what it has seen, so that after a crash it may be sent again.
+//! look-ups of retained messages. A task on the node that leads the shard reads the outbox of the shard's state and
+//! empties it when every target has what was sent; a target leaves out what it has seen, so that after a crash, or under
+//! another leader, it may be sent again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,11 +14,12 @@ use session_store::outbox::{OutboxItem, OutboxKind};
 use session_store::scan::Ask;
 use session_store::shard::{SCAN_PAGE, SCAN_STEPS};
 use session_store::{ClientId, Request, ShardId, Source};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use topic_index::PageBounds;
 
-use super::{Dispatch, PageWanted, Shards};
+use super::lane::{Lane, Lanes};
+use super::{Dispatch, PageWanted, ShardGroup, Shards};
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
 
@@ -28,27 +30,25 @@ const PAGES_MAX: usize = 1_024;
 #[derive(Debug, Default)]
 pub(crate) struct RelayMail {
     work: Notify,
+    /// The outbox has items that were not looked at.
+    more: AtomicBool,
     /// Pages that sessions want, one for each session at most.
     scans: Mutex<VecDeque<(ClientId, Ask)>>,
     /// The highest position that each target has.
     answered: Mutex<BTreeMap<u16, u64>>,
     progress: Notify,
-    /// Whether the outbox has no room for what clients publish at QoS 2, as of the last entry that was applied.
-    full: AtomicBool,
-    room: Notify,
 }
 
 impl RelayMail {
-    /// The outbox has more items.
-    pub(super) fn filled(&self) {
-        self.work.notify_one();
+    /// This node leads the shard from now on: what sessions wanted of an earlier leader they ask for again.
+    pub(super) fn begin(&self) {
+        self.scans.lock().clear();
     }
 
-    /// The outbox is full, or is so no more.
-    pub(super) fn set_full(&self, full: bool) {
-        if self.full.swap(full, Ordering::AcqRel) && !full {
-            self.room.notify_waiters();
-        }
+    /// The outbox has more items.
+    pub(super) fn filled(&self) {
+        self.more.store(true, Ordering::Release);
+        self.work.notify_one();
     }
 
     /// A session wants a page of retained messages.
@@ -63,23 +63,23 @@ impl RelayMail {
         let highest = answered.entry(target).or_default();
         *highest = position.max(*highest);
         drop(answered);
-        self.progress.notify_one();
-    }
-
-    /// Waits while the outbox has no room for what clients publish at QoS 2. What others propose meanwhile is not
-    /// counted: it may grow beyond its bound by what the shard's mailbox holds.
-    pub(super) async fn room(&self) {
-        loop {
-            let room = self.room.notified();
-            if !self.full.load(Ordering::Acquire) {
-                return;
-            }
-            room.await;
-        }
+        self.progress.notify_waiters();
+        self.work.notify_one();
     }
 
     fn has(&self, target: u16, position: u64) -> bool {
         self.answered.lock().get(&target).is_some_and(|highest| *highest >= position)
+    }
+
+    /// Waits until a target has everything up to a position.
+    pub(super) async fn until_answered(&self, target: u16, position: u64) {
+        loop {
+            let progress = self.progress.notified();
+            if self.has(target, position) {
+                return;
+            }
+            progress.await;
+        }
     }
 }
 
@@ -87,21 +87,31 @@ impl RelayMail {
 pub(super) struct Relay {
     pub(super) number: u16,
     pub(super) shards: Shards,
+    pub(super) group: ShardGroup,
     pub(super) fanout: Arc<Fanout>,
     pub(super) counters: Arc<NodeCounters>,
-}
-
-/// Sends what its shard has to send, in order, until the shard's group ends.
-pub(super) async fn run(relay: Relay) {
-    let mut dispatch = Dispatch::new(&relay.fanout);
-    let _ended = relay.serve(&mut dispatch).await;
+    /// In which term this node leads the shard, if it does.
+    pub(super) leads: watch::Receiver<Option<u64>>,
 }
 
 impl Relay {
+    /// Sends what its shard has to send, in order, whenever this node leads it; until the shard's group ends.
+    pub(super) async fn run(mut self) {
+        loop {
+            let Ok(term) = self.leads.wait_for(Option::is_some).await.map(|term| *term) else { return };
+            let mut leads = self.leads.clone();
+            tokio::select! {
+                deposed = leads.wait_for(|now| *now != term) => if deposed.is_err() { return },
+                ended = self.serve() => if ended.is_none() { return },
+            }
+        }
+    }
+
     /// Ends with `None` when the groups do.
-    async fn serve(&self, dispatch: &mut Dispatch) -> Option<()> {
-        let mail = self.shards.relay(self.number)?;
-        let mut pages = JoinSet::new();
+    async fn serve(&self) -> Option<()> {
+        let mail = &self.shards.home(self.number)?.relay;
+        let mut dispatch = Dispatch::new(&self.fanout);
+        let (mut pages, mut lanes) = (JoinSet::new(), Lanes::default());
         let mut next = 1;
         loop {
             let scan = mail.scans.lock().pop_front();
@@ -112,45 +122,40 @@ impl Relay {
                     pages.join_next().await;
                 }
                 // What comes behind it does not wait for the page.
-                pages.spawn(look_up(self.number, self.shards.clone(), client, ask));
+                pages.spawn(look_up(self.group.clone(), self.shards.clone(), client, ask));
             }
-            let items = self.items_from(next).await?;
-            match items.last().map(|(position, _)| *position) {
-                Some(last) => {
-                    self.send_all(dispatch, &items).await?;
-                    self.tell(Input::Relayed(last)).await?;
-                    next = last + 1;
-                }
-                None if scans => {}
-                None => mail.work.notified().await,
+            let looks = mail.more.swap(false, Ordering::AcqRel);
+            let items = if looks { self.items_from(next).await? } else { Vec::new() };
+            if let Some(last) = items.last().map(|(position, _)| *position) {
+                self.send(&mut dispatch, &items, &mut lanes).await;
+                next = last + 1;
+                mail.more.store(true, Ordering::Release);
+            }
+            if let Some(up_to) = lanes.relayed(next - 1, |target, position| mail.has(target, position)) {
+                self.group.room().await.ok()?.propose(Input::Relayed(up_to));
+            }
+            if items.is_empty() && !scans {
+                mail.work.notified().await;
             }
         }
     }
 
     async fn items_from(&self, position: u64) -> Option<Vec<(u64, OutboxItem)>> {
-        let group = self.shards.group(self.number)?;
-        group.look_now(move |state| state.machine().outbox_from(position, Dispatch::BATCH)).await.ok()
+        let look = self.group.look_now(move |state| state.machine().outbox_from(position, Dispatch::BATCH));
+        look.await.ok()
     }
 
-    /// Sends items to all who get them, and waits until they have them.
-    async fn send_all(&self, dispatch: &mut Dispatch, items: &[(u64, OutboxItem)]) -> Option<()> {
+    /// Sends items to all who get them: each shard takes them by a lane of its own, and waits for no other.
+    async fn send(&self, dispatch: &mut Dispatch, items: &[(u64, OutboxItem)], lanes: &mut Lanes) {
         for (position, item) in items {
             self.dispatch(dispatch, *position, item);
         }
         let dispatched = dispatch.finish();
         self.counters.count_dropped(dispatched.dropped);
-        let mut targets = BTreeMap::new();
-        for (shard, request) in requests(ShardId(self.number), dispatched.commands) {
-            targets.insert(shard, request.number);
-            self.shards.group(shard)?.room().await.ok()?.propose(Input::from(request));
+        for (target, request) in requests(ShardId(self.number), dispatched.commands) {
+            let lane = || Lane { outbox: self.number, target, shards: self.shards.clone() };
+            lanes.send(target, request, lane).await;
         }
-        let mail = self.shards.relay(self.number)?;
-        for (target, position) in targets {
-            while !mail.has(target, position) {
-                mail.progress.notified().await;
-            }
-        }
-        Some(())
     }
 
     fn dispatch(&self, dispatch: &mut Dispatch, position: u64, item: &OutboxItem) {
@@ -163,21 +168,15 @@ impl Relay {
             OutboxKind::Redispatch(group) => dispatch.redispatch(group, (message, position)),
         }
     }
-
-    /// Tells its own shard.
-    async fn tell(&self, input: Input) -> Option<()> {
-        self.shards.group(self.number)?.room().await.ok()?.propose(input);
-        Some(())
-    }
 }
 
-/// Fetches a page for a scan of the shard `number`; nothing comes of it when the node stops.
-async fn look_up(number: u16, shards: Shards, client: ClientId, ask: Ask) -> Option<()> {
+/// Fetches a page for a scan of a session of this group; nothing comes of it when the node stops.
+async fn look_up(group: ShardGroup, shards: Shards, client: ClientId, ask: Ask) -> Option<()> {
     let Ask { scan, filter, shard, from } = ask;
     let bounds = PageBounds { topics: SCAN_PAGE, steps: SCAN_STEPS };
     let page = shards.page(shard, PageWanted { filter, from, bounds }).await?;
     let scanned = Scanned { client, scan, messages: page.messages, after: page.next };
-    shards.group(number)?.room().await.ok()?.propose(Input::Scanned(scanned));
+    group.room().await.ok()?.propose(Input::Scanned(scanned));
     Some(())
 }
 
@@ -227,7 +226,7 @@ fn request(
 ) -> Option<(u16, Request)> {
     let number = items.last()?.number;
     let command = Command::Publish(Publish { reply_to: None, publisher: publisher.clone(), items });
-    Some((shard, Request { source: Source::Outbox(outbox), number, done_below: number, command }))
+    Some((shard, Request { source: Source::Outbox(outbox), number, done_below: 0, command }))
 }
 
 #[cfg(test)]
@@ -291,19 +290,5 @@ mod tests {
         let sent = |bytes| requests(ShardId(9), vec![(3, publish_sized("a", &numbers, bytes))]).len();
         let counts = [0, ENTRY_BYTES_MAX / 4, ENTRY_BYTES_MAX / 2, ENTRY_BYTES_MAX + 1].map(sent);
         assert_eq!(counts, [1, 3, 9, 9], "a topic and its length come on top of the payload");
-    }
-
-    #[tokio::test]
-    async fn who_waits_for_room_hears_of_it() {
-        use std::future::poll_fn;
-        use std::pin::pin;
-
-        let mail = RelayMail::default();
-        mail.room().await;
-        mail.set_full(true);
-        let mut waits = pin!(mail.room());
-        assert!(poll_fn(|context| std::task::Poll::Ready(waits.as_mut().poll(context))).await.is_pending());
-        mail.set_full(false);
-        waits.await;
     }
 }

@@ -49,12 +49,18 @@ impl Shard {
     }
 
     /// An outbox's items have their positions as numbers. Those that were seen are left out and answered as
-    /// taken; a shard sends nothing but messages.
+    /// taken; a shard sends nothing but messages. A request before which another is missing is refused: were it taken,
+    /// the other would be left out.
     fn request_of_outbox(&mut self, shard: ShardId, request: Request, effects: &mut Vec<Effect>) {
         let source = Source::Outbox(shard);
+        let last = self.streams.get(&source).map_or(0, |stream| stream.last());
+        if last < request.done_below {
+            self.counters.requests_too_early += 1;
+            effects.push(Effect::Gap { source, last });
+            return;
+        }
         let mut out = Out::to(effects, source, request.number);
         if let Command::Publish(Publish { reply_to, publisher, mut items }) = request.command {
-            let last = self.streams.get(&source).map_or(0, |stream| stream.last());
             let seen: Vec<u64> = items.iter().map(|item| item.number).filter(|n| *n <= last).collect();
             items.retain(|item| item.number > last);
             self.counters.requests_repeated += u64::from(items.is_empty());

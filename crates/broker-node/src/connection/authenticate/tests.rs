@@ -5,25 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_consensus::proposer::Ended;
-use raft_consensus::storage::Storage;
 use session_store::authentication::{Exchange, Method, Step};
-use session_store::{Host, Incarnation, NodeId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::clock::Clock;
-use crate::config::{ListenerSettings, Protocol, Settings};
-use crate::connection::Connections;
-use crate::counters::{NodeCounters, NodeTotals};
-use crate::failure::failure_pair;
-use crate::fanout::Fanout;
-use crate::listener::{Bound, Listeners, Slots};
-use crate::shard::{Shards, StartShards};
-use crate::stop::{Stopper, stop_pair};
-use crate::worker::Node;
+use crate::counters::NodeTotals;
+use crate::testing::{self, TestNode};
 
 /// Longer than anything that is expected to happen takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,7 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Long enough for what must not come to come.
 const SILENCE: Duration = Duration::from_millis(100);
-const SHARDS: u16 = 2;
 
 const CONNACK: u8 = 0x20;
 const PUBACK: u8 = 0x40;
@@ -70,57 +57,26 @@ impl Exchange for Asking {
 }
 
 /// A node with one plain listener and the method.
-struct TestNode {
-    address: String,
-    counters: Arc<[Arc<NodeCounters>]>,
-    stopper: Stopper,
-    listeners: Listeners,
-    _shards: (JoinSet<Ended>, Storage, tempfile::TempDir),
+struct MethodNode {
+    node: TestNode,
+    _data: tempfile::TempDir,
 }
 
-impl TestNode {
+impl MethodNode {
     async fn start() -> Self {
         Self::start_with(PATIENCE).await
     }
 
     async fn start_with(connect_timeout: Duration) -> Self {
-        let mut settings = Settings::default();
-        settings.node.worker_threads = 1;
-        settings.storage.segment_size = 1 << 20;
+        let mut settings = testing::settings();
         settings.limits.connect_timeout = connect_timeout;
-        let listener =
-            ListenerSettings { address: "127.0.0.1:0".into(), protocol: Protocol::Tcp, ..Default::default() };
-        settings.listener.insert("test".into(), listener);
-        let settings = Arc::new(settings);
-        let counters: Arc<[Arc<NodeCounters>]> =
-            (0..=2 * usize::from(SHARDS)).map(|_| Arc::default()).collect();
-        let (clock, fanout) = (Clock::start(), Arc::new(Fanout::new(settings.mqtt.shared_strategy)));
         let data = tempfile::tempdir().unwrap();
-        let (fails, _failure) = failure_pair();
-        let storage = Storage::open(data.path(), settings.log_options(fails)).unwrap();
-        let start = StartShards {
-            host: Host { node: NodeId(1), incarnation: Incarnation(1) },
-            logged: Incarnation::default(),
-            storage: &storage,
-            limits: settings.shard_limits(SHARDS),
-            fanout: &fanout,
-            clock,
-            counters: &counters[1..],
-        };
-        let (shards, tasks) = Shards::start(start, SHARDS).await.unwrap();
-        let mut node = Node::new(Arc::clone(&settings), fanout, shards, clock);
-        node.methods.push(Arc::new(TwoSteps));
-        let (stopper, stop) = stop_pair();
-        let bound = Bound::new(&settings).unwrap();
-        let address = bound.addresses().pop().unwrap();
-        let connections = Connections::new(Arc::new(node), Arc::clone(&counters), stop.clone());
-        let listeners = Listeners::start(bound, &settings, Slots::new(10), connections, &stop).unwrap();
-        let _shards = (tasks, storage, data);
-        Self { address, counters, stopper, listeners, _shards }
+        let node = TestNode::alone(data.path(), settings, vec![Arc::new(TwoSteps)]).await;
+        Self { node, _data: data }
     }
 
     async fn client(&self) -> Client {
-        Client(TcpStream::connect(&self.address).await.unwrap())
+        Client(TcpStream::connect(&self.node.address).await.unwrap())
     }
 
     /// A client that has sent CONNECT and got the first challenge.
@@ -145,14 +101,12 @@ impl TestNode {
     }
 
     fn totals(&self) -> NodeTotals {
-        NodeTotals::of(self.counters.iter().map(|set| &**set))
+        self.node.totals()
     }
 
     /// Waits until every connection has ended.
     async fn stop(self) -> NodeTotals {
-        self.stopper.stop();
-        timeout(PATIENCE, self.listeners.finish()).await.unwrap();
-        NodeTotals::of(self.counters.iter().map(|set| &**set))
+        timeout(PATIENCE, self.node.end_clients()).await.unwrap()
     }
 }
 
@@ -248,7 +202,7 @@ fn publish(id: u8) -> Vec<u8> {
 
 #[tokio::test]
 async fn challenges_go_back_and_forth_before_connack_and_again_later() {
-    let node = TestNode::start().await;
+    let node = MethodNode::start().await;
     let mut client = node.authenticated().await;
     client.expect_ping_answered().await;
     for _ in 0..2 {
@@ -270,7 +224,7 @@ async fn challenges_go_back_and_forth_before_connack_and_again_later() {
 
 #[tokio::test]
 async fn everything_else_goes_on_while_a_client_authenticates_again() {
-    let node = TestNode::start().await;
+    let node = MethodNode::start().await;
     let mut client = node.authenticated().await;
     client.send(&[auth(0x19, "user"), publish(1)].concat()).await;
     client.expect_auth(0x18, "one").await;
@@ -291,7 +245,7 @@ async fn everything_else_goes_on_while_a_client_authenticates_again() {
 
 #[tokio::test]
 async fn who_cannot_answer_is_refused_with_0x87() {
-    let node = TestNode::start().await;
+    let node = MethodNode::start().await;
     let mut client = node.client().await;
     client.send(&connect("TWO-STEPS", "nobody", &[])).await;
     client.expect_last(CONNACK, 0x87).await;
@@ -318,7 +272,7 @@ async fn who_cannot_answer_is_refused_with_0x87() {
 
 #[tokio::test]
 async fn another_method_is_a_protocol_error_and_an_unknown_one_is_0x8c() {
-    let node = TestNode::start().await;
+    let node = MethodNode::start().await;
     let mut client = node.client().await;
     client.send(&connect("ONE-STEP", "user", &[])).await;
     client.expect_last(CONNACK, 0x8C).await;
@@ -338,7 +292,7 @@ async fn another_method_is_a_protocol_error_and_an_unknown_one_is_0x8c() {
 
 #[tokio::test]
 async fn only_auth_and_disconnect_may_come_before_connack() {
-    let node = TestNode::start().await;
+    let node = MethodNode::start().await;
     let subscribe = packet(0x82, &[&[0, 1, 0], &text("t"), &[0]]);
     let others = [publish(1), subscribe, PINGREQ.to_vec(), connect("TWO-STEPS", "user", &[])];
     for other in others {
@@ -363,7 +317,7 @@ async fn only_auth_and_disconnect_may_come_before_connack() {
 
 #[tokio::test]
 async fn auth_out_of_turn_ends_a_connection_that_is_authenticated() {
-    let node = TestNode::start().await;
+    let node = MethodNode::start().await;
     for out_of_turn in [auth(0x18, "one secret"), auth(0x00, "user")] {
         let mut client = node.authenticated().await;
         client.send(&out_of_turn).await;
@@ -378,7 +332,7 @@ async fn auth_out_of_turn_ends_a_connection_that_is_authenticated() {
 
 #[tokio::test]
 async fn who_never_answers_a_challenge_is_closed_at_the_deadline_of_connect() {
-    let node = TestNode::start_with(CONNECT_TIMEOUT).await;
+    let node = MethodNode::start_with(CONNECT_TIMEOUT).await;
     let start = Instant::now();
     let mut silent = node.challenged().await;
     let mut slow = node.challenged().await;
@@ -403,7 +357,7 @@ async fn who_never_answers_a_challenge_is_closed_at_the_deadline_of_connect() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_in_the_middle_leaves_nothing_behind() {
-    let node = TestNode::start().await;
+    let node = MethodNode::start().await;
     drop(node.challenged().await);
     let mut half = node.challenged().await;
     half.send(&auth(0x18, "one secret")[..5]).await;
@@ -424,7 +378,7 @@ async fn a_client_that_goes_away_in_the_middle_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn a_challenge_larger_than_the_client_takes_is_not_sent() {
-    let node = TestNode::start().await;
+    let node = MethodNode::start().await;
     let mut client = node.client().await;
     client.send(&connect("TWO-STEPS", "user", &[0x27, 0, 0, 0, 10])).await;
     client.expect_last(CONNACK, 0x95).await;

@@ -1,0 +1,185 @@
+//! Three nodes in one process, each with a replica of every shard, and clients over real sockets. What a test of this
+//! folder is written in; it decides nothing about what is right.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft_consensus::disk::FileDisk;
+use raft_consensus::group::Timing;
+use raft_consensus::network::{Dispatcher, Joined, MemoryNetwork, StoreSnapshots};
+use raft_consensus::types::TokioTypes;
+use session_store::{Host, Incarnation, NodeId};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::client::{Client, PATIENCE};
+use crate::shard::{LowestLive, Members, Peers};
+use crate::testing::{self, SHARDS, TestNode};
+
+pub(super) const NODES: [u32; 3] = [1, 2, 3];
+
+/// Three nodes, of which some may be down.
+pub(super) struct Cluster {
+    network: MemoryNetwork<TokioTypes>,
+    peers: Peers,
+    live: watch::Sender<LowestLive>,
+    directories: BTreeMap<u32, TempDir>,
+    incarnations: BTreeMap<u32, u32>,
+    nodes: BTreeMap<u32, TestNode>,
+}
+
+/// What a node is started with, whatever becomes of the cluster meanwhile.
+struct Starting {
+    node: u32,
+    host: Host,
+    data: std::path::PathBuf,
+    network: MemoryNetwork<TokioTypes>,
+    peers: Peers,
+    live: watch::Receiver<LowestLive>,
+}
+
+impl Starting {
+    async fn start(self) -> (u32, TestNode) {
+        let settings = testing::settings();
+        let storage = testing::open(&self.data, &settings);
+        let node = u64::from(self.node);
+        let disk: Arc<FileDisk> = Arc::new(FileDisk::new(&self.data).unwrap());
+        let files = Arc::new(StoreSnapshots::new(Arc::clone(storage.store()), self.data.clone()));
+        let dispatcher = Dispatcher::new(node, disk.clone(), files.clone());
+        let transport = Arc::new(self.network.transport(node));
+        self.network.join(node, dispatcher.clone());
+        let networks = Joined { node, transport, disk, files, dispatcher };
+        let members = Members {
+            nodes: NODES.map(u64::from).to_vec(),
+            networks: &networks,
+            peers: self.peers,
+            timing: Timing::ZONES,
+        };
+        let started = TestNode::start((self.host, self.live), (storage, settings), members, Vec::new());
+        (self.node, timeout(PATIENCE, started).await.expect("a node that starts in time"))
+    }
+}
+
+impl Cluster {
+    pub(super) async fn start() -> Self {
+        let directories = NODES.map(|node| (node, tempfile::tempdir_in(data_root()).unwrap())).into();
+        let mut cluster = Self {
+            network: MemoryNetwork::new(1),
+            peers: Peers::default(),
+            live: watch::Sender::new(LowestLive::new()),
+            directories,
+            incarnations: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+        };
+        let starting = NODES.map(|node| tokio::spawn(cluster.begin(node).start()));
+        for started in starting {
+            cluster.nodes.extend([started.await.unwrap()]);
+        }
+        cluster
+    }
+
+    /// The next run of a node begins; those before it are dead.
+    fn begin(&mut self, node: u32) -> Starting {
+        let incarnation = self.incarnations.entry(node).or_default();
+        *incarnation += 1;
+        let host = Host { node: NodeId(node), incarnation: Incarnation(*incarnation) };
+        self.live.send_modify(|live| live.extend([(host.node, host.incarnation)]));
+        let (network, peers) = (self.network.clone(), self.peers.clone());
+        let data = self.directories[&node].path().to_owned();
+        Starting { node, host, data, network, peers, live: self.live.subscribe() }
+    }
+
+    pub(super) async fn restart(&mut self, node: u32) {
+        let started = self.begin(node).start().await;
+        self.nodes.extend([started]);
+    }
+
+    /// A node is gone, with all its connections, without a word to anybody.
+    pub(super) async fn kill(&mut self, node: u32) {
+        let killed = self.nodes.remove(&node).unwrap();
+        self.network.leave(u64::from(node));
+        killed.kill().await;
+    }
+
+    /// The others know that the present run of a node is dead.
+    pub(super) fn declare_dead(&mut self, node: u32) {
+        let next = Incarnation(self.incarnations[&node] + 1);
+        self.live.send_modify(|live| live.extend([(NodeId(node), next)]));
+    }
+
+    pub(super) fn address(&self, node: u32) -> &str {
+        &self.nodes[&node].address
+    }
+
+    pub(super) async fn client(&self, node: u32, client: &str) -> Client {
+        Client::connect(self.address(node), client).await
+    }
+
+    /// Who leads a shard, as the nodes that are up see it.
+    pub(super) async fn leader(&self, shard: u16) -> u32 {
+        let look = async {
+            loop {
+                for (node, up) in &self.nodes {
+                    let group = up.shards.groups().nth(usize::from(shard)).unwrap();
+                    if group.leadership().now().leader == Some(u64::from(*node))
+                        && group.caught_up().await.is_ok()
+                    {
+                        return *node;
+                    }
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, look).await.expect("a leader in time")
+    }
+
+    /// Gives the leadership of a shard to a node.
+    pub(super) async fn lead(&self, shard: u16, node: u32) {
+        let give = async {
+            loop {
+                let leader = self.leader(shard).await;
+                if leader == node {
+                    return;
+                }
+                let group = self.nodes[&leader].shards.groups().nth(usize::from(shard)).unwrap();
+                let _ = group.hand_over(u64::from(node)).await;
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, give).await.expect("a leadership handed over in time");
+    }
+
+    /// Gives the leadership of all shards to a node.
+    pub(super) async fn lead_all(&self, node: u32) {
+        for shard in 0..SHARDS {
+            self.lead(shard, node).await;
+        }
+    }
+
+    /// Waits until all replicas of each shard are equal.
+    pub(super) async fn until_equal(&self) {
+        let look = async {
+            loop {
+                let mut digests = BTreeMap::new();
+                for up in self.nodes.values() {
+                    for (shard, group) in up.shards.groups().enumerate() {
+                        let digest = group.look_now(|state| state.machine().digest()).await.unwrap();
+                        digests.entry(shard).or_insert_with(Vec::new).push(digest);
+                    }
+                }
+                if digests.values().all(|of| of.windows(2).all(|pair| pair[0] == pair[1])) {
+                    return;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, look).await.expect("equal replicas in time");
+    }
+}
+
+fn data_root() -> std::path::PathBuf {
+    let shm = std::path::Path::new("/dev/shm");
+    if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() }
+}

@@ -1,0 +1,203 @@
+//! One shard as this node sees it, whether it leads or not: the requests of its connections, the connections themselves,
+//! and what other nodes say. Hands out what the shard's leader decided for this host; never waits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use session_store::command::Reply;
+use session_store::{Answer, ConnectionId, Effect, Host, Source};
+use tokio::sync::{Notify, mpsc};
+
+use super::directory::{Directory, Entries};
+use super::link::{Asker, Link, Words};
+use super::machine::Totals;
+use super::peers::{Told, Word};
+use super::relay::RelayMail;
+use crate::counters::NodeCounters;
+
+/// Words of other nodes that wait for the one who leads; more are lost, and said again.
+const WORDS: usize = 4_096;
+
+/// One shard, as this node sees it.
+pub(crate) struct Home {
+    pub(super) number: u16,
+    /// This host's requests to the shard.
+    pub(super) link: Link,
+    /// The connections of the shard's clients here.
+    pub(super) directory: Directory,
+    /// What the shard's outbox sends, while this node leads it.
+    pub(super) relay: RelayMail,
+    pub(super) totals: Totals,
+    pub(super) counters: Arc<NodeCounters>,
+    /// Hosts that want to hear what concerns them, if this node leads, and under which number.
+    attaching: Mutex<BTreeMap<Host, u64>>,
+    /// Some do.
+    pub(super) attach: Notify,
+    words: mpsc::Sender<Word>,
+    outbox_full: AtomicBool,
+    outbox_room: Notify,
+}
+
+impl Home {
+    /// A shard that nobody leads yet; the other half is for whoever does it on this node.
+    pub(super) fn new(number: u16, host: Host, counters: &Arc<NodeCounters>) -> (Self, mpsc::Receiver<Word>) {
+        let (words, heard) = mpsc::channel(WORDS);
+        let home = Self {
+            number,
+            link: Link::new(Source::Host(host)),
+            directory: Directory::default(),
+            relay: RelayMail::default(),
+            totals: Totals::default(),
+            counters: Arc::clone(counters),
+            attaching: Mutex::default(),
+            attach: Notify::new(),
+            words,
+            outbox_full: AtomicBool::new(false),
+            outbox_room: Notify::new(),
+        };
+        (home, heard)
+    }
+
+    /// Another node, or this one, says something.
+    pub(super) fn hear(&self, word: Word) {
+        match word {
+            Word::Told(told) => self.told(told),
+            Word::Taken(by, position) => self.relay.answered(by, position),
+            Word::Attach(host, number) => {
+                let mut attaching = self.attaching.lock();
+                // Earlier runs of the node do not listen any more.
+                attaching.retain(|other, _| other.node != host.node);
+                attaching.insert(host, number);
+                drop(attaching);
+                self.attach.notify_one();
+            }
+            word => {
+                let _said_again = self.words.try_send(word);
+            }
+        }
+    }
+
+    /// The hosts that want to hear what concerns them.
+    pub(super) fn take_attaching(&self) -> BTreeMap<Host, u64> {
+        std::mem::take(&mut self.attaching.lock())
+    }
+
+    fn told(&self, told: Told) {
+        let Told { attachment, number, outbox_full, effects } = told;
+        if self.link.hear(attachment, number) == Words::Next {
+            self.carry_out(effects);
+            self.set_outbox_full(outbox_full);
+            if number == 0 {
+                self.link.attached();
+            }
+        }
+    }
+
+    /// Carries out what was decided for connections of this host.
+    pub(super) fn carry_out(&self, effects: impl IntoIterator<Item = Effect>) {
+        let mut entries = self.directory.lock();
+        for effect in effects {
+            match effect {
+                Effect::Answer(answer) => self.answer(answer, &mut entries),
+                Effect::Gap { .. } => self.link.has_gap(),
+                Effect::Reply(id, reply) => self.reply(id, reply, &mut entries),
+                Effect::Push(id, pushes) => {
+                    if let Some(inbox) = entries.get(id) {
+                        let dropped = inbox.push(pushes);
+                        self.counters.dropped_qos0_slow.add(dropped.qos0);
+                    }
+                }
+                // Not for a host: whoever leads does them.
+                Effect::Route(_) | Effect::Outbox(_) | Effect::Scan(..) => {}
+            }
+        }
+    }
+
+    fn answer(&self, answer: Answer, entries: &mut Entries) {
+        let Answer { source, number, reply } = answer;
+        if source != self.link.source() {
+            tracing::trace!(?source, number, "an answer to a run that has ended");
+            return;
+        }
+        let Some(asker) = self.link.answered(number, reply.is_none()) else {
+            // A CONNECT that was told to wait, and asked again.
+            if let Some((Some(connection), reply)) = reply
+                && matches!(reply, Reply::Connected(_))
+            {
+                self.reply(connection, reply, entries);
+            }
+            return;
+        };
+        let Asker { inbox, applied, ends } = asker;
+        if let (Some(inbox), Some((_, reply))) = (&inbox, reply) {
+            if matches!(reply, Reply::Connected(Err(_))) {
+                entries.remove(inbox.id());
+            }
+            inbox.reply(reply);
+        }
+        if let Some(inbox) = inbox {
+            inbox.done();
+            if ends {
+                self.link.connected(inbox.id());
+                entries.remove(inbox.id());
+            }
+        }
+        if let Some(applied) = applied {
+            let _nobody_waits = applied.send(());
+        }
+    }
+
+    fn reply(&self, id: ConnectionId, reply: Reply, entries: &mut Entries) {
+        let refused = matches!(reply, Reply::Connected(Err(_)));
+        if matches!(reply, Reply::Connected(_)) {
+            self.link.connected(id);
+        }
+        match entries.get(id) {
+            Some(inbox) => inbox.reply(reply),
+            None => tracing::trace!(connection = id.number, "word for a connection that is gone"),
+        }
+        if refused {
+            entries.remove(id);
+        }
+    }
+
+    /// The shard's outbox has no room for what clients publish at QoS 2, or has it again.
+    pub(super) fn set_outbox_full(&self, full: bool) {
+        if self.outbox_full.swap(full, Ordering::AcqRel) && !full {
+            self.outbox_room.notify_waiters();
+        }
+    }
+
+    /// Waits while the outbox has no room for what clients publish at QoS 2. What others propose meanwhile is not
+    /// counted: it may grow beyond its bound by what the shard's mailbox holds.
+    pub(super) async fn outbox_room(&self) {
+        loop {
+            let room = self.outbox_room.notified();
+            if !self.outbox_full.load(Ordering::Acquire) {
+                return;
+            }
+            room.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_room_in_the_outbox_hears_of_it() {
+        use std::future::poll_fn;
+        use std::pin::pin;
+
+        let (home, _words) = Home::new(0, Host::default(), &Arc::default());
+        home.outbox_room().await;
+        home.set_outbox_full(true);
+        let mut waits = pin!(home.outbox_room());
+        assert!(poll_fn(|context| std::task::Poll::Ready(waits.as_mut().poll(context))).await.is_pending());
+        home.set_outbox_full(false);
+        waits.await;
+    }
+}

@@ -1,0 +1,155 @@
+//! The way of an outbox to one shard: a task that sends its requests, in their order, until they are taken, so that a
+//! shard that takes nothing holds back nobody else. Owned by the relay of the outbox.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_store::Request;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::Shards;
+
+/// Requests that wait for one shard; with so many, the outbox is not read any further.
+const WAITING_MAX: usize = 256;
+/// Requests that are sent together, and again where one of them is not answered.
+const TOGETHER: usize = 64;
+/// How long a shard may take to answer before it is asked again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait where nobody is known to lead the shard.
+const NO_LEADER: Duration = Duration::from_millis(50);
+
+/// The lanes of one outbox.
+#[derive(Default)]
+pub(super) struct Lanes {
+    tasks: JoinSet<Option<()>>,
+    lanes: BTreeMap<u16, mpsc::Sender<Arc<Request>>>,
+    /// The first and the last position of each request on its way.
+    on_their_way: BTreeMap<u16, VecDeque<(u64, u64)>>,
+    /// The last position that was given to each lane.
+    given: BTreeMap<u16, u64>,
+    relayed: u64,
+}
+
+impl Lanes {
+    /// Gives a request to its shard's lane; waits while too many wait there.
+    pub(super) async fn send(&mut self, target: u16, mut request: Request, lane: impl FnOnce() -> Lane) {
+        // A shard that does not have the one before refuses it.
+        request.done_below = self.given.insert(target, request.number).unwrap_or(0);
+        self.on_their_way.entry(target).or_default().push_back(positions(&request));
+        let tasks = &mut self.tasks;
+        let lane = self.lanes.entry(target).or_insert_with(|| {
+            let (sender, requests) = mpsc::channel(WAITING_MAX);
+            tasks.spawn(lane().run(requests));
+            sender
+        });
+        let _groups_ended = lane.send(Arc::new(request)).await;
+    }
+
+    /// Up to which position every target has what was sent, if that is further than it was; everything up to `sent` was
+    /// given to the lanes.
+    pub(super) fn relayed(&mut self, sent: u64, has: impl Fn(u16, u64) -> bool) -> Option<u64> {
+        let mut relayed = sent;
+        for (target, on_their_way) in &mut self.on_their_way {
+            while on_their_way.front().is_some_and(|(_, last)| has(*target, *last)) {
+                on_their_way.pop_front();
+            }
+            if let Some((first, _)) = on_their_way.front() {
+                relayed = relayed.min(first.saturating_sub(1));
+            }
+        }
+        let further = relayed > self.relayed;
+        self.relayed = self.relayed.max(relayed);
+        further.then_some(relayed)
+    }
+}
+
+fn positions(request: &Request) -> (u64, u64) {
+    use session_store::command::Command;
+    match &request.command {
+        Command::Publish(publish) => {
+            (publish.items.first().map_or(request.number, |item| item.number), request.number)
+        }
+        _ => (request.number, request.number),
+    }
+}
+
+/// The way to one shard.
+pub(super) struct Lane {
+    pub(super) outbox: u16,
+    pub(super) target: u16,
+    pub(super) shards: Shards,
+}
+
+impl Lane {
+    /// Ends when there is nothing more to send, or the groups have ended.
+    async fn run(self, mut requests: mpsc::Receiver<Arc<Request>>) -> Option<()> {
+        let relay = &self.shards.home(self.outbox)?.relay;
+        let mut together = Vec::new();
+        while requests.recv_many(&mut together, TOGETHER).await > 0 {
+            let last = together.last().map_or(0, |request: &Arc<Request>| request.number);
+            let mut answered = std::pin::pin!(relay.until_answered(self.target, last));
+            loop {
+                let Some(leader) = self.shards.home(self.target)?.link.leader() else {
+                    sleep(NO_LEADER).await;
+                    continue;
+                };
+                self.shards.carry(leader, self.target, together.clone()).await;
+                if timeout(ANSWER_TIMEOUT, &mut answered).await.is_ok() {
+                    break;
+                }
+            }
+            together.clear();
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use session_store::command::{Command, Publish, PublishItem};
+    use session_store::{ClientId, Message, ShardId, Source};
+
+    use super::*;
+
+    fn request(numbers: &[u64]) -> Request {
+        let body = mqtt_codec::SharedPublish::new(
+            &mqtt_codec::Text::new("t").unwrap(),
+            &bytes::Bytes::new(),
+            &bytes::Bytes::new(),
+        );
+        let message =
+            Arc::new(Message { body, qos: mqtt_codec::QoS::ExactlyOnce, retain: false, expires_at: None });
+        let item = |number: &u64| PublishItem {
+            number: *number,
+            message: Arc::clone(&message),
+            sessions: true,
+            store_retained: false,
+            groups: Vec::new(),
+        };
+        let items = numbers.iter().map(item).collect();
+        let command = Command::Publish(Publish { reply_to: None, publisher: ClientId::new("p"), items });
+        let number = *numbers.last().unwrap();
+        Request { source: Source::Outbox(ShardId(0)), number, done_below: number, command }
+    }
+
+    #[test]
+    fn what_every_target_has_is_relayed_and_a_slow_one_holds_back_only_that() {
+        let mut lanes = Lanes::default();
+        for (target, numbers) in [(1, &[1, 3][..]), (2, &[2]), (1, &[4]), (2, &[4, 5])] {
+            lanes.on_their_way.entry(target).or_default().push_back(positions(&request(numbers)));
+        }
+        let mut has = BTreeMap::from([(1, 0), (2, 0)]);
+        let mut relayed = |has: &BTreeMap<u16, u64>| lanes.relayed(6, |target, up_to| has[&target] >= up_to);
+        assert_eq!(relayed(&has), None);
+        has.insert(1, 4);
+        assert_eq!(relayed(&has), Some(1));
+        assert_eq!(relayed(&has), None, "once");
+        has.insert(2, 2);
+        assert_eq!(relayed(&has), Some(3));
+        has.insert(2, 5);
+        assert_eq!(relayed(&has), Some(6), "the last went to nobody");
+    }
+}

@@ -1,0 +1,204 @@
+//! What a node does for a shard while it leads it: catches up with what others committed, begins anew what died with the
+//! leader before it, hears hosts, and tells the shard which runs of nodes are dead and which bounds it has. One task a
+//! shard; where another node leads it only waits.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use raft_consensus::group::{Gone, NotLeading};
+use raft_consensus::leadership::LeadershipWatch;
+use raft_consensus::types::{NodeId, TokioTypes};
+use session_store::command::Input;
+use session_store::limits::ShardLimits;
+use session_store::{Host, Incarnation, NodeId as Node};
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use super::home::Home;
+use super::peers::Word;
+use super::{PageWanted, ShardGroup, ShardMachine, Shards};
+
+/// The lowest run of each node that is not known to be dead.
+pub(crate) type LowestLive = BTreeMap<Node, Incarnation>;
+
+/// Between two attempts to lead, where the first was refused.
+const AGAIN: Duration = Duration::from_millis(20);
+
+/// One shard, for whoever leads it.
+pub(super) struct Leader {
+    pub(super) shards: Shards,
+    pub(super) number: u16,
+    pub(super) group: ShardGroup,
+    pub(super) limits: ShardLimits,
+    pub(super) live: watch::Receiver<LowestLive>,
+    /// What other nodes say.
+    pub(super) words: mpsc::Receiver<Word>,
+    /// Told in which term this node leads, once it has begun.
+    pub(super) leads: watch::Sender<Option<u64>>,
+}
+
+/// Why a node stopped to lead, or did not begin.
+enum Over {
+    /// Another may lead.
+    Deposed,
+    /// The group has ended.
+    Gone,
+}
+
+impl From<Gone> for Over {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<NotLeading> for Over {
+    fn from(_: NotLeading) -> Self {
+        Self::Deposed
+    }
+}
+
+impl Leader {
+    /// Runs until the shard's group ends.
+    pub(super) async fn run(mut self) {
+        let (shards, mut leadership) = (self.shards.clone(), self.group.leadership());
+        let Some(home) = shards.home(self.number) else { return };
+        loop {
+            let now = leadership.now();
+            if now.leader != Some(shards.node()) {
+                tokio::select! {
+                    changed = leadership.changed() => if changed.is_err() { return },
+                    // Whoever says it to the wrong node says it again to the right one.
+                    word = self.words.recv() => if word.is_none() { return },
+                }
+                continue;
+            }
+            let over = self.lead(home, now.term, &mut leadership).await;
+            self.leads.send_replace(None);
+            if let Err(Over::Gone) = over {
+                return;
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn lead(
+        &mut self,
+        home: &Home,
+        term: u64,
+        leadership: &mut LeadershipWatch<TokioTypes>,
+    ) -> Result<(), Over> {
+        let still = (self.shards.node(), term);
+        while_leading(still, leadership, self.group.caught_up()).await??;
+        home.relay.begin();
+        self.group.pass(ShardMachine::lead).await?;
+        while_leading(still, leadership, self.take_limits()).await??;
+        while_leading(still, leadership, self.end_the_dead()).await??;
+        self.leads.send_replace(Some(term));
+        loop {
+            let group = self.group.clone();
+            let next = async {
+                tokio::select! {
+                    () = changed(&mut self.live) => Next::Dead,
+                    () = home.attach.notified() => Next::Attach,
+                    word = self.words.recv() => word.map_or(Next::Over, Next::Word),
+                }
+            };
+            match while_leading(still, leadership, next).await? {
+                Next::Over => return Err(Over::Gone),
+                Next::Dead => while_leading(still, leadership, self.end_the_dead()).await??,
+                Next::Attach => {
+                    for (host, number) in home.take_attaching() {
+                        group.pass(move |machine| machine.attach(host, number)).await?;
+                    }
+                }
+                Next::Word(word) => while_leading(still, leadership, self.hear(word)).await??,
+            }
+        }
+    }
+
+    /// The bounds that are configured become the shard's, from here on in its log.
+    async fn take_limits(&self) -> Result<(), Gone> {
+        let known = self.group.look_now(|state| *state.machine().limits()).await?;
+        if known != self.limits {
+            self.group.room().await?.propose(Input::Limits(self.limits));
+        }
+        Ok(())
+    }
+
+    /// Tells the shard which runs of nodes are dead, where it does not know.
+    async fn end_the_dead(&mut self) -> Result<(), Gone> {
+        let live = self.live.borrow_and_update().clone();
+        for (node, lowest) in live {
+            let known = self.group.look_now(move |state| state.machine().last_run(node)).await?;
+            if known < lowest {
+                let incarnation = Incarnation(lowest.0.saturating_sub(1));
+                self.group.room().await?.propose(Input::Down(Host { node, incarnation }));
+            }
+        }
+        Ok(())
+    }
+
+    async fn hear(&self, word: Word) -> Result<(), Gone> {
+        match word {
+            Word::Requests(requests) => {
+                for request in requests {
+                    self.group.room().await?.propose(Input::Request(request));
+                }
+            }
+            Word::PassOn(publish) => self.group.pass(move |machine| machine.pass_on(&publish)).await?,
+            Word::Page(wanted, answer) => {
+                let group = self.group.clone();
+                // What comes behind it does not wait for the page.
+                tokio::spawn(async move {
+                    if let Some(page) = page(&group, wanted).await {
+                        let _nobody_waits = answer.send(page);
+                    }
+                });
+            }
+            Word::Attach(..) | Word::Told(_) | Word::Taken(..) => {}
+        }
+        Ok(())
+    }
+}
+
+/// What a leader has to do next.
+enum Next {
+    Dead,
+    Attach,
+    Word(Word),
+    Over,
+}
+
+/// Waits for news; for ever where there will be none.
+async fn changed(live: &mut watch::Receiver<LowestLive>) {
+    if live.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Does something for as long as this node leads in the same term.
+async fn while_leading<T>(
+    (node, term): (NodeId, u64),
+    leadership: &mut LeadershipWatch<TokioTypes>,
+    work: impl Future<Output = T>,
+) -> Result<T, Over> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        let now = leadership.now();
+        if (now.leader, now.term) != (Some(node), term) {
+            return Err(Over::Deposed);
+        }
+        tokio::select! {
+            biased;
+            changed = leadership.changed() => { changed?; }
+            done = &mut work => return Ok(done),
+        }
+    }
+}
+
+/// A page of retained messages of a shard that this node leads, as of everything that was committed before; `None` where
+/// it does not lead.
+pub(super) async fn page(group: &ShardGroup, wanted: PageWanted) -> Option<super::Page> {
+    group.caught_up().await.ok()?;
+    group.look(move |machine| machine.page(&wanted)).await.ok()
+}

@@ -1,0 +1,71 @@
+//! What the nodes of a cluster say to each other about a shard, and the way there: between nodes of one process. Whatever
+//! is said may be lost where a node is gone or overwhelmed, and is then said again: requests by their source, all else
+//! when the host attaches again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use raft_consensus::types::NodeId;
+use session_store::command::Publish;
+use session_store::{Effect, Host, Request};
+use tokio::sync::oneshot;
+
+use super::home::Home;
+use super::{Page, PageWanted};
+
+/// Something that one node says to another about one shard.
+#[derive(Debug)]
+pub(crate) enum Word {
+    /// To the leader: requests, in their order.
+    Requests(Vec<Arc<Request>>),
+    /// To the leader: QoS 0 messages for clients that are connected.
+    PassOn(Publish),
+    /// To the leader: a page of retained messages is wanted.
+    Page(PageWanted, oneshot::Sender<Page>),
+    /// To the leader: a host wants to hear what concerns it, from the beginning, under this number.
+    Attach(Host, u64),
+    /// To a host that has attached.
+    Told(Told),
+    /// To the leader of an outbox: this shard has everything of it up to this position.
+    Taken(u16, u64),
+}
+
+/// What a leader says to a host: the effects that concern it, in their order.
+#[derive(Debug)]
+pub(crate) struct Told {
+    /// The number that the host attached with.
+    pub(super) attachment: u64,
+    /// How often the leader has spoken under it before.
+    pub(super) number: u64,
+    /// Whether the shard's outbox has no room.
+    pub(super) outbox_full: bool,
+    /// What is to be done.
+    pub(super) effects: Vec<Effect>,
+}
+
+/// The nodes of a cluster that this one reaches, itself included. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Peers {
+    nodes: Arc<RwLock<BTreeMap<NodeId, Arc<[Home]>>>>,
+}
+
+impl Peers {
+    /// Lets a node hear what is said to it about its shards.
+    pub(super) fn join(&self, node: NodeId, homes: &Arc<[Home]>) {
+        self.nodes.write().insert(node, Arc::clone(homes));
+    }
+
+    /// The node hears nothing any more.
+    pub(super) fn leave(&self, node: NodeId) {
+        self.nodes.write().remove(&node);
+    }
+
+    /// Says something to a node; never waits.
+    pub(super) fn tell(&self, to: NodeId, shard: u16, word: Word) {
+        let homes = self.nodes.read().get(&to).cloned();
+        if let Some(home) = homes.as_ref().and_then(|homes| homes.get(usize::from(shard))) {
+            home.hear(word);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Starts the shards of a node: a replica of each with what its log and its checkpoint have, and the tasks around it.
+//! Called by the composition root, once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::bail;
+use raft_consensus::group::{Group, Start, Timing};
+use raft_consensus::network::Networks;
+use raft_consensus::proposer::Ended;
+use raft_consensus::storage::Storage;
+use raft_consensus::types::{NodeId, SnapshotMeta, TokioTypes};
+use raft_consensus::wal::GroupId;
+use session_store::limits::ShardLimits;
+use session_store::{Host, Incarnation, Shard, ShardId, ShardNumber};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::courier::Courier;
+use super::delivery::{Delivery, node_of};
+use super::home::Home;
+use super::leader::{Leader, LowestLive};
+use super::machine;
+use super::peers::{Peers, Word};
+use super::relay::Relay;
+use super::{Inner, Replica, ShardMachine, Shards};
+use crate::clock::Clock;
+use crate::counters::NodeCounters;
+use crate::fanout::Fanout;
+
+/// How long a group may take until it has a leader and has applied its log, at start.
+const READY_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What other nodes say to one shard.
+type Heard = mpsc::Receiver<Word>;
+
+/// What shards are started with.
+pub(crate) struct StartShards<'a, N> {
+    /// The present run of the node.
+    pub(crate) host: Host,
+    /// The last run whose beginning they all have.
+    pub(crate) logged: Incarnation,
+    /// How many there are.
+    pub(crate) of: u16,
+    /// Where their logs and checkpoints are.
+    pub(crate) storage: &'a Storage,
+    /// Bounds of one shard.
+    pub(crate) limits: ShardLimits,
+    /// Who gets a message.
+    pub(crate) fanout: &'a Arc<Fanout>,
+    /// The node's time.
+    pub(crate) clock: Clock,
+    /// Two sets for each shard: for its deliveries and for its relay.
+    pub(crate) counters: &'a [Arc<NodeCounters>],
+    /// Which runs of nodes may be alive.
+    pub(crate) live: watch::Receiver<LowestLive>,
+    /// Who has a replica of them, and how these reach each other.
+    pub(crate) members: Members<'a, N>,
+}
+
+/// The nodes that have replicas of the shards.
+pub(crate) struct Members<'a, N> {
+    /// All of them, this one included.
+    pub(crate) nodes: Vec<NodeId>,
+    /// How their groups reach each other.
+    pub(crate) networks: &'a N,
+    /// How their shards' leaders and hosts do.
+    pub(crate) peers: Peers,
+    /// The times of their groups.
+    pub(crate) timing: Timing,
+}
+
+impl<N: Networks<TokioTypes>> StartShards<'_, N> {
+    /// Starts the shards, each with what its log and its checkpoint have, and waits until this host has a way to the
+    /// leader of each. Tasks that end before the node stops are failures.
+    ///
+    /// # Errors
+    /// A log or a checkpoint cannot be read or written, or they do not belong together.
+    pub(crate) async fn start(self) -> anyhow::Result<(Shards, JoinSet<Ended>)> {
+        let mut tasks = JoinSet::new();
+        if self.members.nodes.len() > 1 {
+            self.fanout.reach_all(self.of);
+        }
+        let (homes, words) = self.homes()?;
+        let mut replicas = Vec::new();
+        for number in 0..self.of {
+            let (replica, task) = self.start_replica(number, &homes).await?;
+            self.members.networks.started(&replica.group)?;
+            replicas.push(replica);
+            tasks.spawn(async move { task.await.unwrap_or_else(|error| Ended::Failed(error.to_string())) });
+        }
+        self.members.peers.join(node_of(self.host), &homes);
+        let room = self.storage.wal().room();
+        let peers = self.members.peers.clone();
+        let shards = Shards { inner: Arc::new(Inner { host: self.host, replicas, homes, peers, room }) };
+        for replica in &shards.inner.replicas {
+            replica.group.found(self.members.nodes.iter().copied()).await?;
+            replica.group.ready(READY_TIMEOUT).await?;
+            replica.check_run((self.host, self.members.nodes.len() == 1), self.logged).await?;
+        }
+        for (number, words) in (0..self.of).zip(words) {
+            self.spawn_tasks(&mut tasks, &shards, (number, words))?;
+        }
+        for home in shards.inner.homes.iter() {
+            home.link.until_open().await;
+        }
+        Ok((shards, tasks))
+    }
+
+    fn homes(&self) -> anyhow::Result<(Arc<[Home]>, Vec<Heard>)> {
+        let (mut homes, mut words) = (Vec::new(), Vec::new());
+        for (number, counters) in (0..self.of).zip(self.counters.chunks(2)) {
+            let [counters, _] = counters else { bail!("a shard has two sets of counters") };
+            let (home, heard) = Home::new(number, self.host, counters);
+            homes.push(home);
+            words.push(heard);
+        }
+        Ok((homes.into(), words))
+    }
+
+    async fn start_replica(
+        &self,
+        number: u16,
+        homes: &Arc<[Home]>,
+    ) -> anyhow::Result<(Replica, JoinHandle<Ended>)> {
+        let me = ShardNumber { number: ShardId(number), of: self.of };
+        let id = GroupId(u32::from(number) + 1);
+        let restored = self.storage.restore(id, |records| machine::restore(me, records))?;
+        let (state, checkpoint) =
+            restored.unwrap_or_else(|| (Shard::new(me, ShardLimits::default()), SnapshotMeta::default()));
+        let delivery = Delivery::new((number, self.host), self.fanout, (homes, &self.members.peers));
+        let totals = homes.get(usize::from(number)).map(|home| Arc::clone(&home.totals));
+        let machine = ShardMachine::new(
+            state,
+            self.storage.checkpoints(id),
+            delivery,
+            self.clock,
+            totals.unwrap_or_default(),
+        );
+        let clock = self.clock;
+        let (group, task) = Group::start(Start {
+            node: node_of(self.host),
+            group: id,
+            timing: self.members.timing,
+            log: self.storage.log(id)?,
+            room: self.storage.wal().room(),
+            network: self.members.networks.network(id),
+            machine,
+            checkpoint,
+            clock: Arc::new(move || clock.now().0),
+        })
+        .await?;
+        Ok((Replica { group }, task))
+    }
+
+    fn spawn_tasks(
+        &self,
+        tasks: &mut JoinSet<Ended>,
+        shards: &Shards,
+        (number, words): (u16, Heard),
+    ) -> anyhow::Result<()> {
+        let Some(group) = shards.group(number).cloned() else { bail!("shard {number} was not started") };
+        let counters = self.counters.get(2 * usize::from(number) + 1).cloned().unwrap_or_default();
+        let (leads, leading) = watch::channel(None);
+        let courier = Courier { number, shards: shards.clone(), leadership: group.leadership() };
+        let relay = Relay {
+            number,
+            shards: shards.clone(),
+            group: group.clone(),
+            fanout: Arc::clone(self.fanout),
+            counters,
+            leads: leading,
+        };
+        let leader = Leader {
+            shards: shards.clone(),
+            number,
+            group,
+            limits: self.limits,
+            live: self.live.clone(),
+            words,
+            leads,
+        };
+        spawn(tasks, leader.run());
+        spawn(tasks, courier.run());
+        spawn(tasks, relay.run());
+        Ok(())
+    }
+}
+
+fn spawn(tasks: &mut JoinSet<Ended>, work: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(async move {
+        work.await;
+        Ended::Stopped
+    });
+}

@@ -1,0 +1,141 @@
+//! A whole node inside a test's process, but for signals, the metrics recorder and the HTTP server: storage, shards,
+//! connections and one plain listener. Unit tests alone use it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use raft_consensus::checkpoint::Checkpointer;
+use raft_consensus::group::Timing;
+use raft_consensus::network::{Alone, Networks};
+use raft_consensus::proposer::Ended;
+use raft_consensus::storage::Storage;
+use raft_consensus::types::TokioTypes;
+use session_store::authentication::Method;
+use session_store::{Host, Incarnation, NodeId};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::clock::Clock;
+use crate::config::{ListenerSettings, Protocol, Settings};
+use crate::connection::Connections;
+use crate::counters::{NodeCounters, NodeTotals};
+use crate::failure::failure_pair;
+use crate::fanout::Fanout;
+use crate::listener::{Bound, Listeners, Slots};
+use crate::shard::{LowestLive, Members, Peers, Shards, StartShards};
+use crate::stop::{Stopper, stop_pair};
+use crate::worker::Node;
+
+/// Shards of a node of the tests.
+pub(crate) const SHARDS: u16 = 2;
+
+/// The first run of a node.
+pub(crate) fn first_run(node: u32) -> Host {
+    Host { node: NodeId(node), incarnation: Incarnation(1) }
+}
+
+/// Settings for a node of a test: small, and with one listener on a free port.
+pub(crate) fn settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.node.worker_threads = 1;
+    settings.storage.segment_size = 1 << 20;
+    let listener =
+        ListenerSettings { address: "127.0.0.1:0".into(), protocol: Protocol::Tcp, ..Default::default() };
+    settings.listener.insert("test".into(), listener);
+    settings
+}
+
+/// What a node of a test is made of.
+pub(crate) struct TestNode {
+    /// Where clients connect to.
+    pub(crate) address: String,
+    pub(crate) counters: Arc<[Arc<NodeCounters>]>,
+    pub(crate) shards: Shards,
+    stopper: Stopper,
+    listeners: Listeners,
+    tasks: JoinSet<Ended>,
+    checkpoints: AbortHandle,
+    storage: Storage,
+}
+
+impl TestNode {
+    /// A node alone in its cluster, with methods of enhanced authentication.
+    pub(crate) async fn alone(data: &Path, settings: Settings, methods: Vec<Arc<dyn Method>>) -> Self {
+        let host = first_run(1);
+        let (_, live) = watch::channel(LowestLive::from([(host.node, host.incarnation)]));
+        let storage = open(data, &settings);
+        let members =
+            Members { nodes: vec![1], networks: &Alone, peers: Peers::default(), timing: Timing::ZONES };
+        Self::start((host, live), (storage, settings), members, methods).await
+    }
+
+    /// A node as one of several.
+    pub(crate) async fn start<N: Networks<TokioTypes>>(
+        (host, live): (Host, watch::Receiver<LowestLive>),
+        (storage, settings): (Storage, Settings),
+        members: Members<'_, N>,
+        methods: Vec<Arc<dyn Method>>,
+    ) -> Self {
+        let settings = Arc::new(settings);
+        let counters: Arc<[Arc<NodeCounters>]> =
+            (0..=2 * usize::from(SHARDS)).map(|_| Arc::default()).collect();
+        let (clock, fanout) = (Clock::start(), Arc::new(Fanout::new(settings.mqtt.shared_strategy)));
+        let start = StartShards {
+            host,
+            logged: Incarnation::default(),
+            of: SHARDS,
+            storage: &storage,
+            limits: settings.shard_limits(SHARDS),
+            fanout: &fanout,
+            clock,
+            counters: &counters[1..],
+            live,
+            members,
+        };
+        let (shards, mut tasks) = start.start().await.unwrap();
+        let mut checkpoints = Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone());
+        for group in shards.groups() {
+            checkpoints.watch(group);
+        }
+        let checkpoints = tasks.spawn(async move {
+            let Err(why) = checkpoints.run().await;
+            Ended::Failed(why.to_string())
+        });
+        let mut node = Node::new(Arc::clone(&settings), fanout, shards.clone(), clock);
+        node.methods.extend(methods);
+        let (stopper, stop) = stop_pair();
+        let bound = Bound::new(&settings).unwrap();
+        let address = bound.addresses().pop().unwrap();
+        let connections = Connections::new(Arc::new(node), Arc::clone(&counters), stop.clone());
+        let listeners = Listeners::start(bound, &settings, Slots::new(1_000), connections, &stop).unwrap();
+        Self { address, counters, shards, stopper, listeners, tasks, checkpoints, storage }
+    }
+
+    /// What it has counted.
+    pub(crate) fn totals(&self) -> NodeTotals {
+        NodeTotals::of(self.counters.iter().map(|set| &**set))
+    }
+
+    /// Ends as it is: its connections are cut, and its groups hear nothing any more.
+    pub(crate) async fn kill(mut self) {
+        self.checkpoints.abort();
+        drop(self.listeners);
+        self.shards.stop().await;
+        self.tasks.shutdown().await;
+        drop(self.shards);
+        self.storage.close();
+    }
+
+    /// Tells its clients to go, and waits until they have gone.
+    pub(crate) async fn end_clients(self) -> NodeTotals {
+        self.stopper.stop();
+        self.listeners.finish().await;
+        NodeTotals::of(self.counters.iter().map(|set| &**set))
+    }
+}
+
+/// Opens what is in a data directory, or begins it.
+pub(crate) fn open(data: &Path, settings: &Settings) -> Storage {
+    let (fails, _failure) = failure_pair();
+    Storage::open(data, settings.log_options(fails)).unwrap()
+}
