@@ -339,7 +339,9 @@ impl Outbound {
         let sent = first.unwrap_or(self.items.len()) as u64;
         let taken_back = self.cursor.saturating_sub(self.first + sent);
         if taken_back > 0 {
-            let behind = self.items.iter().skip(usize::try_from(sent).unwrap_or(usize::MAX));
+            let [skip, take] = [sent, taken_back].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+            // What lies behind the cursor was sent on an earlier connection and is not under way on this one.
+            let behind = self.items.iter().skip(skip).take(take);
             let open = behind.filter(|item| matches!(item.state, State::Sent | State::Released)).count();
             self.in_flight -= u32::try_from(open).unwrap_or(u32::MAX);
             self.cursor = self.first + sent;

@@ -88,6 +88,20 @@ fn what_never_left_may_expire_and_is_no_repeat() {
 }
 
 #[test]
+fn what_a_smaller_window_has_not_sent_again_is_not_under_way() {
+    let mut outbound = queue(&[QoS::AtLeastOnce; 12]);
+    assert_eq!(send_all(&mut outbound, 13).len(), 12);
+    outbound.resume();
+    assert_eq!(send_all(&mut outbound, 2).len(), 2);
+    outbound.not_sent(&[id(1)]);
+    outbound.validate().unwrap();
+    assert_eq!(outbound.in_flight(), 0);
+    outbound.resume();
+    assert_eq!(send_all(&mut outbound, 13).len(), 12);
+    outbound.validate().unwrap();
+}
+
+#[test]
 fn qos_2_goes_forward_only() {
     let mut outbound = queue(&[QoS::ExactlyOnce]);
     send_all(&mut outbound, 1);
