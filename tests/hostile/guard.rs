@@ -168,6 +168,16 @@ impl Guard {
         self.neighbours = Neighbours::meet(&self.addr);
     }
 
+    /// Kills the broker and starts it again on what it has on disk, and new neighbours with it. What was open before is
+    /// gone.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.broker.kill();
+        self.broker.restart(&[]);
+        self.addr = self.broker.mqtt();
+        self.neighbours_return();
+        self.sockets = self.broker.open_sockets();
+    }
+
     /// Waits until no more sockets are open than before the test.
     #[track_caller]
     pub(crate) fn sockets_are_back(&self) {

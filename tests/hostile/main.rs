@@ -15,6 +15,7 @@ mod connect;
 mod crowd;
 mod floods;
 mod frames;
+mod groups;
 mod guard;
 mod life;
 mod mixture;

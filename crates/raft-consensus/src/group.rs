@@ -11,6 +11,7 @@ use openraft::type_config::alias::JoinHandleOf;
 use openraft::{Raft, SnapshotPolicy};
 use tokio::sync::{mpsc, watch};
 
+use crate::budget::{Budget, Held};
 use crate::leadership::{Leadership, LeadershipWatch};
 use crate::log_store::LogStore;
 use crate::machine::Machine;
@@ -22,6 +23,14 @@ use crate::wal::{self, GroupId, GroupLog};
 
 /// Commands that wait for a group's proposer at most; whoever has more waits.
 const MAILBOX: usize = 1_024;
+/// Bytes of these commands at most, but for one that is larger by itself.
+pub const MAILBOX_BYTES_MAX: usize = 8 << 20;
+/// Bytes of what passes a group's log by and waits for its machine at most, but for one that is larger by itself.
+pub const PASSING_BYTES_MAX: usize = 4 << 20;
+/// Bytes that [`Group::room`] counts a command as.
+const SMALL_BYTES: usize = 256;
+/// Bytes of an entry besides its commands, at most.
+const ENTRY_HEAD_BYTES: usize = 128;
 
 /// How long openraft may take to hear of a checkpoint, before which it lets no log go.
 const KNOWN_WITHIN: Duration = Duration::from_secs(2);
@@ -45,6 +54,28 @@ pub struct Gone;
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("this node does not lead the group")]
 pub struct NotLeading;
+
+/// Why there is no room for a command.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum NoRoom {
+    /// See [`Gone`].
+    #[error("the group has ended")]
+    Gone,
+    /// No record of the log could hold it: it must not be proposed, since that would end the node.
+    #[error("a command of {found} bytes, where the log takes at most {bound}")]
+    TooLarge {
+        /// Bytes of the command.
+        found: usize,
+        /// The bound in bytes.
+        bound: usize,
+    },
+}
+
+impl From<Gone> for NoRoom {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
 
 /// Times of a group (section 4 of the design). Each is longer than the one before it.
 #[derive(Clone, Copy, Debug)]
@@ -101,12 +132,15 @@ pub struct Start<N, M> {
 }
 
 /// Room for one command in a group's queue.
-pub struct Room<'a, M: Machine>(mpsc::Permit<'a, Work<M>>);
+pub struct Room<'a, M: Machine> {
+    permit: mpsc::Permit<'a, Work<M>>,
+    held: Held,
+}
 
 impl<M: Machine> Room<'_, M> {
     /// Puts a command into the log, behind everything that was put there before.
     pub fn propose(self, command: M::Command) {
-        self.0.send(Work::Propose(command));
+        self.permit.send(Work::Propose(command, self.held));
     }
 }
 
@@ -115,6 +149,10 @@ pub struct Group<C: Types, M: Machine> {
     id: GroupId,
     raft: Raft<C, StateMachine<M>>,
     work: mpsc::Sender<Work<M>>,
+    /// For what is proposed.
+    mailbox: Budget,
+    /// For what passes the log by: it goes on while the log has no space.
+    passing: Budget,
     log: GroupLog,
     leadership: LeadershipWatch<C>,
 }
@@ -125,6 +163,8 @@ impl<C: Types, M: Machine> Clone for Group<C, M> {
             id: self.id,
             raft: self.raft.clone(),
             work: self.work.clone(),
+            mailbox: self.mailbox.clone(),
+            passing: self.passing.clone(),
             log: self.log.clone(),
             leadership: self.leadership.clone(),
         }
@@ -154,7 +194,8 @@ impl<C: Types, M: Machine> Group<C, M> {
         let proposer = Proposer::new(raft.clone(), work_end, (glance, clock), (room, told));
         let task = C::spawn(proposer.run());
         let leadership = LeadershipWatch::new(leadership);
-        Ok((Self { id: group, raft, work, log, leadership }, task))
+        let (mailbox, passing) = (Budget::of(MAILBOX_BYTES_MAX), Budget::of(PASSING_BYTES_MAX));
+        Ok((Self { id: group, raft, work, mailbox, passing, log, leadership }, task))
     }
 
     /// Which group it is.
@@ -227,21 +268,44 @@ impl<C: Types, M: Machine> Group<C, M> {
         read.map(|_| ()).map_err(|_| NotLeading)
     }
 
-    /// Room for one command; waits while too much is queued.
+    /// Room for one small command, of 256 bytes at most; waits while too much is queued.
     ///
     /// # Errors
     /// The group has ended.
     pub async fn room(&self) -> Result<Room<'_, M>, Gone> {
-        self.work.reserve().await.map(Room).map_err(|_| Gone)
+        self.room_of(SMALL_BYTES).await
     }
 
-    /// Does something with the machine as it is now, whatever is on its way, and does not wait for it.
+    /// Room for one command of so many bytes, by [`Machine::weight`]; waits while too much is queued. Whoever comes
+    /// first gets room first, however much others want, and who gives up waiting holds nobody up.
+    ///
+    /// # Errors
+    /// The group has ended, or the command is larger than a record of the log.
+    pub async fn room_for(&self, bytes: usize) -> Result<Room<'_, M>, NoRoom> {
+        let bound = self.log.body_bytes_max().saturating_sub(ENTRY_HEAD_BYTES);
+        if bytes > bound {
+            return Err(NoRoom::TooLarge { found: bytes, bound });
+        }
+        Ok(self.room_of(bytes).await?)
+    }
+
+    async fn room_of(&self, bytes: usize) -> Result<Room<'_, M>, Gone> {
+        let held = self.mailbox.hold(bytes).await?;
+        // The bytes first: the mailbox is emptied whoever waits for them.
+        let permit = self.work.reserve().await.map_err(|_| Gone)?;
+        Ok(Room { permit, held })
+    }
+
+    /// Does something with the machine as it is now, whatever is on its way, and does not wait for it. `bytes` is what
+    /// that holds in memory; waits while too much of it is on its way.
     ///
     /// # Errors
     /// The group has ended.
-    pub async fn pass(&self, look: impl FnOnce(&mut M) + Send + 'static) -> Result<(), Gone> {
+    pub async fn pass(&self, bytes: usize, look: impl FnOnce(&mut M) + Send + 'static) -> Result<(), Gone> {
+        let held = self.passing.hold(bytes).await?;
         let passed = self.raft.external_state_machine_request(move |state| {
             look(state.machine());
+            drop(held);
             Box::pin(std::future::ready(()))
         });
         passed.await.map_err(|_| Gone)

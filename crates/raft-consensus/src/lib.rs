@@ -1,6 +1,7 @@
 //! Raft groups of a node: one shared write-ahead log, a proposer for each group, and the state machines under them.
 //! Used by the broker. It knows no socket: what it needs of other nodes is a trait.
 
+mod budget;
 pub mod checkpoint;
 pub mod cluster;
 pub mod disk;

@@ -16,7 +16,7 @@ pub struct BadEntry(pub String);
 pub struct Weight {
     /// Publishes, or one for anything else.
     pub items: usize,
-    /// Bytes, roughly.
+    /// Bytes that it takes in an entry, at most.
     pub bytes: usize,
 }
 

@@ -18,6 +18,7 @@ use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::{WatchReceiverOf, WatchSenderOf};
 use tokio::sync::{mpsc, watch};
 
+use crate::budget::Held;
 use crate::leadership::Leadership;
 use crate::machine::{Machine, Weight};
 use crate::state_machine::{Glance, StateMachine};
@@ -39,8 +40,8 @@ pub type Look<M> = Box<dyn FnOnce(&mut M) + Send>;
 
 /// What the proposer is asked for.
 pub(crate) enum Work<M: Machine> {
-    /// To put a command into the log.
-    Propose(M::Command),
+    /// To put a command into the log; its bytes are held until it is in an entry.
+    Propose(M::Command, Held),
     /// To look at the machine once everything proposed before is applied.
     Look(Look<M>),
 }
@@ -268,7 +269,7 @@ async fn take<M: Machine>(work: &mut mpsc::Receiver<Work<M>>, queued: &mut VecDe
 fn next_entry<M: Machine>(queued: &mut VecDeque<Work<M>>) -> Vec<M::Command> {
     let mut commands = Vec::new();
     let mut sum = Weight::default();
-    while let Some(Work::Propose(command)) = queued.front() {
+    while let Some(Work::Propose(command, _)) = queued.front() {
         let weight = M::weight(command);
         let full = sum.items + weight.items > ENTRY_ITEMS_MAX || sum.bytes + weight.bytes > ENTRY_BYTES_MAX;
         if full && !commands.is_empty() {
@@ -276,7 +277,7 @@ fn next_entry<M: Machine>(queued: &mut VecDeque<Work<M>>) -> Vec<M::Command> {
         }
         sum.items += weight.items;
         sum.bytes += weight.bytes;
-        if let Some(Work::Propose(command)) = queued.pop_front() {
+        if let Some(Work::Propose(command, _held)) = queued.pop_front() {
             commands.push(command);
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft_consensus::checkpoint::Checkpointer;
-use raft_consensus::group::{Group, Start, Timing};
+use raft_consensus::group::{Group, MAILBOX_BYTES_MAX, NoRoom, Start, Timing};
 use raft_consensus::machine::{BadEntry, Machine, Weight};
 use raft_consensus::network::Alone;
 use raft_consensus::proposer::IN_FLIGHT_MAX;
@@ -195,7 +195,7 @@ async fn a_checkpoint_lets_the_log_go() {
 async fn what_is_due_is_done_by_a_tick_and_a_look_waits_for_what_was_proposed() {
     let directory = tempfile::tempdir().unwrap();
     let node = start(directory.path()).await;
-    node.group.pass(|ledger| ledger.due_ms = Some(0)).await.unwrap();
+    node.group.pass(1, |ledger| ledger.due_ms = Some(0)).await.unwrap();
     node.propose(0..1).await;
     timeout(WITHIN, async {
         while node.group.look(|ledger| ledger.ticks).await.unwrap() == 0 {
@@ -205,5 +205,38 @@ async fn what_is_due_is_done_by_a_tick_and_a_look_waits_for_what_was_proposed() 
     .await
     .unwrap();
     assert_eq!(node.group.look(|ledger| ledger.now_ms).await.unwrap(), 1_000);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_is_bounded_by_its_bytes_and_room_comes_back_when_it_is_in_an_entry() {
+    const LARGE: usize = 400 << 10;
+    let directory = tempfile::tempdir().unwrap();
+    let node = start(directory.path()).await;
+    let mut rooms = Vec::new();
+    while rooms.len() < MAILBOX_BYTES_MAX / LARGE {
+        rooms.push(node.group.room_for(LARGE).await.unwrap());
+    }
+    let soon = Duration::from_millis(100);
+    assert!(timeout(soon, node.group.room_for(LARGE)).await.is_err(), "all of it is taken");
+    let waits = tokio::spawn({
+        let group = node.group.clone();
+        async move { group.room_for(LARGE).await.unwrap().propose(100) }
+    });
+    (0..).zip(rooms).for_each(|(number, room)| room.propose(number));
+    timeout(WITHIN, waits).await.unwrap().unwrap();
+    assert_eq!(node.numbers().await.last(), Some(&100));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_record_can_hold_is_refused_and_the_group_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = start(directory.path()).await;
+    let refused = node.group.room_for(1 << 20).await.err();
+    let Some(NoRoom::TooLarge { found, bound }) = refused else { panic!("{refused:?}") };
+    assert!(bound < found && bound > (1 << 20) / 3, "{bound}: nearly half a segment");
+    node.group.room_for(bound).await.unwrap().propose(1);
+    assert_eq!(node.numbers().await, [1]);
     node.stop().await;
 }

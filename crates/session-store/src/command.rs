@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
+mod item;
+
 use mqtt_codec::{PacketId, QoS, SharedPublish};
 use topic_index::{Cursor, Filter};
 
+pub use self::item::{GroupPick, PICKS_BYTES_MAX, PublishItem};
 use crate::ids::{ClientId, ConnectionId, Epoch, Host};
 use crate::limits::ShardLimits;
-use crate::matching::{GroupRef, Subscribed};
+use crate::matching::Subscribed;
 use crate::message::MessageRef;
 use crate::outbound::Outgoing;
 use crate::stream::Request;
@@ -133,39 +136,6 @@ pub struct Unsubscribe {
     pub packet_id: PacketId,
     /// The filters, each with its place in the packet.
     pub filters: Vec<(usize, Filter)>,
-}
-
-/// One shared group that is to take a message, and the number that decides which member.
-#[derive(Clone, Debug)]
-pub struct GroupPick {
-    /// The group.
-    pub group: GroupRef,
-    /// Taken modulo the number of members, so that every replica picks the same.
-    pub choice: u64,
-}
-
-/// One publish for a shard.
-#[derive(Clone, Debug)]
-pub struct PublishItem {
-    /// Number given back with the answer; of an outbox's item its position.
-    pub number: u64,
-    /// The message.
-    pub message: MessageRef,
-    /// Whether the shard's ordinary subscriptions are matched.
-    pub sessions: bool,
-    /// Whether the shard is the home of the topic and the message is retained.
-    pub store_retained: bool,
-    /// Groups of which a member here was picked.
-    pub groups: Vec<GroupPick>,
-}
-
-impl PublishItem {
-    /// Whether the message goes through the log: one of QoS 0 does not, unless it is retained, since the scans of
-    /// sessions take note of those.
-    #[must_use]
-    pub fn is_logged(&self) -> bool {
-        self.message.qos > QoS::AtMostOnce || self.message.retain || self.store_retained
-    }
 }
 
 /// Publishes of one connection, in their order.

@@ -12,7 +12,7 @@ use topic_index::{PlainFilter, Slot};
 pub type SubscriptionIds = Option<Arc<[u32]>>;
 
 /// A shared group: its name and its filter.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupName {
     /// The share name; `$queue` for filters that start with `$queue/`.
     pub group: Arc<str>,

@@ -4,8 +4,9 @@
 
 use std::collections::VecDeque;
 
-use crate::command::{Command, Reply};
+use crate::command::{Command, PublishItem, Reply};
 use crate::ids::{ConnectionId, Host, ShardId};
+use crate::matching::GroupRef;
 
 /// Requests of one source that may be without an answer at the same time; one more is refused.
 pub const UNANSWERED_MAX: u64 = 4_096;
@@ -25,11 +26,13 @@ pub enum Source {
 pub struct Request {
     /// Who sent it.
     pub source: Source,
-    /// Its number in the stream from this source to this shard; that of the last item where the source is an
-    /// outbox.
+    /// Its number in the stream from this source to this shard. Where the source is an outbox, the position up to
+    /// which this shard has all that is for it: that of the last item, or the one before it where more parts of that
+    /// item follow.
     pub number: u64,
     /// Of a host: all requests below this number are answered, and it asks for none of them again. Of an outbox: the
-    /// number of the request before it, 0 for the first one that its present leader sends.
+    /// number of the request before it, 0 for the first one that its present leader sends; or the position of its first
+    /// item, where the request before it has a part of that.
     pub done_below: u64,
     /// What is wanted.
     pub command: Command,
@@ -68,6 +71,9 @@ pub(crate) struct Stream {
     last: u64,
     /// Answers to the requests up to `last`, without those that the source has.
     answers: VecDeque<Option<Told>>,
+    /// Of an outbox's item behind `last`, of which a part came: the last of its groups that did, in the order of their
+    /// names.
+    partly: Option<GroupRef>,
 }
 
 impl Stream {
@@ -97,9 +103,46 @@ impl Stream {
         while self.first() < done_below.min(self.last) && self.answers.pop_front().is_some() {}
     }
 
-    /// A request of an outbox was applied, which stands for its items up to `number`.
-    pub(crate) fn passed(&mut self, number: u64) {
-        self.last = self.last.max(number);
+    /// Whether something before a request of an outbox is missing: the request before it, or, where it goes on with an
+    /// item of which it has the position as `done_below`, the part before it, with whose last group it begins.
+    pub(crate) fn lacks_before(&self, request: &Request) -> bool {
+        let items = match &request.command {
+            Command::Publish(publish) => publish.items.as_slice(),
+            _ => &[],
+        };
+        let next = |item: &&PublishItem| item.number == request.done_below && item.number == self.last + 1;
+        match items.first().filter(next) {
+            Some(part) => self.partly.as_ref() < part.groups.first().map(|pick| &pick.group),
+            None => self.last < request.done_below,
+        }
+    }
+
+    /// Leaves out of an outbox's item what came before; says whether it is new, all of it or in part.
+    pub(crate) fn leave_out_seen(&self, item: &mut PublishItem) -> bool {
+        if item.number <= self.last {
+            return false;
+        }
+        if let Some(seen) = self.partly.as_ref().filter(|_| item.number == self.last + 1) {
+            (item.sessions, item.store_retained) = (false, false);
+            item.groups.retain(|pick| pick.group > *seen);
+        }
+        true
+    }
+
+    /// A request of an outbox was applied, which stands for its items up to `number`; of the one behind them it
+    /// brought the groups up to `partly`, where there is one.
+    pub(crate) fn passed(&mut self, number: u64, partly: Option<GroupRef>) {
+        if number > self.last {
+            (self.last, self.partly) = (number, None);
+        }
+        if number == self.last {
+            self.partly = self.partly.take().max(partly);
+        }
+    }
+
+    /// The last group that came of the item behind [`Self::last`], where only a part of that came.
+    pub(crate) fn partly(&self) -> Option<&GroupRef> {
+        self.partly.as_ref()
     }
 
     /// Answers that are kept, from the oldest.
@@ -108,8 +151,8 @@ impl Stream {
     }
 
     /// A stream as it was written to a store.
-    pub(crate) fn restored(last: u64, answers: VecDeque<Option<Told>>) -> Self {
-        Self { last, answers }
+    pub(crate) fn restored(last: u64, answers: VecDeque<Option<Told>>, partly: Option<GroupRef>) -> Self {
+        Self { last, answers, partly }
     }
 
     pub(crate) fn validate(&self) -> Result<(), &'static str> {

@@ -276,12 +276,13 @@ impl Connection {
         }
     }
 
-    /// Handles complete packets until there is none, or the client has to wait; says whether there was one.
+    /// Handles complete packets until there is none, the client has to wait, or what it publishes is enough to be
+    /// passed on first; says whether there was one.
     fn handle_packets(&mut self) -> Result<bool, Ending> {
         let mut handled = false;
         let mut result = Ok(());
         let worker = Rc::clone(&self.client.worker);
-        while result.is_ok() && self.client.wants_read() {
+        while result.is_ok() && self.client.wants_read() && !self.client.has_much_to_pass_on() {
             if let Some(ack) = self.socket.frames.next_short_ack() {
                 handled = true;
                 result = self.client.handle(ack);

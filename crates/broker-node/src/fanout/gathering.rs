@@ -39,6 +39,8 @@ impl MemberPick {
 #[derive(Debug, Default)]
 pub(crate) struct Gathering {
     messages: Vec<MessageRef>,
+    /// Bytes of the messages.
+    bytes: usize,
     picks: Vec<MemberPick>,
 }
 
@@ -70,13 +72,18 @@ impl Gathering {
         self.messages.is_empty()
     }
 
+    /// Bytes of the messages that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The last message that waits.
     pub(crate) fn last(&self) -> Option<&MessageRef> {
         self.messages.last()
     }
 
     /// Adds a message that matches as all before it. Calls `to_shard` for each shard that gets something
-    /// of it; returns how many answers its acknowledgement waits for, those of [`Gathering::deliver`] included.
+    /// of it, more than once where it is for very many groups there; returns how many answers its acknowledgement waits for, those of [`Gathering::deliver`] included.
     pub(crate) fn add(
         &mut self,
         (fanout, matched): (&Fanout, &Matched),
@@ -104,11 +111,16 @@ impl Gathering {
             }
         }
         let picked = self.picks.len() - before;
-        let awaited = picked + parts.0.iter().filter(|part| part.awaited).count();
+        let mut awaited = picked;
         for part in parts.0 {
-            to_shard(part.shard, part.into_item(number, Arc::clone(&message)));
+            let (shard, is_awaited) = (part.shard, part.awaited);
+            part.into_item(number, Arc::clone(&message)).into_parts(|item| {
+                awaited += usize::from(is_awaited);
+                to_shard(shard, item);
+            });
         }
         if picked > 0 || !matched.locals.is_empty() {
+            self.bytes += message.size();
             self.messages.push(message);
         }
         if number == 0 { 0 } else { u32::try_from(awaited).unwrap_or(u32::MAX) }
@@ -145,6 +157,7 @@ impl Gathering {
             dropped.add(self.deliver_picked(group, picks, &mut placed));
         }
         self.messages.clear();
+        self.bytes = 0;
         self.picks.clear();
         if self.picks.capacity() > PICKS_KEPT {
             self.picks = Vec::new();

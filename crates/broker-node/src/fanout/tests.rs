@@ -361,3 +361,26 @@ fn no_acknowledgement_waits_for_a_route_that_sends_on_at_qos_0() {
     let outcome = deliver(&fanout, &message);
     assert_eq!((&outcome.waits[..], outcome.to_shards[0].1.number), (&[1][..], 1));
 }
+
+#[test]
+fn a_message_for_very_many_groups_goes_to_a_shard_in_parts_that_are_all_waited_for() {
+    let fanout = Fanout::new(SharedStrategy::RoundRobin);
+    for n in 0..20 {
+        let name = format!("$share/{n:02}{}/t", "g".repeat(50_000));
+        let members = Members { all: 1, connected: 1 };
+        let change = RouteChange { filter: filter(&name), qos: Some(QoS::AtLeastOnce), members };
+        fanout.change_route(4, &change);
+    }
+    let sessions =
+        RouteChange { filter: filter("t"), qos: Some(QoS::AtLeastOnce), members: Members::default() };
+    fanout.change_route(4, &sessions);
+    let outcome = deliver(&fanout, &run_of(0..2));
+    let parts: Vec<(u16, u64, bool, usize)> = outcome
+        .to_shards
+        .iter()
+        .map(|(shard, item)| (*shard, item.number, item.sessions, item.groups.len()))
+        .collect();
+    let of = |number| (0..4).map(move |part| (4, number, part == 0, 5));
+    assert_eq!(parts, of(1).chain(of(2)).collect::<Vec<_>>());
+    assert_eq!(outcome.waits, [4, 4]);
+}

@@ -30,6 +30,10 @@ use crate::worker::Worker;
 /// Bytes that may wait for the socket before no further QoS 1 and 2 message is encoded.
 pub(crate) const HIGH_WATER: usize = 256 * 1024;
 
+/// Bytes of publishes that are taken from one read before they are passed on: by aliases a read can stand for much
+/// more than its own bytes.
+const PUBLISHES_BYTES: usize = 1 << 20;
+
 /// Why a connection ends.
 #[derive(Debug)]
 pub(crate) struct Ending {
@@ -194,6 +198,11 @@ impl Client {
         self.waiting.is_none()
             && (self.out.len() as u64) < unasked
             && self.acks.len() < usize::from(self.worker.node.settings.mqtt.receive_maximum)
+    }
+
+    /// Whether what the client published is so much that it is passed on before more of its packets are handled.
+    pub(crate) fn has_much_to_pass_on(&self) -> bool {
+        self.staged.bytes() + self.run.gathered.bytes() > PUBLISHES_BYTES
     }
 
     /// Encodes a packet that is not a PUBLISH.

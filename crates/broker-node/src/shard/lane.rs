@@ -37,7 +37,7 @@ impl Lanes {
     /// Gives a request to its shard's lane; waits while too many wait there.
     pub(super) async fn send(&mut self, target: u16, mut request: Request, lane: impl FnOnce() -> Lane) {
         // A shard that does not have the one before refuses it.
-        request.done_below = self.given.insert(target, request.number).unwrap_or(0);
+        request.done_below = request.done_below.max(self.given.insert(target, request.number).unwrap_or(0));
         self.on_their_way.entry(target).or_default().push_back(positions(&request));
         let tasks = &mut self.tasks;
         let lane = self.lanes.entry(target).or_insert_with(|| {
@@ -76,6 +76,15 @@ fn positions(request: &Request) -> (u64, u64) {
     }
 }
 
+/// Whether more parts of the request's last item follow.
+fn has_more(request: &Request) -> bool {
+    use session_store::command::Command;
+    match &request.command {
+        Command::Publish(publish) => publish.items.last().is_some_and(|item| item.number > request.number),
+        _ => false,
+    }
+}
+
 /// The way to one shard.
 pub(super) struct Lane {
     pub(super) outbox: u16,
@@ -89,6 +98,10 @@ impl Lane {
         let relay = &self.shards.home(self.outbox)?.relay;
         let mut together = Vec::new();
         while requests.recv_many(&mut together, TOGETHER).await > 0 {
+            // Parts of one position are sent again together: the answers to them do not say which it was.
+            while together.last().is_some_and(|last| has_more(last)) {
+                together.push(requests.recv().await?);
+            }
             let last = together.last().map_or(0, |request: &Arc<Request>| request.number);
             let mut answered = std::pin::pin!(relay.until_answered(self.target, last));
             loop {

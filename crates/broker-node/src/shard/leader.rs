@@ -3,20 +3,21 @@
 //! shard; where another node leads it only waits.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use raft_consensus::group::{Gone, NotLeading};
+use raft_consensus::group::{Gone, NoRoom, NotLeading};
 use raft_consensus::leadership::LeadershipWatch;
 use raft_consensus::types::{NodeId, TokioTypes};
-use session_store::command::Input;
+use session_store::command::{Command, Input, Publish};
 use session_store::limits::ShardLimits;
-use session_store::{Host, Incarnation, NodeId as Node};
+use session_store::{ClientId, Host, Incarnation, NodeId as Node, Request};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::home::Home;
 use super::peers::Word;
-use super::{PageWanted, ShardGroup, ShardMachine, Shards};
+use super::{PageWanted, ShardGroup, ShardMachine, Shards, weight};
 
 /// The lowest run of each node that is not known to be dead.
 pub(crate) type LowestLive = BTreeMap<Node, Incarnation>;
@@ -90,7 +91,7 @@ impl Leader {
         let still = (self.shards.node(), term);
         while_leading(still, leadership, self.group.caught_up()).await??;
         home.relay.begin();
-        self.group.pass(ShardMachine::lead).await?;
+        self.group.pass(0, ShardMachine::lead).await?;
         while_leading(still, leadership, self.take_limits()).await??;
         while_leading(still, leadership, self.end_the_dead()).await??;
         self.leads.send_replace(Some(term));
@@ -108,7 +109,7 @@ impl Leader {
                 Next::Dead => while_leading(still, leadership, self.end_the_dead()).await??,
                 Next::Attach => {
                     for (host, number) in home.take_attaching() {
-                        group.pass(move |machine| machine.attach(host, number)).await?;
+                        group.pass(0, move |machine| machine.attach(host, number)).await?;
                     }
                 }
                 Next::Word(word) => while_leading(still, leadership, self.hear(word)).await??,
@@ -142,10 +143,13 @@ impl Leader {
         match word {
             Word::Requests(requests) => {
                 for request in requests {
-                    self.group.room().await?.propose(Input::Request(request));
+                    propose(&self.group, request).await?;
                 }
             }
-            Word::PassOn(publish) => self.group.pass(move |machine| machine.pass_on(&publish)).await?,
+            Word::PassOn(publish) => {
+                let bytes = weight::publish(&publish).bytes;
+                self.group.pass(bytes, move |machine| machine.pass_on(&publish)).await?;
+            }
             Word::Page(wanted, answer) => {
                 let group = self.group.clone();
                 // What comes behind it does not wait for the page.
@@ -194,6 +198,23 @@ async fn while_leading<T>(
             done = &mut work => return Ok(done),
         }
     }
+}
+
+/// Puts a request into the log of a shard. One that no record of it could hold, which no client can make, leaves its
+/// number to nothing at all: it was taken over by a node that was started with a higher `mqtt.max_packet_size`.
+pub(super) async fn propose(group: &ShardGroup, request: Arc<Request>) -> Result<(), Gone> {
+    match group.room_for(weight::command(&request.command).bytes).await {
+        Ok(room) => room.propose(Input::Request(request)),
+        Err(NoRoom::Gone) => return Err(Gone),
+        Err(too_large @ NoRoom::TooLarge { .. }) => {
+            tracing::error!(target: "quelea", group = group.id().0, %too_large, "a message is lost");
+            let Request { source, number, done_below, .. } = *request;
+            let (publisher, items) = (ClientId::new(""), Vec::new());
+            let command = Command::Publish(Publish { reply_to: None, publisher, items });
+            group.room().await?.propose(Input::from(Request { source, number, done_below, command }));
+        }
+    }
+    Ok(())
 }
 
 /// A page of retained messages of a shard that this node leads, as of everything that was committed before; `None` where

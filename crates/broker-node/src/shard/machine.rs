@@ -4,26 +4,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mqtt_codec::PacketId;
 use parking_lot::Mutex;
 use raft_consensus::machine::{BadEntry, Machine, Weight};
 use raft_consensus::snapshot::SnapshotData;
 use raft_consensus::storage::{GroupCheckpoints, RestoreError};
-use session_store::command::{Ack, Command, Input, Members, PublishItem, RouteChange};
+use session_store::command::{Input, Members, Publish, RouteChange};
 use session_store::counters::{QueueCounters, ShardCounters};
 use session_store::limits::ShardLimits;
 use session_store::outbox::OutboxItem;
 use session_store::retained::PageQuery;
 use session_store::store::{Changes, Checkpoint};
 use session_store::{Effect, Host, Incarnation, Millis, NodeId, Shard, ShardNumber, ShardSizes, record};
-use topic_index::Filter;
 
 use super::delivery::Delivery;
-use super::{Page, PageWanted};
+use super::{Page, PageWanted, weight};
 use crate::clock::Clock;
-
-/// Bytes that a command, or one of its parts, takes in an entry besides its messages and filters, roughly.
-const COMMAND_BYTES: usize = 64;
 
 /// What shards counted, for whoever exports it.
 pub(crate) type Totals = Arc<Mutex<(ShardCounters, QueueCounters)>>;
@@ -104,7 +99,7 @@ impl ShardMachine {
     }
 
     /// Passes QoS 0 messages on to the clients that are connected, past the log.
-    pub(crate) fn pass_on(&mut self, publish: &session_store::command::Publish) {
+    pub(crate) fn pass_on(&mut self, publish: &Publish) {
         self.state.pass_on(publish, &mut self.effects);
         self.settle(true);
     }
@@ -142,53 +137,11 @@ pub(super) fn restore(me: ShardNumber, records: &mut Checkpoint) -> Result<Shard
     Shard::restore(me, ShardLimits::default(), records.map(|record| record.map_err(RestoreError::from)))
 }
 
-/// One command with so many bytes of its own.
-fn one(bytes: usize) -> Weight {
-    Weight { items: 1, bytes: bytes + COMMAND_BYTES }
-}
-
-fn item_bytes(item: &PublishItem) -> usize {
-    let names = item.groups.iter().map(|pick| &pick.group);
-    let groups = names.map(|name| name.group.len() + name.filter.as_str().len() + COMMAND_BYTES);
-    item.message.size() + COMMAND_BYTES + groups.sum::<usize>()
-}
-
-fn filter_bytes(filter: &Filter) -> usize {
-    let group = match filter {
-        Filter::Shared { group, .. } => group.len(),
-        Filter::Plain(_) => 0,
-    };
-    filter.plain().as_str().len() + group + COMMAND_BYTES
-}
-
 impl Machine for ShardMachine {
     type Command = Input;
 
     fn weight(input: &Input) -> Weight {
-        let command = match input {
-            Input::Request(request) => &request.command,
-            Input::Scanned(scanned) => {
-                let messages = scanned.messages.iter();
-                return one(messages.map(|message| message.size() + COMMAND_BYTES).sum());
-            }
-            _ => return one(0),
-        };
-        match command {
-            Command::Publish(publish) => {
-                Weight { items: publish.items.len(), bytes: publish.items.iter().map(item_bytes).sum() }
-            }
-            Command::Receive(receive) => one(receive.message.size()),
-            Command::Connect(connect) => one(connect.will.as_ref().map_or(0, |will| will.body.size())),
-            Command::Subscribe(subscribe) => {
-                one(subscribe.filters.iter().map(|(_, to)| filter_bytes(&to.filter)).sum())
-            }
-            Command::Unsubscribe(unsubscribe) => {
-                one(unsubscribe.filters.iter().map(|(_, filter)| filter_bytes(filter)).sum())
-            }
-            Command::Acks(acks) => one(acks.acks.len() * size_of::<Ack>()),
-            Command::End(end) => one(end.unsent.len() * size_of::<PacketId>()),
-            Command::Release(_) => one(0),
-        }
+        weight::of(input)
     }
 
     fn tick() -> Input {
@@ -236,17 +189,18 @@ impl Machine for ShardMachine {
 mod tests {
     use std::sync::Arc;
 
-    use mqtt_codec::{QoS, SharedPublish, Text};
+    use mqtt_codec::{PacketId, QoS, SharedPublish, Text};
     use raft_consensus::proposer::ENTRY_BYTES_MAX;
     use raft_consensus::record::encode_applied;
     use raft_consensus::storage::Storage;
     use raft_consensus::types::SnapshotMeta;
     use raft_consensus::wal::{GroupId, WalOptions};
-    use session_store::command::{Connect, PublishItem, Scanned, Subscribe, SubscribeTo, Will};
-    use session_store::command::{GroupPick, Publish, RetainedWanted, Unsubscribe};
+    use session_store::command::{Command, Connect, PublishItem, Scanned, Subscribe, SubscribeTo, Will};
+    use session_store::command::{GroupPick, RetainedWanted, Unsubscribe};
     use session_store::matching::{GroupName, Subscribed};
     use session_store::{ClientId, ConnectionId, Epoch, Host, Message, Request, ShardId, Source};
     use tempfile::TempDir;
+    use topic_index::Filter;
 
     use super::super::home::Home;
     use super::super::peers::Peers;

@@ -16,12 +16,13 @@ mod peers;
 mod relay;
 mod staged;
 mod start;
+mod weight;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use mqtt_codec::ReasonCode;
-use raft_consensus::group::Group;
+use raft_consensus::group::{Group, NoRoom};
 use raft_consensus::types::{NodeId, TokioTypes};
 use raft_consensus::wal::Room;
 use session_store::command::{Command, End, Input, PublishItem};
@@ -165,7 +166,13 @@ impl Shards {
             Command::Publish(publish) if !asking && !publish.items.iter().any(PublishItem::is_logged) => {
                 match self.home(shard)?.link.leader() {
                     Some(leader) if leader != self.node() => self.tell(leader, shard, Word::PassOn(publish)),
-                    _ => self.group(shard)?.pass(move |machine| machine.pass_on(&publish)).await.ok()?,
+                    _ => {
+                        let bytes = weight::publish(&publish).bytes;
+                        self.group(shard)?
+                            .pass(bytes, move |machine| machine.pass_on(&publish))
+                            .await
+                            .ok()?;
+                    }
                 }
                 Some(())
             }
@@ -189,7 +196,16 @@ impl Shards {
         }
         home.link.room().await;
         // Where another node leads this is a bound like any other.
-        let room = self.group(shard)?.room().await.ok()?;
+        let room = match self.group(shard)?.room_for(weight::command(&command).bytes).await {
+            Ok(room) => room,
+            Err(NoRoom::Gone) => return None,
+            Err(too_large @ NoRoom::TooLarge { .. }) => {
+                // Nothing that the codec lets in is as large; if it were, it would cost its connection and not the node.
+                tracing::error!(target: "quelea", shard, %too_large, "a request is refused");
+                asker.inbox.iter().for_each(|inbox| inbox.end(ReasonCode::PacketTooLarge));
+                return None;
+            }
+        };
         if let (Command::Connect(_), Some(inbox)) = (&command, &asker.inbox) {
             home.directory.insert(inbox);
         }
@@ -218,8 +234,7 @@ impl Shards {
         }
         let Some(group) = self.group(shard) else { return };
         for request in requests {
-            let Ok(room) = group.room().await else { return };
-            room.propose(Input::Request(request));
+            let Ok(()) = leader::propose(group, request).await else { return };
         }
     }
 

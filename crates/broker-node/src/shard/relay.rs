@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
+use raft_consensus::group::NoRoom;
 use raft_consensus::proposer::ENTRY_BYTES_MAX;
 use session_store::command::{Command, Input, Publish, PublishItem, Scanned};
 use session_store::outbox::{OutboxItem, OutboxKind};
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use topic_index::PageBounds;
 
 use super::lane::{Lane, Lanes};
-use super::{Dispatch, PageWanted, ShardGroup, Shards};
+use super::{Dispatch, PageWanted, ShardGroup, Shards, weight};
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
 
@@ -176,12 +177,20 @@ async fn look_up(group: ShardGroup, shards: Shards, client: ClientId, ask: Ask) 
     let bounds = PageBounds { topics: SCAN_PAGE, steps: SCAN_STEPS };
     let page = shards.page(shard, PageWanted { filter, from, bounds }).await?;
     let scanned = Scanned { client, scan, messages: page.messages, after: page.next };
-    group.room().await.ok()?.propose(Input::Scanned(scanned));
+    match group.room_for(weight::scanned(&scanned).bytes).await {
+        Ok(room) => room.propose(Input::Scanned(scanned)),
+        Err(NoRoom::Gone) => return None,
+        Err(too_large @ NoRoom::TooLarge { .. }) => {
+            tracing::error!(target: "quelea", shard, %too_large, "a retained message is left out");
+            let nothing = Scanned { messages: Vec::new(), ..scanned };
+            group.room_for(weight::scanned(&nothing).bytes).await.ok()?.propose(Input::Scanned(nothing));
+        }
+    }
     Some(())
 }
 
 /// What an outbox sends to each shard, in the order of its positions. All that a shard gets of one position is
-/// in one item, since it takes a position once. A request is no larger than an entry should be, but for one message
+/// in one item, unless that is for very many groups. A request is no larger than an entry should be, but for one item
 /// that is larger by itself: the log has a bound for what it takes at once.
 fn requests(outbox: ShardId, commands: Vec<(u16, Command)>) -> Vec<(u16, Request)> {
     let mut by_shard: BTreeMap<u16, Vec<(ClientId, PublishItem)>> = BTreeMap::new();
@@ -195,16 +204,12 @@ fn requests(outbox: ShardId, commands: Vec<(u16, Command)>) -> Vec<(u16, Request
     for (shard, mut items) in by_shard {
         items.sort_by_key(|(_, item)| item.number);
         items.dedup_by(|(_, again), (_, first)| again.number == first.number && join(first, again));
-        let (mut publisher, mut together, mut bytes) = (ClientId::new(""), Vec::new(), 0);
-        for (by, item) in items {
-            bytes += item.message.size();
-            if by != publisher || bytes > ENTRY_BYTES_MAX {
-                requests.extend(request(outbox, shard, &publisher, std::mem::take(&mut together)));
-                (publisher, bytes) = (by, item.message.size());
-            }
-            together.push(item);
+        let mut making = Making::of(outbox);
+        for (publisher, item) in items {
+            making.add_parts(&publisher, item);
         }
-        requests.extend(request(outbox, shard, &publisher, together));
+        making.finish_all();
+        requests.extend(making.made.into_iter().map(|request| (shard, request)));
     }
     requests
 }
@@ -217,16 +222,74 @@ fn join(item: &mut PublishItem, more: &mut PublishItem) -> bool {
     true
 }
 
-/// The request that these items make; `None` where there are none.
-fn request(
+/// The requests of an outbox to one shard, while they are made.
+struct Making {
     outbox: ShardId,
-    shard: u16,
-    publisher: &ClientId,
-    items: Vec<PublishItem>,
-) -> Option<(u16, Request)> {
-    let number = items.last()?.number;
-    let command = Command::Publish(Publish { reply_to: None, publisher: publisher.clone(), items });
-    Some((shard, Request { source: Source::Outbox(outbox), number, done_below: 0, command }))
+    publisher: ClientId,
+    /// Of the request that is made: 0, or the position of the item that it goes on with.
+    done_below: u64,
+    together: Vec<PublishItem>,
+    bytes: usize,
+    made: Vec<Request>,
+}
+
+impl Making {
+    fn of(outbox: ShardId) -> Self {
+        Self {
+            outbox,
+            publisher: ClientId::new(""),
+            done_below: 0,
+            together: Vec::new(),
+            bytes: 0,
+            made: Vec::new(),
+        }
+    }
+
+    /// Adds an item, in parts where it is for very many groups. Each part but the first begins with the last group of
+    /// the one before it, and says so by the position as `done_below`: a shard that lacks that one refuses it.
+    fn add_parts(&mut self, publisher: &ClientId, item: PublishItem) {
+        let number = item.number;
+        let mut last: Option<PublishItem> = None;
+        item.into_parts(|mut part| {
+            if let Some(before) = last.take() {
+                part.groups.splice(..0, before.groups.last().cloned());
+                self.add(publisher, before);
+                self.finish(number - 1);
+                self.done_below = number;
+            }
+            last = Some(part);
+        });
+        last.into_iter().for_each(|last| self.add(publisher, last));
+    }
+
+    /// Adds an item, or a part of one, to those before it if they are of the same publisher and there is room.
+    fn add(&mut self, publisher: &ClientId, item: PublishItem) {
+        let size = item.size();
+        if self.publisher != *publisher || self.bytes + size > ENTRY_BYTES_MAX {
+            self.finish_all();
+            self.publisher = publisher.clone();
+        }
+        self.bytes += size;
+        self.together.push(item);
+    }
+
+    /// Ends a request whose items are all there is of their positions.
+    fn finish_all(&mut self) {
+        let number = self.together.last().map_or(0, |item| item.number);
+        self.finish(number);
+    }
+
+    /// Ends a request, if there is something in it; its shard has all up to the position `number` then.
+    fn finish(&mut self, number: u64) {
+        if self.together.is_empty() {
+            return;
+        }
+        let (items, publisher) = (std::mem::take(&mut self.together), self.publisher.clone());
+        let (source, done_below) = (Source::Outbox(self.outbox), std::mem::take(&mut self.done_below));
+        self.bytes = 0;
+        let command = Command::Publish(Publish { reply_to: None, publisher, items });
+        self.made.push(Request { source, number, done_below, command });
+    }
 }
 
 #[cfg(test)]
@@ -234,6 +297,9 @@ mod tests {
     use bytes::Bytes;
     use mqtt_codec::{QoS, SharedPublish, Text};
     use session_store::Message;
+    use session_store::command::GroupPick;
+    use session_store::matching::GroupName;
+    use topic_index::Filter;
 
     use super::*;
 
@@ -290,5 +356,46 @@ mod tests {
         let sent = |bytes| requests(ShardId(9), vec![(3, publish_sized("a", &numbers, bytes))]).len();
         let counts = [0, ENTRY_BYTES_MAX / 4, ENTRY_BYTES_MAX / 2, ENTRY_BYTES_MAX + 1].map(sent);
         assert_eq!(counts, [1, 3, 9, 9], "a topic and its length come on top of the payload");
+    }
+
+    #[test]
+    fn a_position_for_very_many_groups_is_sent_in_parts_and_is_complete_with_the_last() {
+        let picks = |from: usize, to: usize| {
+            let pick = |n: usize| {
+                let name = format!("$share/{n:02}{}/t", "g".repeat(50_000));
+                let Ok(Filter::Shared { group, filter }) = Filter::parse(name, 9) else {
+                    panic!("not shared")
+                };
+                GroupPick { group: Arc::new(GroupName { group, filter }), choice: 0 }
+            };
+            (from..to).map(pick).collect::<Vec<_>>()
+        };
+        let with_picks = |numbers: &[u64], picks: Vec<GroupPick>| {
+            let Command::Publish(mut publish) = publish("a", numbers) else { panic!("no publish") };
+            publish.items.last_mut().unwrap().groups = picks;
+            Command::Publish(publish)
+        };
+        // What one look at the topic gave, and what was picked again since a member had ended.
+        let commands = vec![
+            (3, with_picks(&[1, 2], picks(0, 11))),
+            (3, publish("a", &[3])),
+            (3, with_picks(&[2], picks(11, 12))),
+        ];
+        let told = |item: &PublishItem| (item.number, item.sessions, item.groups.len());
+        let told = |request: Request| match request.command {
+            Command::Publish(publish) => {
+                (request.number, request.done_below, publish.items.iter().map(told).collect())
+            }
+            other => panic!("{other:?}"),
+        };
+        let made: Vec<_> =
+            requests(ShardId(9), commands).into_iter().map(|(_, request)| told(request)).collect();
+        let expected = [
+            (1, 0, vec![(1, true, 0), (2, true, 5)]),
+            // Each begins with the last group of the one before it.
+            (1, 2, vec![(2, false, 6)]),
+            (3, 2, vec![(2, false, 3), (3, true, 0)]),
+        ];
+        assert_eq!(made, expected);
     }
 }

@@ -1,20 +1,18 @@
 //! Commands for shards, collected and sent together: by a connection while it handles one read, by `Dispatch` for
 //! all that it publishes. Never sends anything itself.
 
-use raft_consensus::proposer::ENTRY_BYTES_MAX;
+use raft_consensus::proposer::{ENTRY_BYTES_MAX, ENTRY_ITEMS_MAX};
 use session_store::ConnectionId;
 use session_store::command::{Ack, Acks, Command, Publish, PublishItem};
 use session_store::{ClientId, Epoch};
-
-use super::Dispatch;
-
-/// Messages larger than this go to a shard by themselves: those that go together fit into an entry of its log.
-const TOGETHER_BYTES_MAX: usize = ENTRY_BYTES_MAX / Dispatch::BATCH;
 
 /// Commands by shard, in the order in which they are to arrive.
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
     commands: Vec<(u16, Command)>,
+    /// Bytes of the publishes of each command.
+    bytes: Vec<usize>,
+    bytes_total: usize,
 }
 
 impl Staged {
@@ -23,35 +21,51 @@ impl Staged {
         self.commands.is_empty()
     }
 
+    /// Bytes of the publishes that wait to be sent.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes_total
+    }
+
     /// Takes all of it.
     pub(crate) fn take(&mut self) -> Vec<(u16, Command)> {
-        std::mem::take(&mut self.commands)
+        let Self { commands, .. } = std::mem::take(self);
+        commands
     }
 
     /// Adds a command.
     pub(crate) fn push(&mut self, shard: u16, command: Command) {
+        self.push_sized(shard, command, 0);
+    }
+
+    fn push_sized(&mut self, shard: u16, command: Command, bytes: usize) {
         self.commands.push((shard, command));
+        self.bytes.push(bytes);
+        self.bytes_total += bytes;
     }
 
     /// Adds a publish, to those of the same client that are already there for this shard if nothing came
-    /// between. All publishes of one `Staged` are answered to the same connection, or to nobody.
+    /// between, and if an entry of the log has room for all of them. All publishes of one `Staged` are answered to
+    /// the same connection, or to nobody.
     pub(crate) fn publish(
         &mut self,
         shard: u16,
         (reply_to, client): (Option<ConnectionId>, &ClientId),
         item: PublishItem,
     ) {
-        let last = self.commands.iter_mut().rev().find(|(to, _)| *to == shard);
-        if let Some((_, Command::Publish(publish))) = last
+        let size = item.size();
+        let last = self.commands.iter_mut().zip(&mut self.bytes).rev().find(|((to, _), _)| *to == shard);
+        if let Some(((_, Command::Publish(publish)), bytes)) = last
             && publish.publisher == *client
-            && item.message.size() <= TOGETHER_BYTES_MAX
-            && publish.items.last().is_some_and(|last| last.message.size() <= TOGETHER_BYTES_MAX)
+            && publish.items.len() < ENTRY_ITEMS_MAX
+            && *bytes + size <= ENTRY_BYTES_MAX
         {
             publish.items.push(item);
+            *bytes += size;
+            self.bytes_total += size;
             return;
         }
         let publish = Publish { reply_to, publisher: client.clone(), items: vec![item] };
-        self.commands.push((shard, Command::Publish(publish)));
+        self.push_sized(shard, Command::Publish(publish), size);
     }
 
     /// Adds an acknowledgement, to those that are already there if nothing came between.
@@ -62,6 +76,42 @@ impl Staged {
             return;
         }
         let acks = Acks { client: client.clone(), epoch, acks: vec![ack] };
-        self.commands.push((home, Command::Acks(acks)));
+        self.push(home, Command::Acks(acks));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use mqtt_codec::{QoS, SharedPublish, Text};
+    use session_store::Message;
+
+    use super::*;
+
+    #[test]
+    fn publishes_go_together_as_far_as_an_entry_has_room() {
+        let item = |bytes| {
+            let body =
+                SharedPublish::new(&Text::new("t").unwrap(), &Bytes::new(), &Bytes::from(vec![0; bytes]));
+            let message = Arc::new(Message { body, qos: QoS::AtLeastOnce, retain: false, expires_at: None });
+            PublishItem { number: 1, message, sessions: true, store_retained: false, groups: Vec::new() }
+        };
+        let together = |bytes: usize, count: usize| {
+            let mut staged = Staged::default();
+            (0..count).for_each(|_| staged.publish(1, (None, &ClientId::new("c")), item(bytes)));
+            assert!(staged.bytes() >= bytes * count);
+            let items = |(_, command)| match command {
+                Command::Publish(publish) => publish.items.len(),
+                other => panic!("{other:?}"),
+            };
+            let items: Vec<usize> = staged.take().into_iter().map(items).collect();
+            assert_eq!(staged.bytes(), 0);
+            items
+        };
+        assert_eq!(together(1, 1_000), [ENTRY_ITEMS_MAX, 1_000 - ENTRY_ITEMS_MAX]);
+        assert_eq!(together(4_000, 100), [64, 36]);
+        assert_eq!(together(ENTRY_BYTES_MAX, 2), [1, 1]);
     }
 }

@@ -83,6 +83,12 @@ impl GroupLog {
         records.iter().map(|r| record::align(record::HEAD + record::ENTRY_PREFIX + r.body.len())).sum()
     }
 
+    /// Bytes of the largest body that an entry may have: larger ones are [`WalError::TooLarge`].
+    #[must_use]
+    pub fn body_bytes_max(&self) -> usize {
+        self.shared.options.record_bytes_max() - record::HEAD - record::ENTRY_PREFIX - record::ALIGN
+    }
+
     /// Waits until an append of so many bytes would be taken. The groups share the bound (`queue_bytes_max`), and
     /// somebody else may be quicker: on [`WalError::QueueFull`] wait again.
     ///

@@ -6,6 +6,7 @@ use super::subscribe::{place_from_wire, place_to_wire};
 use super::{Record, RecordError, all_from_wire, all_to_wire, required, wire};
 use crate::command::{Connected, Published, Refused, Reply};
 use crate::ids::{ConnectionId, Epoch};
+use crate::matching::GroupRef;
 use crate::stream::{Stream, Told};
 
 impl Record for Stream {
@@ -19,7 +20,8 @@ impl Record for Stream {
             },
             None => wire::Answer::default(),
         });
-        wire::Stream { last: self.last(), answers: answers.collect() }
+        let partly = self.partly().map(Record::to_wire);
+        wire::Stream { last: self.last(), answers: answers.collect(), partly }
     }
 
     fn from_wire(wire: wire::Stream) -> Result<Self, RecordError> {
@@ -29,7 +31,8 @@ impl Record for Stream {
             Ok(Some((connection, Reply::from_wire(reply)?)))
         };
         let answers = wire.answers.into_iter().map(answer).collect::<Result<_, _>>()?;
-        let stream = Self::restored(wire.last, answers);
+        let partly = wire.partly.map(GroupRef::from_wire).transpose()?;
+        let stream = Self::restored(wire.last, answers, partly);
         stream.validate().map_err(|_| RecordError::Invalid { field: "stream.answers" })?;
         Ok(stream)
     }

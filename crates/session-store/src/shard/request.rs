@@ -49,20 +49,26 @@ impl Shard {
     }
 
     /// An outbox's items have their positions as numbers. Those that were seen are left out and answered as
-    /// taken; a shard sends nothing but messages. A request before which another is missing is refused: were it taken,
-    /// the other would be left out.
+    /// taken, and so are the groups of one that came in parts and was cut off in between; a shard sends nothing but
+    /// messages. A request before which another is missing, or another part, is refused: were it taken, that would be
+    /// left out.
     fn request_of_outbox(&mut self, shard: ShardId, request: Request, effects: &mut Vec<Effect>) {
         let source = Source::Outbox(shard);
-        let last = self.streams.get(&source).map_or(0, |stream| stream.last());
-        if last < request.done_below {
+        let stream = self.streams.entry(source).or_default();
+        let last = stream.last();
+        if stream.lacks_before(&request) {
             self.counters.requests_too_early += 1;
+            self.forget_empty_stream(source);
             effects.push(Effect::Gap { source, last });
             return;
         }
         let mut out = Out::to(effects, source, request.number);
+        let mut partly = None;
         if let Command::Publish(Publish { reply_to, publisher, mut items }) = request.command {
+            let unfinished = items.iter().filter(|item| item.number > request.number);
+            partly = unfinished.flat_map(|item| &item.groups).map(|pick| &pick.group).max().cloned();
             let seen: Vec<u64> = items.iter().map(|item| item.number).filter(|n| *n <= last).collect();
-            items.retain(|item| item.number > last);
+            items.retain_mut(|item| stream.leave_out_seen(item));
             self.counters.requests_repeated += u64::from(items.is_empty());
             let mut results: Vec<(u64, Published)> =
                 seen.into_iter().map(|n| (n, Published::Taken)).collect();
@@ -70,7 +76,7 @@ impl Shard {
             out.answer(reply_to, Reply::Published(results));
         }
         let _not_kept = out.finish();
-        self.streams.entry(source).or_default().passed(request.number);
+        self.streams.entry(source).or_default().passed(request.number, partly);
     }
 
     fn carry_out(&mut self, command: Command, out: &mut Out<'_>) {
