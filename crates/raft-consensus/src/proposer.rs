@@ -103,10 +103,10 @@ impl<C: Types, M: Machine> Proposer<C, M> {
     }
 
     async fn step(&mut self) -> Result<(), Ended> {
-        // What waits stays where it is while the log has no room: whoever asked is not answered, and loses nothing.
-        let full = *self.room.borrow_and_update() == Room::Full;
-        let takes = self.queued.is_empty() && !full;
-        let due = self.until_due().filter(|_| !full);
+        // What waits stays where it is while the log takes nothing: whoever asked is not answered, and loses nothing.
+        let room = *self.room.borrow_and_update();
+        let takes = self.queued.is_empty() && room != Room::Spent;
+        let due = self.until_due().filter(|_| room == Room::Ok);
         tokio::select! {
             biased;
             done = next_done(&mut self.waiting), if !self.waiting.is_empty() => self.settle(done).await?,
@@ -118,11 +118,14 @@ impl<C: Types, M: Machine> Proposer<C, M> {
                 Err(_) => return Err(self.end().await),
             },
         }
-        if *self.room.borrow() == Room::Full {
-            return Ok(());
+        let room = *self.room.borrow();
+        if room == Room::Ok {
+            self.propose_due().await?;
         }
-        self.propose_due().await?;
-        self.propose_queued().await
+        if room != Room::Spent {
+            self.propose_queued().await?;
+        }
+        Ok(())
     }
 
     /// Tells who leads, where that is news. What is due may be so for a new leader.

@@ -11,13 +11,15 @@ use raft_consensus::checkpoint::Checkpointer;
 use raft_consensus::group::{Group, MAILBOX_BYTES_MAX, NoRoom, Start, Timing};
 use raft_consensus::machine::{BadEntry, Machine, Weight};
 use raft_consensus::network::Alone;
-use raft_consensus::proposer::IN_FLIGHT_MAX;
+use raft_consensus::proposer::{Ended, IN_FLIGHT_MAX};
 use raft_consensus::snapshot::SnapshotData;
 use raft_consensus::storage::Storage;
 use raft_consensus::types::TokioTypes;
-use raft_consensus::wal::{GroupId, WalOptions};
+use raft_consensus::wal::{GroupId, Room, WalOptions};
 use session_store::store::Changes;
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
 const GROUP: GroupId = GroupId(1);
 const WITHIN: Duration = Duration::from_secs(60);
@@ -94,9 +96,15 @@ impl Machine for Ledger {
 struct Node {
     storage: Storage,
     group: Group<TokioTypes, Ledger>,
+    task: JoinHandle<Ended>,
 }
 
 async fn start(directory: &Path) -> Node {
+    start_in(directory, None).await
+}
+
+/// With a log whose room the test decides about, if it is given.
+async fn start_in(directory: &Path, room: Option<watch::Receiver<Room>>) -> Node {
     let options = WalOptions { segment_bytes: 1 << 20, log_bytes_max: 8 << 20, ..WalOptions::default() };
     let storage = Storage::open(directory, options).unwrap();
     let restored = storage.restore(GROUP, |checkpoint| {
@@ -110,12 +118,12 @@ async fn start(directory: &Path) -> Node {
         Ok(ledger)
     });
     let (machine, checkpoint) = restored.unwrap().unwrap_or_default();
-    let (group, _task) = Group::start(Start {
+    let (group, task) = Group::start(Start {
         node: 1,
         group: GROUP,
         timing: Timing::LAN,
         log: storage.log(GROUP).unwrap(),
-        room: storage.wal().room(),
+        room: room.unwrap_or_else(|| storage.wal().room()),
         network: Alone,
         machine,
         checkpoint,
@@ -125,7 +133,7 @@ async fn start(directory: &Path) -> Node {
     .unwrap();
     group.found([1]).await.unwrap();
     group.ready(WITHIN).await.unwrap();
-    Node { storage, group }
+    Node { storage, group, task }
 }
 
 impl Node {
@@ -133,6 +141,14 @@ impl Node {
         for number in numbers {
             self.group.room().await.unwrap().propose(number);
         }
+    }
+
+    /// Waits until exactly these were applied.
+    async fn has(&self, numbers: &[u64]) {
+        until(async || {
+            self.group.look_now(|state| state.machine().numbers.clone()).await.unwrap() == numbers
+        })
+        .await;
     }
 
     async fn numbers(&self) -> Vec<u64> {
@@ -143,6 +159,16 @@ impl Node {
         self.group.stop().await;
         self.storage.close();
     }
+}
+
+/// Waits until something is so.
+async fn until(is_so: impl AsyncFn() -> bool) {
+    let asking = async {
+        while !is_so().await {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(WITHIN, asking).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -179,14 +205,8 @@ async fn a_checkpoint_lets_the_log_go() {
         assert_eq!(node.numbers().await, (0..first + 300).collect::<Vec<_>>());
         let log = node.storage.log(GROUP).unwrap();
         let last = log.last().map(|(index, _)| index);
-        timeout(WITHIN, async {
-            // A node without peers keeps nothing for them.
-            while log.last().is_some() || log.purged().map(|(index, _)| index) < last {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
-        .unwrap();
+        // A node without peers keeps nothing for them.
+        until(async || log.last().is_none() && log.purged().map(|(index, _)| index) >= last).await;
         node.stop().await;
     }
 }
@@ -197,13 +217,7 @@ async fn what_is_due_is_done_by_a_tick_and_a_look_waits_for_what_was_proposed() 
     let node = start(directory.path()).await;
     node.group.pass(1, |ledger| ledger.due_ms = Some(0)).await.unwrap();
     node.propose(0..1).await;
-    timeout(WITHIN, async {
-        while node.group.look(|ledger| ledger.ticks).await.unwrap() == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .unwrap();
+    until(async || node.group.look(|ledger| ledger.ticks).await.unwrap() > 0).await;
     assert_eq!(node.group.look(|ledger| ledger.now_ms).await.unwrap(), 1_000);
     node.stop().await;
 }
@@ -239,4 +253,45 @@ async fn what_no_record_can_hold_is_refused_and_the_group_goes_on() {
     node.group.room_for(bound).await.unwrap().propose(1);
     assert_eq!(node.numbers().await, [1]);
     node.stop().await;
+}
+
+/// Whoever proposes decides what may go on while there is no room for more; ticks do not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_proposed_where_the_rest_of_the_log_is_kept_for_a_start() {
+    const QUIET: Duration = Duration::from_millis(50);
+    let directory = tempfile::tempdir().unwrap();
+    let (room, told) = watch::channel(Room::Full);
+    let node = start_in(directory.path(), Some(told)).await;
+    node.group.pass(1, |ledger| ledger.due_ms = Some(0)).await.unwrap();
+    node.propose(0..2).await;
+    node.has(&[0, 1]).await;
+    room.send_replace(Room::Spent);
+    node.propose(2..3).await;
+    sleep(QUIET).await;
+    node.has(&[0, 1]).await;
+    room.send_replace(Room::Full);
+    node.has(&[0, 1, 2]).await;
+    assert_eq!(node.group.look(|ledger| ledger.ticks).await.unwrap(), 0);
+    room.send_replace(Room::Ok);
+    until(async || node.group.look(|ledger| ledger.ticks).await.unwrap() > 0).await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_dies_while_nothing_is_proposed_says_so_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let node = start(directory.path()).await;
+    node.propose(0..10).await;
+    node.numbers().await;
+    let store = Arc::clone(node.storage.store());
+    let mut checkpointer = Checkpointer::new(store, node.storage.wal().clone());
+    checkpointer.watch(node.group.clone());
+    node.storage.wal().close();
+    // The log takes no purge any more, which ends what runs the group.
+    let _may_be_too_late_to_hear = checkpointer.finish().await;
+    match timeout(WITHIN, node.task).await.unwrap().unwrap() {
+        Ended::Failed(why) => assert!(why.contains("closed"), "{why}"),
+        ended @ Ended::Stopped => panic!("{ended}"),
+    }
+    node.storage.close();
 }

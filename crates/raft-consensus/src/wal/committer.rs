@@ -256,7 +256,21 @@ impl Committer {
             }
         }
         shared.queue.done(bytes);
+        self.keep_rest(shared);
         Ok(())
+    }
+
+    /// Where there is no next segment, the rest of this one is for the next start.
+    fn keep_rest(&self, shared: &Shared) {
+        let kept = shared.options.start_bytes() + shared.options.reserve_bytes();
+        if self.written + kept <= self.segment.capacity || !shared.segments.wants_next() {
+            return;
+        }
+        if shared.segments.spend() {
+            tracing::warn!(
+                "the rest of the log is kept for the next start: it takes nothing until there is space"
+            );
+        }
     }
 
     fn pass(&self, point: Point) {

@@ -98,6 +98,12 @@ impl WalOptions {
         (self.half_bytes() / 8).clamp(256, 64 << 10)
     }
 
+    /// Bytes at the end of the last segment that nothing is proposed into while there is no next one: a start, or
+    /// several, writes what it has to there.
+    pub(crate) fn start_bytes(&self) -> usize {
+        self.half_bytes() / 4
+    }
+
     fn half_bytes(&self) -> usize {
         usize::try_from(self.segment_bytes / 2).unwrap_or(usize::MAX)
     }

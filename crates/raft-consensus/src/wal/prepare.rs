@@ -35,12 +35,16 @@ impl Preparer {
         if self.segments.wants_next() && bytes <= 2 * bound {
             match self.make_next()? {
                 Room::Ok => queue.wake.call(Call::Now),
-                Room::Full => room = Room::Full,
+                full => room = full,
             }
         }
-        if self.segments.set_room(room) && room == Room::Full {
+        if self.segments.set_room(room) == Room::Ok && room == Room::Full {
             count(&self.tally.wal_full, 1);
-            tracing::warn!(bytes, bound, "there is no room for more of the log: no proposals until there is");
+            tracing::warn!(
+                bytes,
+                bound,
+                "there is no room for more of the log: it takes only what frees space"
+            );
         }
         Ok(room)
     }

@@ -17,10 +17,13 @@ pub(crate) const DIR: &str = "wal";
 pub enum Room {
     /// It is, or will be.
     Ok,
-    /// The disk is full, or the log holds as much as it should: nothing more is to be proposed. What is in flight
-    /// still fits, into the segment that was prepared before where the disk is full, and up to twice the log's bound
-    /// where it is not; then it waits. Passes by itself when space returns or groups are purged.
+    /// The disk is full, or the log holds as much as it should: whoever proposes is to hold back all that does not make
+    /// a state smaller, and no ticks are proposed. That and what is on its way still fits, into the segment that was
+    /// prepared before where the disk is full, and up to twice the log's bound where it is not. Passes by itself when
+    /// space returns or groups are purged.
     Full,
+    /// The same, and what is left of the last segment is kept for the next start: nothing more is proposed.
+    Spent,
 }
 
 /// One file of the log.
@@ -134,9 +137,28 @@ impl Segments {
         self.table.lock().spares.pop()
     }
 
-    /// Returns whether it was otherwise before.
-    pub(crate) fn set_room(&self, room: Room) -> bool {
-        self.room.send_if_modified(|now| std::mem::replace(now, room) != room)
+    /// Takes note of whether there is space for the next segment. Returns what was the case before.
+    pub(crate) fn set_room(&self, room: Room) -> Room {
+        let used_up = self.wants_next();
+        let mut before = room;
+        self.room.send_if_modified(|now| {
+            before = *now;
+            // What is used up stays so until there is more.
+            let stays = *now == Room::Spent && room == Room::Full && used_up;
+            !stays && std::mem::replace(now, room) != room
+        });
+        before
+    }
+
+    /// Takes note that no more of the last segment is to be used. Returns whether that is news.
+    pub(crate) fn spend(&self) -> bool {
+        self.room.send_if_modified(|now| {
+            let news = *now == Room::Full;
+            if news {
+                *now = Room::Spent;
+            }
+            news
+        })
     }
 
     pub(crate) fn room(&self) -> watch::Receiver<Room> {

@@ -54,7 +54,7 @@ async fn prepare<C: TypeConfigExt>(wal: Wal) {
         let retry = wal.options().full_retry;
         match wal.prepare() {
             Room::Ok => drop(wal.prepare_called().await),
-            Room::Full => drop(C::timeout(retry, wal.prepare_called()).await),
+            Room::Full | Room::Spent => drop(C::timeout(retry, wal.prepare_called()).await),
         }
     }
 }

@@ -90,7 +90,7 @@ fn prepare(wal: &Wal) {
     loop {
         let timeout = match wal.prepare() {
             Room::Ok => None,
-            Room::Full => Some(wal.shared.options.full_retry),
+            Room::Full | Room::Spent => Some(wal.shared.options.full_retry),
         };
         if wal.shared.preparer.wake.wait(timeout) == Call::Stop {
             return;

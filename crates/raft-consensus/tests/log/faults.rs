@@ -83,6 +83,7 @@ fn a_full_disk_is_noticed_one_segment_ahead_and_passes() {
     assert_eq!(acks.good(), [1], "what does not fit waits, and is not refused");
     assert_eq!(acks.bad(), [0; 0]);
     assert_eq!(indexes(&log).len(), 150, "it can be read all the same");
+    assert_eq!(*room.borrow(), Room::Spent);
 
     disk.set_capacity(None);
     settle(&wal);
@@ -90,6 +91,34 @@ fn a_full_disk_is_noticed_one_segment_ahead_and_passes() {
     assert_eq!(*room.borrow(), Room::Ok);
     drop(wal);
     assert_eq!(indexes(&opened(&disk).group(G).unwrap()).len(), 150);
+}
+
+/// Whoever goes on while the disk is full leaves enough for a start, and for several.
+#[test]
+fn the_rest_of_the_last_segment_is_kept_for_starts() {
+    let disk = SimDisk::new();
+    let wal = opened(&disk);
+    let mut index = 0;
+    let mut append_one = |wal: &raft_consensus::wal::Wal| {
+        append(wal, &wal.group(G).unwrap(), index..index + 1, 100);
+        index += 1;
+    };
+    append_one(&wal);
+    disk.set_capacity(Some(disk.used()));
+    while *wal.room().borrow() != Room::Spent {
+        append_one(&wal);
+        wal.prepare();
+    }
+    drop(wal);
+    for _ in 0..10 {
+        let wal = opened(&disk);
+        append_one(&wal);
+        wal.prepare();
+        assert_eq!(*wal.room().borrow(), Room::Spent, "what is kept is kept after a start too");
+    }
+    disk.set_capacity(None);
+    let wal = opened(&disk);
+    assert_eq!(*wal.room().borrow(), Room::Ok);
 }
 
 fn settle_full(wal: &raft_consensus::wal::Wal) {
@@ -150,7 +179,7 @@ fn a_purge_frees_a_log_that_takes_nothing_more() {
         index += 10;
         settle_full(&wal);
     }
-    assert_eq!(*wal.room().borrow(), Room::Full);
+    assert_eq!(*wal.room().borrow(), Room::Spent);
     let twice = 2 * small().log_bytes_max;
     assert!(wal.bytes_pinned() <= twice && wal.bytes_pinned() > twice - (32 << 10), "{}", wal.bytes_pinned());
     log.purge(index / 2, Bytes::new()).unwrap();
