@@ -2,6 +2,7 @@
 //! connection's task is the only reader. Putting something in never waits: what exceeds the bounds is
 //! dropped by policy and counted by whoever put it in.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -104,6 +105,8 @@ pub(crate) struct Inbox {
     room: AtomicU32,
     /// What the connection asked of shards and is not done.
     asked: AtomicU32,
+    /// What of that waits for space in a log.
+    parked: AtomicU32,
 }
 
 /// One message run for one subscriber.
@@ -128,6 +131,7 @@ impl Inbox {
             backlog_qos0_bytes: AtomicU64::new(0),
             room: AtomicU32::new(u32::MAX),
             asked: AtomicU32::new(0),
+            parked: AtomicU32::new(0),
         })
     }
 
@@ -144,6 +148,21 @@ impl Inbox {
     /// Whether something that it asked for is not done yet.
     pub(crate) fn is_asking(&self) -> bool {
         self.asked.load(Ordering::Acquire) > 0
+    }
+
+    /// Something that it asked for waits for space in a log.
+    pub(crate) fn park(&self) {
+        self.parked.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It does so no more.
+    pub(crate) fn unpark(&self) {
+        self.parked.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether something that it asked for waits for space.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked.load(Ordering::Acquire) > 0
     }
 
     /// Whose it is.
@@ -286,6 +305,21 @@ impl Inbox {
         let mut state = self.state.lock();
         state.end = Some(reason);
         Self::wake(state);
+    }
+
+    /// Waits until the connection is told to end, whatever else comes in meanwhile.
+    pub(crate) async fn ended(&self) -> ReasonCode {
+        poll_fn(|context| {
+            let mut state = self.state.lock();
+            match state.end.take() {
+                Some(reason) => Poll::Ready(reason),
+                None => {
+                    state.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
     }
 
     /// Gives back mail that its reader could not use yet; it comes before what came since.

@@ -231,6 +231,15 @@ pub enum Command {
     Release(Release),
 }
 
+impl Command {
+    /// Whether it only takes something out of its shard, and may overtake everything else that its connection has on its
+    /// way there: it need not wait for space. An [`End`] does so too, where there is nothing to overtake.
+    #[must_use]
+    pub fn frees(&self) -> bool {
+        matches!(self, Self::Acks(_) | Self::Release(_))
+    }
+}
+
 /// Everything that a shard's log can hold.
 #[derive(Clone, Debug)]
 pub enum Input {

@@ -12,7 +12,9 @@ use mqtt_codec::{
     Version, connect_version, decode_connect,
 };
 use session_store::authentication::Authentication;
-use session_store::command::{Command, Connect as ConnectCommand, Connected, EXPIRY_NEVER, Refused, Reply};
+use session_store::command::{
+    Command, Connect as ConnectCommand, Connected, EXPIRY_NEVER, Refused, Reply, WillFate,
+};
 use session_store::{ClientId, command};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
@@ -24,6 +26,7 @@ use crate::inbox::{Inbox, Mail};
 use crate::listener::Peer;
 use crate::packet::Denied;
 use crate::session::{Client, Terms};
+use crate::shard::Shards;
 
 /// How long a refused client has to take its CONNACK.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -46,6 +49,28 @@ enum Refusal {
     Told(Version, ReasonCode),
 }
 
+/// Why a CONNECT whose form is right is not accepted.
+struct NotAccepted {
+    /// What the client is told.
+    reason: ReasonCode,
+    /// The home has not answered in time, and may still accept it.
+    unanswered: Option<Unanswered>,
+}
+
+impl From<ReasonCode> for NotAccepted {
+    fn from(reason: ReasonCode) -> Self {
+        Self { reason, unanswered: None }
+    }
+}
+
+/// A connection whose home was asked for it and has not answered.
+struct Unanswered {
+    shards: Shards,
+    home: u16,
+    client: ClientId,
+    inbox: Arc<Inbox>,
+}
+
 /// Serves CONNECT. `None` where the connection is refused or lost; the client knows then what its version
 /// lets it know. What comes after CONNECT is boxed, so that a peer that sends none costs little.
 pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instant) -> Option<Box<Client>> {
@@ -62,7 +87,13 @@ pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instan
                 debug!(client = %client.id, %peer, listener, kind, version = %client.terms.version, "connected");
                 return Some(Box::new(client));
             }
-            Err(reason) => Refusal::Told(connect.version, reason),
+            Err(NotAccepted { reason, unanswered }) => {
+                if let Some(client) = unanswered {
+                    // Of its own: the socket does not wait for it.
+                    tokio::spawn(take_back(client));
+                }
+                Refusal::Told(connect.version, reason)
+            }
         },
     };
     socket.worker.counters.connects_refused.add(1);
@@ -146,7 +177,7 @@ async fn accept(
     socket: &Socket,
     connect: &Connect,
     (authentication, data): (Authentication, Option<Bytes>),
-) -> Result<Client, ReasonCode> {
+) -> Result<Client, NotAccepted> {
     let worker = &socket.worker;
     let settings = &worker.node.settings;
     let will = will(connect, settings.mqtt.topic_levels_max)?;
@@ -162,8 +193,7 @@ async fn accept(
         receive_maximum: client.terms.receive_maximum,
         will,
     };
-    worker.node.shards.send(client.home, Command::Connect(command), &inbox).await;
-    let (connected, mail) = answer_of_home(&inbox).await;
+    let (connected, mail) = ask_home(&client, command, settings.limits.connect_timeout).await?;
     let connected = connected.map_err(|refused| match refused {
         Refused::Quota => ReasonCode::QuotaExceeded,
         Refused::TakenOver => ReasonCode::ServerBusy,
@@ -179,6 +209,42 @@ async fn accept(
     client.send(&Packet::ConnAck(Box::new(connack)));
     inbox.put_back(mail);
     Ok(client)
+}
+
+/// Asks a client's home, which has so long to answer: without space for the log it does not, and the client is better
+/// told to come back.
+async fn ask_home(
+    client: &Client,
+    connect: ConnectCommand,
+    within: Duration,
+) -> Result<(Result<Connected, Refused>, Mail), NotAccepted> {
+    let (shards, inbox) = (&client.worker.node.shards, &client.inbox);
+    let until = Instant::now() + within;
+    let ask = async {
+        shards.has_space().await;
+        shards.send(client.home, Command::Connect(connect), inbox).await;
+    };
+    // Who stops waiting for room has asked for nothing.
+    timeout_at(until, ask).await.map_err(|_late| ReasonCode::ServerUnavailable)?;
+    timeout_at(until, answer_of_home(inbox)).await.map_err(|_late| NotAccepted {
+        reason: ReasonCode::ServerUnavailable,
+        unanswered: Some(Unanswered {
+            shards: shards.clone(),
+            home: client.home,
+            client: client.id.clone(),
+            inbox: Arc::clone(inbox),
+        }),
+    })
+}
+
+/// Waits for an answer that nobody waits for any more, and ends the connection if it was accepted.
+async fn take_back(unanswered: Unanswered) {
+    let Unanswered { shards, home, client, inbox } = unanswered;
+    let (Ok(Connected { epoch, .. }), mut mail) = answer_of_home(&inbox).await else { return };
+    mail.pushes.append(&mut inbox.close().pushes);
+    let unsent = mail.pushes.into_iter().filter_map(super::end::packet_id_of).collect();
+    let end = command::End { client, epoch, will: WillFate::Discard, expiry_s: None, unsent };
+    shards.end(home, end, &inbox).await;
 }
 
 async fn answer_of_home(inbox: &Arc<Inbox>) -> (Result<Connected, Refused>, Mail) {

@@ -15,6 +15,7 @@ use tracing::debug;
 use super::Connection;
 use crate::session::Ending;
 use crate::shard::Dispatch;
+use crate::worker::Node;
 
 /// How long the frames of a connection that ends have to be answered.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,7 +29,11 @@ impl Connection {
         debug!(client = %self.client.id, why = %ending.why, "connection ended");
         self.count(&ending);
         let node = Arc::clone(&self.client.worker.node);
-        if !node.shards.is_full() {
+        if node.shards.is_full() {
+            // The rest was never acknowledged.
+            self.client.staged.retain_freeing();
+            let _without_space = self.send_staged().await;
+        } else {
             let _without_space = self.send_staged().await;
             let _late = timeout(SETTLE_TIMEOUT, self.settle()).await;
             let _without_space = self.send_staged().await;
@@ -45,13 +50,12 @@ impl Connection {
         let end = End { client: id, epoch, will: ending.will, expiry_s: ending.expiry_s, unsent };
         let inbox = Arc::clone(&client.inbox);
         let mut told = pin!(node.shards.end(home, end, &inbox));
-        // Whoever is sent away need not wait for a log that has no space; whoever takes leave does.
-        let heard = match ending.reason {
-            Some(_) => timeout(SETTLE_TIMEOUT, &mut told).await.is_ok(),
-            None => {
-                told.as_mut().await;
-                true
-            }
+        let stops = ending.reason == Some(ReasonCode::ServerShuttingDown);
+        let (heard, stops) = tokio::select! {
+            biased;
+            () = &mut told => (true, stops),
+            () = has_waited(&ending, &node) => (false, stops),
+            _reason = inbox.ended() => (false, true),
         };
         self.client.worker.counters.clients_ended.add(1);
         self.client.say_goodbye(&ending);
@@ -64,8 +68,12 @@ impl Connection {
         )
         .await;
         self.socket.close().await;
-        if !heard {
-            told.await;
+        // A node that stops waits for nobody.
+        if !heard && !stops {
+            tokio::select! {
+                () = told => {}
+                _reason = inbox.ended() => {}
+            }
         }
     }
 
@@ -121,7 +129,18 @@ impl Connection {
     }
 }
 
-fn packet_id_of(push: Push) -> Option<PacketId> {
+/// Whoever is sent away need not wait for a log that has no space, and not at all when the node stops; whoever takes leave
+/// waits.
+async fn has_waited(ending: &Ending, node: &Node) {
+    match ending.reason {
+        Some(ReasonCode::ServerShuttingDown) if node.shards.is_full() => {}
+        Some(_) => tokio::time::sleep(SETTLE_TIMEOUT).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The packet identifier of a message that was pushed.
+pub(super) fn packet_id_of(push: Push) -> Option<PacketId> {
     match push {
         Push::Publish { packet_id, .. } => packet_id,
         Push::Release(_) | Push::ReleaseUnknown(_) | Push::PageEnd(_) => None,

@@ -18,8 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mqtt_codec::ReasonCode;
-use session_store::command::WillFate;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 pub(crate) use self::acks::{AckQueue, DueAck, Owed};
 pub(crate) use self::frames::RawPacket;
@@ -32,9 +31,8 @@ use crate::shard::HELD_MAX;
 use crate::stop::Stop;
 use crate::worker::{Node, READ_BYTES, Worker};
 
-/// Seconds that the will of a client waits whose connection the broker ended, so that a client that comes
-/// right back has none published.
-const DRAIN_WILL_GRACE_S: u32 = 2;
+/// How long what a client sent is waited with for a shard, once the broker ends the connection.
+const ENDING_MAX: Duration = Duration::from_secs(1);
 
 /// Serves the connections of all worker threads.
 #[derive(Debug, Clone)]
@@ -149,16 +147,26 @@ impl Connection {
     /// Gives the shards what was staged; waits while one is behind, which slows this client alone. A log without space
     /// is not waited for for ever: what was not given is lost, and nothing of it was acknowledged.
     async fn send_staged(&mut self) -> Result<(), Ending> {
-        for (shard, command) in self.client.staged.take() {
-            let shards = &self.client.worker.node.shards;
-            let mut sending = pin!(shards.send(shard, command, &self.client.inbox));
-            while timeout(HELD_MAX, &mut sending).await.is_err() {
-                if shards.is_full() {
+        let commands = self.client.staged.take();
+        let (shards, inbox) = (&self.client.worker.node.shards, &self.client.inbox);
+        let mut sending = pin!(async {
+            for (shard, command) in commands {
+                shards.send(shard, command, inbox).await;
+            }
+        });
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut sending => return Ok(()),
+                reason = inbox.ended() => {
+                    let _without_space = timeout(ENDING_MAX, &mut sending).await;
+                    return Err(Ending::by_server(reason));
+                }
+                () = sleep(HELD_MAX) => if shards.is_full() {
                     return Err(Ending::told(ReasonCode::QuotaExceeded, "the log has no space"));
                 }
             }
         }
-        Ok(())
     }
 
     /// Does everything that can be done without waiting. Ready when there are commands for shards, or at
@@ -199,8 +207,7 @@ impl Connection {
             // All of it is taken before the connection ends: a shared group's messages go to others then.
             let received = self.client.receive_mail(taken.mail);
             if let Some(reason) = taken.end {
-                let will = WillFate::KeepAtLeast(DRAIN_WILL_GRACE_S);
-                return Err(Ending { will, ..Ending::told(reason, "the server ends the connection") });
+                return Err(Ending::by_server(reason));
             }
             if taken.overflow {
                 return Err(Ending::queue_full());

@@ -34,6 +34,10 @@ pub(crate) const HIGH_WATER: usize = 256 * 1024;
 /// more than its own bytes.
 const PUBLISHES_BYTES: usize = 1 << 20;
 
+/// Seconds that the will of a client waits whose connection the broker ended, so that a client that comes
+/// right back has none published.
+const DRAIN_WILL_GRACE_S: u32 = 2;
+
 /// Why a connection ends.
 #[derive(Debug)]
 pub(crate) struct Ending {
@@ -51,6 +55,12 @@ impl Ending {
     /// The broker ends the connection, for a reason that the client is told.
     pub(crate) fn told(reason: ReasonCode, why: &str) -> Self {
         Self { reason: Some(reason), will: WillFate::Keep, expiry_s: None, why: why.into() }
+    }
+
+    /// The broker ends the connection for a reason that is not the client's.
+    pub(crate) fn by_server(reason: ReasonCode) -> Self {
+        let will = WillFate::KeepAtLeast(DRAIN_WILL_GRACE_S);
+        Self { will, ..Self::told(reason, "the server ends the connection") }
     }
 
     /// A message was dropped, and the policy wants the client disconnected.

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use super::directory::{Directory, Entries};
 use super::link::{Asker, Link, Words};
 use super::machine::Totals;
+use super::parked::Parked;
 use super::peers::{Told, Word};
 use super::relay::RelayMail;
 use crate::counters::NodeCounters;
@@ -27,6 +28,8 @@ pub(crate) struct Home {
     pub(super) link: Link,
     /// The connections of the shard's clients here.
     pub(super) directory: Directory,
+    /// Requests that wait for space.
+    pub(super) parked: Parked,
     /// What the shard's outbox sends, while this node leads it.
     pub(super) relay: RelayMail,
     pub(super) totals: Totals,
@@ -48,6 +51,7 @@ impl Home {
             number,
             link: Link::new(Source::Host(host)),
             directory: Directory::default(),
+            parked: Parked::default(),
             relay: RelayMail::default(),
             totals: Totals::default(),
             counters: Arc::clone(counters),

@@ -109,6 +109,7 @@ impl Lane {
                     sleep(NO_LEADER).await;
                     continue;
                 };
+                self.shards.has_space().await;
                 self.shards.carry(leader, self.target, together.clone()).await;
                 if timeout(ANSWER_TIMEOUT, &mut answered).await.is_ok() {
                     break;

@@ -12,6 +12,7 @@ mod lane;
 mod leader;
 mod link;
 mod machine;
+mod parked;
 mod peers;
 mod relay;
 mod staged;
@@ -189,7 +190,21 @@ impl Shards {
         }
     }
 
+    /// Gives a command its number and puts it into the log, or has it wait for space before that.
     async fn ask(&self, shard: u16, command: Command, asker: Asker) -> Option<()> {
+        let parked = &self.home(shard)?.parked;
+        if let Some(inbox) = &asker.inbox {
+            inbox.ask();
+        }
+        let overtakes = asker.ends && !asker.inbox.as_ref().is_some_and(|inbox| inbox.is_parked());
+        if (self.is_full() || !parked.is_empty()) && !command.frees() && !overtakes {
+            parked.put(command, asker).await;
+            return Some(());
+        }
+        self.put(shard, command, asker).await
+    }
+
+    async fn put(&self, shard: u16, command: Command, asker: Asker) -> Option<()> {
         let home = self.home(shard)?;
         if let Command::Receive(_) = command {
             home.outbox_room().await;
@@ -208,9 +223,6 @@ impl Shards {
         };
         if let (Command::Connect(_), Some(inbox)) = (&command, &asker.inbox) {
             home.directory.insert(inbox);
-        }
-        if let Some(inbox) = &asker.inbox {
-            inbox.ask();
         }
         if failpoint::has(Mutant::AckBeforeCommit) {
             asker.answer_early(&command);

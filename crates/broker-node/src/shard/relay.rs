@@ -177,6 +177,7 @@ async fn look_up(group: ShardGroup, shards: Shards, client: ClientId, ask: Ask) 
     let bounds = PageBounds { topics: SCAN_PAGE, steps: SCAN_STEPS };
     let page = shards.page(shard, PageWanted { filter, from, bounds }).await?;
     let scanned = Scanned { client, scan, messages: page.messages, after: page.next };
+    shards.has_space().await;
     match group.room_for(weight::scanned(&scanned).bytes).await {
         Ok(room) => room.propose(Input::Scanned(scanned)),
         Err(NoRoom::Gone) => return None,

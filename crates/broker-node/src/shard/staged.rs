@@ -32,6 +32,11 @@ impl Staged {
         commands
     }
 
+    /// Drops what needs space in a log.
+    pub(crate) fn retain_freeing(&mut self) {
+        self.commands.retain(|(_, command)| command.frees());
+    }
+
     /// Adds a command.
     pub(crate) fn push(&mut self, shard: u16, command: Command) {
         self.push_sized(shard, command, 0);

@@ -183,6 +183,7 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
         spawn(tasks, leader.run());
         spawn(tasks, courier.run());
         spawn(tasks, relay.run());
+        spawn(tasks, shards.clone().unpark(number));
         Ok(())
     }
 }
