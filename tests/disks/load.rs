@@ -119,12 +119,33 @@ fn publish(
 
 /// What of these messages a node does not give to the session; also fails when they come in another order.
 pub(crate) fn missing(addr: &str, mut expected: BTreeSet<Message>) -> BTreeSet<Message> {
+    if !expected.is_empty() {
+        receive(addr, |message| {
+            expected.remove(&message);
+            !expected.is_empty()
+        });
+    }
+    expected
+}
+
+/// Everything that a node gives to the session, by publisher; also fails when it comes in another order.
+pub(crate) fn received(addr: &str) -> [BTreeSet<u32>; PUBLISHERS as usize] {
+    let mut received = [const { BTreeSet::new() }; PUBLISHERS as usize];
+    receive(addr, |(publisher, number)| {
+        received[publisher as usize].insert(number);
+        true
+    });
+    received
+}
+
+/// Takes what the session has until there is no more, or `take` wants no more.
+fn receive(addr: &str, mut take: impl FnMut(Message) -> bool) {
     let (mut client, connack) = RawClient::connect_ack(addr, &persistent(Version::V5, READER));
     if !connack.session_present {
-        return expected;
+        return;
     }
     let mut last = [0; PUBLISHERS as usize];
-    while !expected.is_empty() {
+    loop {
         match client.read(Duration::from_secs(5)) {
             Read::Packet(packet) if packet.kind() == kind::PUBLISH => {
                 let publish = packet.publish(Version::V5);
@@ -136,11 +157,12 @@ pub(crate) fn missing(addr: &str, mut expected: BTreeSet<Message>) -> BTreeSet<M
                 };
                 assert!(publish.dup || number > last[publisher as usize], "{text} after {last:?}");
                 last[publisher as usize] = number;
-                expected.remove(&(publisher, number));
+                if !take((publisher, number)) {
+                    return;
+                }
             }
-            Read::Nothing => break,
+            Read::Nothing => return,
             other => panic!("{other:?}"),
         }
     }
-    expected
 }

@@ -19,7 +19,7 @@ const ROUNDS: u64 = 5;
 /// Rounds in which a missing sync must show.
 const CHANCES: u64 = 6;
 
-fn number(name: &str) -> Option<u64> {
+pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name)
         .ok()
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
@@ -59,7 +59,7 @@ fn round(seed: u64, env: Vec<(&'static str, String)>) -> Option<Outcome> {
     Some(Outcome { acknowledged: count, lost })
 }
 
-fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
     assert!(sent.expect("kill can be run").success());
 }
