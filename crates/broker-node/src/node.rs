@@ -8,7 +8,7 @@ use crate::{
     connection::Connections,
     counters::NodeCounters,
     data_dir::DataDir,
-    failure::{Failure, failure_pair},
+    failure::{Failure, failure_pair, why_ended},
     fanout::Fanout,
     http::{self, Endpoints},
     identity::Identity,
@@ -22,7 +22,11 @@ use crate::{
 };
 use mqtt_codec::ReasonCode;
 use raft_consensus::{
-    checkpoint::Checkpointer, group::Timing, network::Alone, proposer::Ended, storage::Storage,
+    checkpoint::{CheckpointError, Checkpointer},
+    group::Timing,
+    network::Alone,
+    proposer::Ended,
+    storage::Storage,
 };
 use std::{
     io, process,
@@ -157,11 +161,10 @@ async fn failed(
     tokio::select! {
         biased;
         why = failure.wait() => why,
-        ended = checkpoints.run() => match ended { Err(why) => why.into() },
-        ended = groups.join_next() => match ended {
-            Some(Ok(ended)) => ended.into(),
-            Some(Err(panicked)) => panicked.into(),
-            None => anyhow::anyhow!("no shard is left"),
+        why = why_ended(&mut groups) => why,
+        ended = checkpoints.run() => match ended {
+            Err(CheckpointError::Gone(_)) => why_ended(&mut groups).await,
+            Err(why) => why.into(),
         },
     }
 }
