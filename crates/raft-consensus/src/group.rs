@@ -229,24 +229,6 @@ impl<C: Types, M: Machine> Group<C, M> {
         self.log.bytes_pinned()
     }
 
-    /// Founds the group with these members, unless its log knows members already.
-    ///
-    /// # Errors
-    /// The group has ended, or its log could not be written.
-    pub async fn found(&self, members: impl IntoIterator<Item = NodeId>) -> Result<(), Gone> {
-        if self.raft.is_initialized().await.map_err(|_| Gone)? {
-            return Ok(());
-        }
-        let members: std::collections::BTreeSet<NodeId> = members.into_iter().collect();
-        match self.raft.initialize(members).await {
-            Ok(()) => Ok(()),
-            Err(openraft::errors::RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_))) => {
-                Ok(())
-            }
-            Err(_) => Err(Gone),
-        }
-    }
-
     /// Waits until this node has applied everything that was acknowledged before it started.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ pub mod group;
 pub mod leadership;
 pub mod log_store;
 pub mod machine;
+pub mod members;
 pub mod network;
 pub mod proposer;
 pub mod record;
