@@ -135,7 +135,13 @@ impl TestNode {
 }
 
 /// Opens what is in a data directory, or begins it.
-pub(crate) fn open(data: &Path, settings: &Settings) -> Storage {
+fn open(data: &Path, settings: &Settings) -> Storage {
     let (fails, _failure) = failure_pair();
     Storage::open(data, settings.log_options(fails)).unwrap()
+}
+
+/// The same for a node that has peers.
+pub(crate) fn open_replica(data: &Path, settings: &Settings) -> Storage {
+    let (fails, _failure) = failure_pair();
+    Storage::open_replica(data, settings.log_options(fails)).unwrap()
 }

@@ -14,6 +14,7 @@ pub mod members;
 pub mod network;
 pub mod proposer;
 pub mod record;
+mod repair;
 pub mod snapshot;
 pub mod state_machine;
 pub mod storage;

@@ -2,6 +2,7 @@
 //! against each other. Opened by the node before its groups start. It believes no checkpoint that the floor knows a
 //! newer one of.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use parking_lot::Mutex;
 use session_store::store::{self, Store, StoreError};
 
 use crate::disk::FileDisk;
-use crate::floor::{self, FloorState};
+use crate::floor;
 use crate::record::{self, RecordError};
 use crate::snapshot::SnapshotData;
 use crate::types::SnapshotMeta;
@@ -70,6 +71,15 @@ pub enum StorageError {
     },
 }
 
+impl StorageError {
+    /// Whether a checkpoint is gone, or is not the one that was written, and nothing else is wrong: other members of
+    /// the group have the state.
+    #[must_use]
+    pub fn is_loss_of_checkpoint(&self) -> bool {
+        matches!(self, Self::CheckpointLost { .. } | Self::Store(StoreError::Damaged { .. }))
+    }
+}
+
 /// Why a state could not be made of a checkpoint's records.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
@@ -96,10 +106,21 @@ impl Storage {
     /// # Errors
     /// What is there is damaged, lost something, is too new, or cannot be read or written.
     pub fn open(directory: &Path, options: WalOptions) -> Result<Self, StorageError> {
+        Self::open_by(directory, options, |path, _| Store::open(path))
+    }
+
+    /// As [`Self::open`]; `open_store` opens the checkpoints of the groups that the log and the floor know.
+    pub(crate) fn open_by(
+        directory: &Path,
+        options: WalOptions,
+        open_store: impl FnOnce(&Path, Vec<GroupId>) -> Result<Store, StoreError>,
+    ) -> Result<Self, StorageError> {
         let unusable = |source| StorageError::Directory { path: directory.into(), source };
         let disk = FileDisk::new(directory).map_err(unusable)?;
         let (wal, recovery) = Wal::open(Arc::new(disk), options)?;
-        let store = Store::open(&directory.join(SESSIONS))?;
+        let known = recovery.floor.checkpoints.keys().chain(&recovery.groups);
+        let known: BTreeSet<GroupId> = known.copied().collect();
+        let store = open_store(&directory.join(SESSIONS), known.into_iter().collect())?;
         let threads = wal.start().map_err(unusable)?;
         Ok(Self { wal, threads, store: Arc::new(Mutex::new(store)), recovery })
     }
@@ -140,14 +161,26 @@ impl Storage {
         group: GroupId,
         restore: impl FnOnce(&mut store::Checkpoint) -> Result<T, RestoreError>,
     ) -> Result<Option<(T, SnapshotMeta)>, StorageError> {
-        let store = self.store.lock();
-        let found = store.load(group)?;
+        let Some((mut found, meta)) = self.load(group)? else { return Ok(None) };
+        Ok(Some((restored(group, restore(&mut found))?, meta)))
+    }
+
+    /// Whether a group's checkpoint is the one that it should have.
+    ///
+    /// # Errors
+    /// As for [`Self::restore`].
+    pub(crate) fn check(&self, group: GroupId) -> Result<(), StorageError> {
+        self.load(group).map(|_| ())
+    }
+
+    /// A group's checkpoint, held against the floor and the log.
+    fn load(&self, group: GroupId) -> Result<Option<(store::Checkpoint, SnapshotMeta)>, StorageError> {
+        let found = self.store.lock().load(group)?;
         let meta =
             found.as_ref().map(|found| record::decode_applied(&found.written().applied)).transpose()?;
-        check(group, &self.recovery.floor, found.as_ref().zip(meta.as_ref()))?;
+        check(group, self.wal.known_checkpoint(group), found.as_ref().zip(meta.as_ref()))?;
         self.check_log(group, meta.as_ref())?;
-        let Some((mut found, meta)) = found.zip(meta) else { return Ok(None) };
-        Ok(Some((restored(group, restore(&mut found))?, meta)))
+        Ok(found.zip(meta))
     }
 
     /// The log goes on where the checkpoint ends, or before. It never ends before the checkpoint where every entry is
@@ -203,6 +236,16 @@ impl GroupCheckpoints {
         restore: impl FnOnce(&mut store::Checkpoint) -> Result<T, RestoreError>,
     ) -> Result<T, StorageError> {
         let SnapshotData::Received(path) = snapshot else { return Err(StorageError::NothingReceived) };
+        self.import(path)?;
+        let records = self.store.lock().load(self.group)?;
+        restored(self.group, restore(&mut records.ok_or(StorageError::NothingReceived)?))
+    }
+
+    /// Puts what is in a file in the place of the group's checkpoint, synced, and notes it in the floor. Blocks.
+    ///
+    /// # Errors
+    /// The file is damaged, or the store cannot be written.
+    pub(crate) fn import(&self, path: &Path) -> Result<(), StorageError> {
         let mut store = self.store.lock();
         let written = store.import(self.group, path)?;
         let meta = record::decode_applied(&written.applied)?;
@@ -210,8 +253,7 @@ impl GroupCheckpoints {
             let checkpoint = floor::Checkpoint { index: id.index, hash: written.hash.0 };
             self.wal.checkpointed(self.group, checkpoint);
         }
-        let mut records = store.load(self.group)?.ok_or(StorageError::NothingReceived)?;
-        restored(self.group, restore(&mut records))
+        Ok(())
     }
 }
 
@@ -225,10 +267,10 @@ fn restored<T>(group: GroupId, restored: Result<T, RestoreError>) -> Result<T, S
 /// Holds a checkpoint against what the floor knows of it.
 fn check(
     group: GroupId,
-    floor: &FloorState,
+    known: Option<floor::Checkpoint>,
     found: Option<(&store::Checkpoint, &SnapshotMeta)>,
 ) -> Result<(), StorageError> {
-    let Some(known) = floor.checkpoints.get(&group) else { return Ok(()) };
+    let Some(known) = known else { return Ok(()) };
     let lost = |found: String| StorageError::CheckpointLost { group, expected: known.index, found };
     let Some((checkpoint, meta)) = found else { return Err(lost("none".to_owned())) };
     let index = meta.last_log_id.map_or(0, |id| id.index);

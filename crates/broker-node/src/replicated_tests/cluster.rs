@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use raft_consensus::disk::FileDisk;
 use raft_consensus::group::Timing;
-use raft_consensus::network::{Dispatcher, Joined, MemoryNetwork, StoreSnapshots};
+use raft_consensus::network::{Channel, Dispatcher, Joined, MemoryNetwork, StoreSnapshots};
 use raft_consensus::types::TokioTypes;
 use session_store::{Host, Incarnation, NodeId};
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ struct Starting {
 impl Starting {
     async fn start(self) -> (u32, TestNode) {
         let settings = testing::settings();
-        let storage = testing::open(&self.data, &settings);
+        let storage = testing::open_replica(&self.data, &settings);
         let node = u64::from(self.node);
         let disk: Arc<FileDisk> = Arc::new(FileDisk::new(&self.data).unwrap());
         let files = Arc::new(StoreSnapshots::new(Arc::clone(storage.store()), self.data.clone()));
@@ -101,6 +101,16 @@ impl Cluster {
         let killed = self.nodes.remove(&node).unwrap();
         self.network.leave(u64::from(node));
         killed.kill().await;
+    }
+
+    /// A node that is down loses all its checkpoints.
+    pub(super) fn lose_checkpoints(&self, node: u32) {
+        std::fs::remove_dir_all(self.directories[&node].path().join("sessions")).unwrap();
+    }
+
+    /// How many times a checkpoint of a shard was sent to another node.
+    pub(super) fn snapshots(&self) -> u64 {
+        self.network.used(Channel::Snapshot).1
     }
 
     /// The others know that the present run of a node is dead.

@@ -10,6 +10,7 @@ use mqtt_codec::{QoS, ReasonCode};
 
 use self::client::{Client, persistent, will};
 use self::cluster::{Cluster, NODES};
+use crate::testing::SHARDS;
 
 /// Long enough for what must not come to come.
 const QUIET: Duration = Duration::from_millis(500);
@@ -111,6 +112,32 @@ async fn leaderships_that_move_under_load_lose_nothing_and_repeat_nothing() {
     numbers.sort_unstable();
     assert_eq!(numbers, (0..300).flat_map(|number| [number, number]).collect::<Vec<u64>>());
     cluster.until_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lost_its_checkpoints_gets_its_shards_from_the_others() {
+    let mut cluster = Cluster::start().await;
+    let mut client = cluster.client(1, "c").await;
+    client.subscribe("t").await;
+    client.disconnect().await;
+    let mut publisher = cluster.client(3, "p").await;
+    for number in 0..50 {
+        assert!(publisher.publish("t", number, QoS::AtLeastOnce).await);
+    }
+    // Checkpoints are made once a second.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(cluster.snapshots(), 0);
+    cluster.kill(2).await;
+    cluster.lose_checkpoints(2);
+    for number in 50..60 {
+        assert!(publisher.publish("t", number, QoS::AtLeastOnce).await);
+    }
+    cluster.restart(2).await;
+    assert!(cluster.snapshots() >= u64::from(SHARDS), "{} were sent", cluster.snapshots());
+    cluster.until_equal().await;
+    cluster.lead_all(2).await;
+    let mut client = cluster.client(2, "c").await;
+    assert_eq!(payloads(&client.receive(60, LONG).await), (0..60).collect::<Vec<u64>>());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

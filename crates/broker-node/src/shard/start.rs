@@ -125,6 +125,8 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
     ) -> anyhow::Result<(Replica, JoinHandle<Ended>)> {
         let me = ShardNumber { number: ShardId(number), of: self.of };
         let id = GroupId(u32::from(number) + 1);
+        let Members { nodes, networks, .. } = &self.members;
+        networks.fetch_missing(self.storage, id, nodes).await?;
         let restored = self.storage.restore(id, |records| machine::restore(me, records))?;
         let (state, checkpoint) =
             restored.unwrap_or_else(|| (Shard::new(me, ShardLimits::default()), SnapshotMeta::default()));

@@ -116,6 +116,11 @@ impl Floor {
         self.change(|state| state.checkpoints.insert(group, checkpoint) != Some(checkpoint));
     }
 
+    /// The last checkpoint of a group.
+    pub(crate) fn known(&self, group: GroupId) -> Option<Checkpoint> {
+        self.content.lock().state.checkpoints.get(&group).copied()
+    }
+
     fn change(&self, change: impl FnOnce(&mut FloorState) -> bool) {
         let first = {
             let mut content = self.content.lock();

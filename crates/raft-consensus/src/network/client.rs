@@ -63,6 +63,10 @@ impl<T: PeerTransport> Network<T> {
         Self { shared: Arc::new(Shared { node, group, transport, disk, snapshots }) }
     }
 
+    pub(super) fn shared(&self) -> &Shared<T> {
+        &self.shared
+    }
+
     fn client(&self, target: NodeId, channel: Channel) -> Client<T> {
         Client { shared: Arc::clone(&self.shared), target, channel }
     }

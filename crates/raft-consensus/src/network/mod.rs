@@ -5,6 +5,7 @@
 mod alone;
 mod client;
 mod dispatcher;
+mod fetch;
 mod memory;
 mod networks;
 mod pipeline;
@@ -18,6 +19,7 @@ mod window;
 pub use alone::Alone;
 pub use client::{Client, Network};
 pub use dispatcher::Dispatcher;
+pub(crate) use fetch::Fetched;
 pub use memory::{Faults, MemoryNetwork, MemoryTransport};
 pub use networks::{Joined, Networks};
 pub use snapshots::{SnapshotFiles, StoreSnapshots};

@@ -10,6 +10,7 @@ use crate::disk::Disk;
 use crate::group::Group;
 use crate::machine::Machine;
 use crate::snapshot::SnapshotData;
+use crate::storage::{Storage, StorageError};
 use crate::types::{NodeId, Types};
 use crate::wal::GroupId;
 
@@ -20,6 +21,18 @@ pub trait Networks<C: Types>: Send + Sync {
 
     /// The network of this group.
     fn network(&self, group: GroupId) -> Self::Network;
+
+    /// Sees to it that a group has the checkpoint that it should have, before it is restored; where it was lost, the one
+    /// of another of its `members` takes its place. It waits for as long as none of them has one.
+    ///
+    /// # Errors
+    /// What is there cannot be used, or the disk cannot be written.
+    fn fetch_missing(
+        &self,
+        storage: &Storage,
+        group: GroupId,
+        members: &[NodeId],
+    ) -> impl Future<Output = Result<(), StorageError>> + Send;
 
     /// Lets a group that has started be reached by its other members. Blocks for a moment.
     ///
@@ -33,6 +46,11 @@ impl<C: Types> Networks<C> for Alone {
 
     fn network(&self, _group: GroupId) -> Self {
         Self
+    }
+
+    /// Nobody else has it: whoever restores it is told what is wrong.
+    async fn fetch_missing(&self, _: &Storage, _: GroupId, _: &[NodeId]) -> Result<(), StorageError> {
+        Ok(())
     }
 
     fn started<M: Machine>(&self, _group: &Group<C, M>) -> io::Result<()> {
@@ -61,6 +79,17 @@ impl<C: Types, T: PeerTransport> Networks<C> for Joined<T> {
         let (transport, disk, files) =
             (Arc::clone(&self.transport), Arc::clone(&self.disk), Arc::clone(&self.files));
         Network::new((self.node, group), transport, disk, files)
+    }
+
+    async fn fetch_missing(
+        &self,
+        storage: &Storage,
+        group: GroupId,
+        members: &[NodeId],
+    ) -> Result<(), StorageError> {
+        let others: Vec<NodeId> = members.iter().copied().filter(|member| *member != self.node).collect();
+        let network: Self::Network = Networks::<C>::network(self, group);
+        storage.fetch_missing::<C, _>(group, &network, &others).await
     }
 
     fn started<M: Machine>(&self, group: &Group<C, M>) -> io::Result<()> {

@@ -1,7 +1,8 @@
-//! Receives a snapshot into a file and has it installed. Used by the replica that a stream of a snapshot came to. What
-//! is damaged, or was begun anew meanwhile, is never installed: an error of installing is the end of the group.
+//! Receives a snapshot into a file and has it installed. Used by the replica that a stream of a snapshot came to, and by
+//! a node that fetches what it lost. What is damaged, or was begun anew meanwhile, is never installed: an error of installing is the end of the group.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,14 +17,20 @@ use crate::state_machine::StateMachine;
 use crate::types::{SnapshotMeta, Types, Vote};
 use crate::wire::{Chunk, End, Header};
 
-/// A snapshot while it arrives.
-pub(super) struct Receiving {
-    header: Header,
+/// A snapshot while it arrives, whoever sends it.
+pub(super) struct Arriving {
+    meta: SnapshotMeta,
     place: Place,
     passing: Passing,
     file: Arc<dyn DiskFile>,
     received: u64,
     checksum: crc32fast::Hasher,
+}
+
+/// A snapshot that a leader sends.
+pub(super) struct Receiving {
+    vote: Vote,
+    arriving: Arriving,
     /// Which attempt this is, and which is the newest: only that may go on.
     attempt: (u64, Arc<AtomicU64>),
 }
@@ -36,27 +43,89 @@ fn damaged(what: impl Into<String>) -> Refusal {
     Refusal::Snapshot(what.into())
 }
 
+impl Arriving {
+    /// Begins, with an empty file of this name.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub(super) async fn begin<C: Types>(
+        meta: SnapshotMeta,
+        place: Place,
+        name: String,
+    ) -> Result<Self, Refusal> {
+        let at = place.clone();
+        let made = blocking::<C, _>(move || {
+            at.disk.create_dir(&at.folder())?;
+            let passing = Passing::new(Arc::clone(&at.disk), name);
+            let file = at.disk.create(passing.name())?;
+            Ok((file, passing))
+        });
+        let (file, passing) = made.await.map_err(refused)?;
+        Ok(Self { meta, place, passing, file, received: 0, checksum: crc32fast::Hasher::new() })
+    }
+
+    /// Takes the next bytes; says how many there are now.
+    ///
+    /// # Errors
+    /// They do not follow the last ones, or cannot be written.
+    pub(super) async fn take<C: Types>(&mut self, chunk: Chunk) -> Result<u64, Refusal> {
+        if chunk.offset != self.received {
+            return Err(damaged(format!("a chunk is at {} instead of {}", chunk.offset, self.received)));
+        }
+        self.checksum.update(&chunk.data);
+        self.received += chunk.data.len() as u64;
+        let file = Arc::clone(&self.file);
+        let written = blocking::<C, _>(move || file.write_at(&chunk.data, chunk.offset));
+        written.await.map_err(refused)?;
+        Ok(self.received)
+    }
+
+    /// Checks and syncs what arrived.
+    ///
+    /// # Errors
+    /// It is damaged, or does not stand for what was said.
+    pub(super) async fn check<C: Types>(&self, end: End) -> Result<(), Refusal> {
+        if end != (End { length: self.received, checksum: self.checksum.clone().finalize() }) {
+            return Err(damaged("its length or checksum does not fit"));
+        }
+        let (file, place, name) =
+            (Arc::clone(&self.file), self.place.clone(), self.passing.name().to_owned());
+        let meta = blocking::<C, SnapshotMeta>(move || {
+            file.fdatasync()?;
+            place.disk.sync_dir(&place.folder())?;
+            place.files.verify(&name)
+        });
+        if meta.await.map_err(refused)? != self.meta {
+            return Err(damaged("it does not stand for what its header says"));
+        }
+        Ok(())
+    }
+
+    /// What it stands for.
+    pub(super) fn meta(&self) -> &SnapshotMeta {
+        &self.meta
+    }
+
+    /// Where it is, until this is dropped.
+    pub(super) fn path(&self) -> PathBuf {
+        self.place.files.path(self.passing.name())
+    }
+}
+
 impl Receiving {
     /// Begins, and ends every earlier attempt.
     ///
     /// # Errors
     /// The file cannot be made.
     pub(super) async fn begin<C: Types>(
-        header: Header,
+        Header { vote, meta }: Header,
         place: Place,
         newest: Arc<AtomicU64>,
     ) -> Result<Self, Refusal> {
         let number = newest.fetch_add(1, Ordering::AcqRel) + 1;
-        let at = place.clone();
-        let made = blocking::<C, _>(move || {
-            at.disk.create_dir(&at.folder())?;
-            let passing = Passing::new(Arc::clone(&at.disk), at.incoming(number));
-            let file = at.disk.create(passing.name())?;
-            Ok((file, passing))
-        });
-        let (file, passing) = made.await.map_err(refused)?;
-        let (received, checksum) = (0, crc32fast::Hasher::new());
-        Ok(Self { header, place, passing, file, received, checksum, attempt: (number, newest) })
+        let name = place.incoming(number);
+        let arriving = Arriving::begin::<C>(meta, place, name).await?;
+        Ok(Self { vote, arriving, attempt: (number, newest) })
     }
 
     fn check_newest(&self) -> Result<(), Refusal> {
@@ -70,15 +139,7 @@ impl Receiving {
     /// They do not follow the last ones, or cannot be written.
     pub(super) async fn take<C: Types>(&mut self, chunk: Chunk) -> Result<u64, Refusal> {
         self.check_newest()?;
-        if chunk.offset != self.received {
-            return Err(damaged(format!("a chunk is at {} instead of {}", chunk.offset, self.received)));
-        }
-        self.checksum.update(&chunk.data);
-        self.received += chunk.data.len() as u64;
-        let file = Arc::clone(&self.file);
-        let written = blocking::<C, _>(move || file.write_at(&chunk.data, chunk.offset));
-        written.await.map_err(refused)?;
-        Ok(self.received)
+        self.arriving.take::<C>(chunk).await
     }
 
     /// Checks and syncs what arrived, and has it installed. Gives the group's vote.
@@ -90,23 +151,11 @@ impl Receiving {
         C: Types,
         M: Machine,
     {
-        if end != (End { length: self.received, checksum: self.checksum.clone().finalize() }) {
-            return Err(damaged("its length or checksum does not fit"));
-        }
-        let (file, place, name) =
-            (Arc::clone(&self.file), self.place.clone(), self.passing.name().to_owned());
-        let meta = blocking::<C, SnapshotMeta>(move || {
-            file.fdatasync()?;
-            place.disk.sync_dir(&place.folder())?;
-            place.files.verify(&name)
-        });
-        if meta.await.map_err(refused)? != self.header.meta {
-            return Err(damaged("it does not stand for what its header says"));
-        }
+        self.arriving.check::<C>(end).await?;
         self.check_newest()?;
-        let snapshot = SnapshotData::Received(self.place.files.path(self.passing.name()));
-        let snapshot = Snapshot { meta: self.header.meta.clone(), snapshot };
-        let installed = raft.install_full_snapshot(self.header.vote, snapshot).await;
+        let snapshot = SnapshotData::Received(self.arriving.path());
+        let snapshot = Snapshot { meta: self.arriving.meta().clone(), snapshot };
+        let installed = raft.install_full_snapshot(self.vote, snapshot).await;
         // The file is needed until here.
         drop(self);
         Ok(installed.map_err(|_| Refusal::Ended)?.vote)

@@ -2,7 +2,7 @@
 //! by the dispatcher, which finds the group; it decides nothing by itself.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -13,6 +13,7 @@ use openraft::errors::RaftError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult};
 use parking_lot::Mutex;
 
+use super::fetch::serve;
 use super::receive::Receiving;
 use super::snapshots::Place;
 use super::{Refusal, Requests};
@@ -40,11 +41,18 @@ pub(super) struct Replica<C: Types, M: Machine> {
     place: Place,
     /// The number of the newest attempt to send a snapshot here.
     attempts: Arc<AtomicU64>,
+    /// How many times somebody fetched a checkpoint from here.
+    fetches: Arc<AtomicU64>,
 }
 
 impl<C: Types, M: Machine> Clone for Replica<C, M> {
     fn clone(&self) -> Self {
-        Self { raft: self.raft.clone(), place: self.place.clone(), attempts: Arc::clone(&self.attempts) }
+        Self {
+            raft: self.raft.clone(),
+            place: self.place.clone(),
+            attempts: Arc::clone(&self.attempts),
+            fetches: Arc::clone(&self.fetches),
+        }
     }
 }
 
@@ -75,6 +83,7 @@ impl<C: Types, M: Machine> Receives for Replica<C, M> {
             let Some(first) = requests.next().await else { return stream::empty().boxed() };
             match Request::<C>::decode(first).map(|first| first.body) {
                 Ok(Body::Append(first)) => this.append_stream(first, requests),
+                Ok(Body::Fetch) => serve::<C>(this.place, this.fetches.fetch_add(1, Ordering::Relaxed)),
                 Ok(first) => this.snapshot_stream(first, requests),
                 Err(bad) => stream::once(std::future::ready(Err(malformed(&bad)))).boxed(),
             }
@@ -85,7 +94,7 @@ impl<C: Types, M: Machine> Receives for Replica<C, M> {
 
 impl<C: Types, M: Machine> Replica<C, M> {
     pub(super) fn new(raft: Raft<C, StateMachine<M>>, place: Place) -> Self {
-        Self { raft, place, attempts: Arc::default() }
+        Self { raft, place, attempts: Arc::default(), fetches: Arc::default() }
     }
 
     async fn answer(&self, body: Body<C>) -> Result<Response<C>, Refusal> {
@@ -98,7 +107,7 @@ impl<C: Types, M: Machine> Replica<C, M> {
                 let done = raft.handle_transfer_leader(request).await.map_err(|_| Refusal::Ended)?;
                 Response::TransferLeader(done)
             }
-            Body::Snapshot(_) | Body::Chunk(_) | Body::End(_) => return Err(out_of_place()),
+            Body::Snapshot(_) | Body::Chunk(_) | Body::End(_) | Body::Fetch => return Err(out_of_place()),
         })
     }
 

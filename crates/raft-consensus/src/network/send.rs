@@ -23,10 +23,10 @@ use crate::wire::{Body, Chunk, End, Header, Request, Response};
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks on their way at most.
 const WINDOW: usize = 4;
-/// The answer to a chunk takes no longer: it is written, and not yet synced.
-const CHUNK_WITHIN: Duration = Duration::from_secs(5);
+/// The answer to a chunk, or the next chunk, takes no longer: it is written, and not yet synced.
+pub(super) const CHUNK_WITHIN: Duration = Duration::from_secs(5);
 /// Syncing, checking and installing a whole snapshot takes no longer.
-const INSTALL_WITHIN: Duration = Duration::from_secs(120);
+pub(super) const INSTALL_WITHIN: Duration = Duration::from_secs(120);
 
 /// One transfer.
 pub(super) struct Sending<'a, C: Types, T> {
@@ -36,8 +36,8 @@ pub(super) struct Sending<'a, C: Types, T> {
     types: std::marker::PhantomData<fn() -> C>,
 }
 
-/// The file that is sent, as far as it was read.
-struct Source {
+/// A checkpoint as a file that is sent, as far as it was read.
+pub(super) struct Source {
     file: Arc<dyn DiskFile>,
     length: u64,
     offset: u64,
@@ -74,8 +74,7 @@ impl<'a, C: Types, T: PeerTransport> Sending<'a, C, T> {
         while !link.owed.is_empty() {
             self.progress(&mut link).await?;
         }
-        let end = End { length: source.length, checksum: source.checksum.clone().finalize() };
-        self.push(&link.requests, Body::End(end)).await?;
+        self.push(&link.requests, Body::End(source.end())).await?;
         match self.answer(&mut link, INSTALL_WITHIN).await? {
             Response::Snapshot(vote) => Ok(vote),
             _ => Err(beside_the_point().into()),
@@ -86,15 +85,7 @@ impl<'a, C: Types, T: PeerTransport> Sending<'a, C, T> {
         let Shared { group, disk, snapshots, .. } = self.shared;
         let place = Place { group: *group, disk: Arc::clone(disk), files: Arc::clone(snapshots) };
         let name = place.outgoing(self.target);
-        blocking::<C, _>(move || {
-            place.disk.create_dir(&place.folder())?;
-            let passing = Passing::new(Arc::clone(&place.disk), name);
-            let meta = place.files.export(place.group, passing.name())?;
-            let file = place.disk.open(passing.name())?;
-            let (length, checksum) = (file.size()?, crc32fast::Hasher::new());
-            Ok((Source { file, length, offset: 0, checksum, _passing: passing }, meta))
-        })
-        .await
+        Source::export::<C>(place, name).await
     }
 
     async fn link(&self) -> Result<Link, RPCError<C>> {
@@ -149,7 +140,32 @@ impl<'a, C: Types, T: PeerTransport> Sending<'a, C, T> {
 }
 
 impl Source {
-    async fn next<C: Types>(&mut self) -> io::Result<Option<Chunk>> {
+    /// Writes the group's last checkpoint to a file of this name; says what it stands for.
+    ///
+    /// # Errors
+    /// There is none, it is damaged, or the file cannot be written.
+    pub(super) async fn export<C: Types>(place: Place, name: String) -> io::Result<(Self, SnapshotMeta)> {
+        blocking::<C, _>(move || {
+            place.disk.create_dir(&place.folder())?;
+            let passing = Passing::new(Arc::clone(&place.disk), name);
+            let meta = place.files.export(place.group, passing.name())?;
+            let file = place.disk.open(passing.name())?;
+            let (length, checksum) = (file.size()?, crc32fast::Hasher::new());
+            Ok((Self { file, length, offset: 0, checksum, _passing: passing }, meta))
+        })
+        .await
+    }
+
+    /// What ends it, once all of it was read.
+    pub(super) fn end(&self) -> End {
+        End { length: self.length, checksum: self.checksum.clone().finalize() }
+    }
+
+    /// The next bytes.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub(super) async fn next<C: Types>(&mut self) -> io::Result<Option<Chunk>> {
         let offset = self.offset;
         let left = usize::try_from(self.length - offset).unwrap_or(usize::MAX);
         if left == 0 {

@@ -95,6 +95,16 @@ impl Place {
         format!("{}/received-{attempt}", self.folder())
     }
 
+    /// The file that is sent to whoever fetches it, by a number of its own.
+    pub(super) fn fetched_from(&self, number: u64) -> String {
+        format!("{}/for-{number}", self.folder())
+    }
+
+    /// The file that is fetched.
+    pub(super) fn fetched(&self) -> String {
+        format!("{}/fetched", self.folder())
+    }
+
     /// Makes the folder, and removes what is left in it of an earlier life.
     ///
     /// # Errors

@@ -184,6 +184,12 @@ impl Wal {
         self.shared.floor.checkpointed(group, checkpoint);
     }
 
+    /// The last checkpoint of a group that the floor knows.
+    #[must_use]
+    pub fn known_checkpoint(&self, group: GroupId) -> Option<Checkpoint> {
+        self.shared.floor.known(group)
+    }
+
     /// What ended the log, if it has ended.
     #[must_use]
     pub fn ended(&self) -> Option<WalError> {

@@ -19,7 +19,7 @@ pub(crate) use snapshot::{Chunk, End, Header};
 
 use crate::record::wire as proto;
 use crate::record::{self, RecordError, VERSION, malformed};
-use crate::types::{NodeId, Types, Vote};
+use crate::types::{NodeId, SnapshotMeta, Types, Vote};
 use crate::wal::GroupId;
 
 /// A request to another replica of a group.
@@ -42,6 +42,8 @@ pub(crate) enum Body<C: RaftTypeConfig> {
     Snapshot(Header),
     Chunk(Chunk),
     End(End),
+    /// For the last checkpoint, which comes as an offer, chunks and an end.
+    Fetch,
 }
 
 /// What is answered.
@@ -54,6 +56,10 @@ pub(crate) enum Response<C: RaftTypeConfig> {
     Progress(u64),
     /// The snapshot is installed, or too old for it.
     Snapshot(Vote),
+    /// What the checkpoint stands for whose bytes follow.
+    Offer(SnapshotMeta),
+    Chunk(Chunk),
+    End(End),
 }
 
 /// To whom a request goes, read without the rest of it.
@@ -80,6 +86,7 @@ impl<C: Types> Request<C> {
             Body::Snapshot(header) => Wire::Snapshot(header.write()),
             Body::Chunk(chunk) => Wire::Chunk(chunk.write()),
             Body::End(end) => Wire::End(end.write()),
+            Body::Fetch => Wire::Fetch(proto::Fetch {}),
         };
         let request = proto::Request { version: VERSION, group: self.group.0, to: self.to, body: Some(body) };
         request.encode_to_vec().into()
@@ -101,6 +108,7 @@ impl<C: Types> Request<C> {
             Wire::Snapshot(header) => Body::Snapshot(Header::read(header)?),
             Wire::Chunk(chunk) => Body::Chunk(Chunk::read(chunk)?),
             Wire::End(end) => Body::End(End::read(end)),
+            Wire::Fetch(proto::Fetch {}) => Body::Fetch,
         };
         Ok(Self { group, to, body })
     }
@@ -116,6 +124,9 @@ impl<C: Types> Response<C> {
             Self::TransferLeader(done) => Wire::TransferLeader(transfer::write_done::<C>(done)),
             Self::Progress(received) => Wire::Progress(proto::SnapshotProgress { received: *received }),
             Self::Snapshot(vote) => Wire::Snapshot(proto::SnapshotDone { vote: Some(record::vote(vote)) }),
+            Self::Offer(meta) => Wire::Offer(record::applied(meta)),
+            Self::Chunk(chunk) => Wire::Chunk(chunk.write()),
+            Self::End(end) => Wire::End(end.write()),
         };
         proto::Response { version: VERSION, body: Some(body) }.encode_to_vec().into()
     }
@@ -136,6 +147,9 @@ impl<C: Types> Response<C> {
             Wire::TransferLeader(done) => Self::TransferLeader(transfer::read_done::<C>(done)?),
             Wire::Progress(progress) => Self::Progress(progress.received),
             Wire::Snapshot(done) => Self::Snapshot(read_vote(done.vote, "snapshot's answer")?),
+            Wire::Offer(meta) => Self::Offer(record::read_applied(meta)?),
+            Wire::Chunk(chunk) => Self::Chunk(Chunk::read(chunk)?),
+            Wire::End(end) => Self::End(End::read(end)),
         })
     }
 }

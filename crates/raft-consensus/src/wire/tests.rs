@@ -28,17 +28,20 @@ fn append() -> AppendEntriesRequest<TokioTypes> {
     }
 }
 
+fn meta() -> SnapshotMeta {
+    SnapshotMeta {
+        last_log_id: Some(id(3, 9)),
+        last_membership: StoredMembership::new(Some(id(1, 0)), Membership::default()),
+    }
+}
+
 fn requests() -> Vec<Request<TokioTypes>> {
     let vote = |transfer| {
         let mut vote = VoteRequest::new(Vote::new(4, 1), Some(id(3, 9)));
         vote.leadership_transfer = transfer;
         vote
     };
-    let meta = SnapshotMeta {
-        last_log_id: Some(id(3, 9)),
-        last_membership: StoredMembership::new(Some(id(1, 0)), Membership::default()),
-    };
-    let header = Header { vote: Vote::new_committed(3, 2), meta };
+    let header = Header { vote: Vote::new_committed(3, 2), meta: meta() };
     let bodies = [
         Body::Append(append()),
         Body::Vote(vote(false)),
@@ -47,6 +50,7 @@ fn requests() -> Vec<Request<TokioTypes>> {
         Body::Snapshot(header),
         Body::Chunk(Chunk { offset: 77, data: Bytes::from_static(b"some of it") }),
         Body::End(End { length: 87, checksum: 5 }),
+        Body::Fetch,
     ];
     bodies.into_iter().map(|body| Request { group: GroupId(4), to: 3, body }).collect()
 }
@@ -67,6 +71,9 @@ fn responses() -> Vec<Response<TokioTypes>> {
         })),
         Response::Progress(1 << 40),
         Response::Snapshot(vote),
+        Response::Offer(meta()),
+        Response::Chunk(Chunk { offset: 77, data: Bytes::from_static(b"some of it") }),
+        Response::End(End { length: 87, checksum: 5 }),
     ]
 }
 
@@ -138,7 +145,7 @@ proptest! {
     }
 
     #[test]
-    fn messages_with_bytes_changed_never_panic(which in 0_usize..17, flips in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..6)) {
+    fn messages_with_bytes_changed_never_panic(which in 0_usize..21, flips in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..6)) {
         let mut messages: Vec<Bytes> = requests().iter().map(Request::encode).collect();
         messages.extend(responses().iter().map(Response::encode));
         let mut bytes = messages[which].to_vec();

@@ -2,6 +2,8 @@
 //! nothing about what is right.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,11 +18,11 @@ use raft_consensus::leadership::Leadership;
 use raft_consensus::machine::{BadEntry, Machine, Weight};
 use raft_consensus::network::{
     Answers, Channel, Dispatcher, MemoryNetwork, MemoryTransport, Network, PeerTransport, Requests,
-    StoreSnapshots, TransportError,
+    SnapshotFiles, StoreSnapshots, TransportError,
 };
 use raft_consensus::snapshot::SnapshotData;
-use raft_consensus::storage::Storage;
-use raft_consensus::types::{NodeId, TokioTypes};
+use raft_consensus::storage::{Storage, StorageError};
+use raft_consensus::types::{NodeId, SnapshotMeta, TokioTypes};
 use raft_consensus::wal::{GroupId, GroupLog, WalOptions};
 use session_store::store::{Changes, Store};
 use tempfile::TempDir;
@@ -135,25 +137,85 @@ pub(crate) struct Cluster {
     /// What nodes that were stopped had acknowledged.
     before: Vec<u64>,
     timing: Timing,
-    /// How many chunks of snapshots are still to be damaged on their way.
-    pub(crate) damage: Arc<AtomicUsize>,
+    pub(crate) damage: Arc<Damage>,
 }
 
-/// A transport that flips a bit in some chunks of snapshots.
+/// What is still to go wrong with snapshots on their way.
+#[derive(Debug, Default)]
+pub(crate) struct Damage {
+    /// Chunks in which a bit flips.
+    pub(crate) flips: AtomicUsize,
+    /// Chunks that do not arrive.
+    pub(crate) losses: AtomicUsize,
+    /// Files in which a bit flips on the disk of whoever sends them.
+    pub(crate) files: AtomicUsize,
+    /// Files of which the end is missing there.
+    pub(crate) ends: AtomicUsize,
+}
+
+impl Damage {
+    fn due(left: &AtomicUsize) -> bool {
+        left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// A message of a transfer, as it arrives.
+    fn passed(&self, message: Bytes) -> Option<Bytes> {
+        if message.len() < 200 {
+            return Some(message);
+        }
+        if Self::due(&self.losses) {
+            return None;
+        }
+        if !Self::due(&self.flips) {
+            return Some(message);
+        }
+        let mut bytes = message.to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        Some(bytes.into())
+    }
+
+    pub(crate) fn left(&self) -> usize {
+        let all = [&self.flips, &self.losses, &self.files, &self.ends];
+        all.map(|left| left.load(Ordering::Relaxed)).iter().sum()
+    }
+}
+
+/// A transport that damages some chunks of snapshots.
 struct Damaging {
     transport: MemoryTransport<TokioTypes>,
-    damage: Arc<AtomicUsize>,
+    damage: Arc<Damage>,
 }
 
-fn damage(left: &AtomicUsize, chunk: Bytes) -> Bytes {
-    let due = || left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
-    if chunk.len() < 1_000 || !due() {
-        return chunk;
+/// Files of snapshots, of which some are damaged before they are sent.
+struct DamagedFiles {
+    files: StoreSnapshots,
+    damage: Arc<Damage>,
+}
+
+impl SnapshotFiles for DamagedFiles {
+    fn export(&self, group: GroupId, name: &str) -> io::Result<SnapshotMeta> {
+        let meta = self.files.export(group, name)?;
+        let path = self.path(name);
+        let mut bytes = std::fs::read(&path)?;
+        if Damage::due(&self.damage.files) {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+        }
+        if Damage::due(&self.damage.ends) {
+            bytes.truncate(bytes.len() / 2);
+        }
+        std::fs::write(&path, bytes)?;
+        Ok(meta)
     }
-    let mut bytes = chunk.to_vec();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    bytes.into()
+
+    fn verify(&self, name: &str) -> io::Result<SnapshotMeta> {
+        self.files.verify(name)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.files.path(name)
+    }
 }
 
 impl PeerTransport for Damaging {
@@ -174,12 +236,17 @@ impl PeerTransport for Damaging {
         requests: Requests,
         within: Duration,
     ) -> Result<Answers, TransportError> {
-        let left = Arc::clone(&self.damage);
-        let requests = match channel {
-            Channel::Snapshot => requests.map(move |chunk| damage(&left, chunk)).boxed(),
-            Channel::Control | Channel::Replication => requests,
+        if channel != Channel::Snapshot {
+            return self.transport.open(to, channel, requests, within).await;
+        }
+        let (there, back) = (Arc::clone(&self.damage), Arc::clone(&self.damage));
+        let requests = requests.filter_map(move |chunk| std::future::ready(there.passed(chunk))).boxed();
+        let answers = self.transport.open(to, channel, requests, within).await?;
+        let passed = move |answer: Result<Bytes, TransportError>| match answer {
+            Ok(answer) => std::future::ready(back.passed(answer).map(Ok)),
+            Err(error) => std::future::ready(Some(Err(error))),
         };
-        self.transport.open(to, channel, requests, within).await
+        Ok(answers.filter_map(passed).boxed())
     }
 }
 
@@ -198,10 +265,25 @@ impl Cluster {
         cluster
     }
 
+    /// Opens what a node has on its disk.
+    pub(crate) fn open(&self, id: NodeId) -> Result<Storage, StorageError> {
+        let options = WalOptions { segment_bytes: 4 << 20, log_bytes_max: 64 << 20, ..WalOptions::default() };
+        Storage::open_replica(self.directories[&id].path(), options)
+    }
+
     pub(crate) async fn start_node(&mut self, id: NodeId) {
         let directory = self.directories[&id].path();
-        let options = WalOptions { segment_bytes: 4 << 20, log_bytes_max: 64 << 20, ..WalOptions::default() };
-        let storage = Storage::open(directory, options).unwrap();
+        let storage = self.open(id).unwrap();
+        let disk = Arc::new(FileDisk::new(directory).unwrap());
+        let files = StoreSnapshots::new(Arc::clone(storage.store()), directory.to_owned());
+        let files = Arc::new(DamagedFiles { files, damage: Arc::clone(&self.damage) });
+        let transport = Damaging { transport: self.network.transport(id), damage: Arc::clone(&self.damage) };
+        let network = Network::new((id, GROUP), transport, disk.clone(), files.clone());
+        let others: Vec<NodeId> = self.directories.keys().copied().filter(|other| *other != id).collect();
+        timeout(WITHIN, storage.fetch_missing::<TokioTypes, _>(GROUP, &network, &others))
+            .await
+            .unwrap()
+            .unwrap();
         let restored = storage.restore(GROUP, |checkpoint| {
             let mut ledger = Ledger::default();
             for record in checkpoint {
@@ -212,16 +294,13 @@ impl Cluster {
         let (mut machine, checkpoint) = restored.unwrap().unwrap_or_default();
         let acknowledged = Arc::clone(&machine.acknowledged);
         machine.store = Some(Arc::clone(storage.store()));
-        let disk = Arc::new(FileDisk::new(directory).unwrap());
-        let files = Arc::new(StoreSnapshots::new(Arc::clone(storage.store()), directory.to_owned()));
-        let transport = Damaging { transport: self.network.transport(id), damage: Arc::clone(&self.damage) };
         let (group, _task) = Group::start(Start {
             node: id,
             group: GROUP,
             timing: self.timing,
             log: storage.log(GROUP).unwrap(),
             room: storage.wal().room(),
-            network: Network::new((id, GROUP), transport, disk.clone(), files.clone()),
+            network,
             machine,
             checkpoint,
             clock: Arc::new(|| 1_000),
@@ -246,10 +325,9 @@ impl Cluster {
     }
 
     pub(crate) async fn stop(mut self) {
-        for node in NODES {
-            if self.nodes.contains_key(&node) {
-                self.stop_node(node).await;
-            }
+        let running: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for node in running {
+            self.stop_node(node).await;
         }
     }
 

@@ -11,6 +11,7 @@
 
 mod cluster;
 mod failover;
+mod losses;
 mod network;
 mod replication;
 mod snapshots;

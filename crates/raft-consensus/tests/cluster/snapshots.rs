@@ -1,5 +1,6 @@
 //! A replica that lags beyond the log gets the state itself.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use raft_consensus::group::Timing;
@@ -83,13 +84,18 @@ async fn a_follower_beyond_the_log_gets_a_snapshot_and_keeps_it_over_a_restart()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_snapshot_that_was_damaged_on_its_way_is_never_installed() {
+async fn a_snapshot_that_is_damaged_is_never_installed_and_sent_again() {
     let mut cluster = Cluster::start(Timing::ZONES).await;
     let away = left_behind(&mut cluster).await;
-    cluster.damage.store(5, Ordering::Relaxed);
+    let damage = Arc::clone(&cluster.damage);
+    for what in [&damage.flips, &damage.losses, &damage.files, &damage.ends] {
+        what.store(2, Ordering::Relaxed);
+    }
     cluster.start_node(away).await;
     cluster.agrees().await;
-    assert_eq!(cluster.damage.load(Ordering::Relaxed), 0, "it was sent again until it was whole");
+    assert_eq!(damage.left(), 0, "it was sent again until it was whole");
+    let (_, streams) = cluster.network.used(Channel::Snapshot);
+    assert!(streams > 8, "{streams} streams");
     assert_eq!(cluster.installs(away).await, 1);
     cluster.stop().await;
 }

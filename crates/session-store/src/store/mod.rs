@@ -130,6 +130,15 @@ impl Store {
         Ok(meta.map(|meta| Checkpoint::new(group, &tree, meta)))
     }
 
+    /// Reads all of the last checkpoint of `group`, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if it is not what was written.
+    pub fn check(&self, group: GroupId) -> Result<(), StoreError> {
+        let loaded = self.load(group).map_err(|error| error.reading(group))?;
+        loaded.into_iter().flatten().try_for_each(|record| record.map(|_| ()))
+    }
+
     /// Forgets all that is kept of `group`.
     ///
     /// # Errors
