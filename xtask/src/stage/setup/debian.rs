@@ -31,7 +31,10 @@ const TOOLS: &[Tool] = &[
     Tool { program: "node", package: "nodejs" },
     Tool { program: "npm", package: "npm" },
     Tool { program: "python3", package: "python3-venv" },
-    Tool { program: "ip", package: "iproute2" },
+    // What a Debian has, but not the smallest: a container's.
+    Tool { program: "kill", package: "procps" },
+    Tool { program: "mount", package: "mount" },
+    Tool { program: "mkfs.ext4", package: "e2fsprogs" },
 ];
 
 pub(super) fn check(gate: &Gate, outcome: &mut Outcome) -> Result<()> {
