@@ -73,9 +73,14 @@ impl Load {
         }
     }
 
+    /// Publishes no more.
+    pub(crate) fn finish(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Publishes no more, and waits for what is under way or for the connections' ends.
     pub(crate) fn end(mut self) -> BTreeSet<Message> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.finish();
         self.threads.drain(..).for_each(|thread| thread.join().unwrap());
         self.acknowledged()
     }
