@@ -14,7 +14,6 @@ use e2e_tests::{Broker, Connect, Publish, RawClient, Start, Will, packets, pause
 
 use crate::filled::{CONFIG, persistent};
 use crate::load::{Load, missing, subscribe};
-use crate::metric::metric;
 use crate::mounted::Mounted;
 
 /// Bytes of the file system: some files of the log, and little else.
@@ -154,7 +153,7 @@ fn f21_a_full_disk_holds_publishes_and_space_brings_them_back() {
         sender.expect_nothing();
         sender.ping();
     }
-    assert!(metric(&node.broker, "quelea_wal_full") >= 1.0);
+    assert!(node.broker.metric("quelea_wal_full_total") >= 1.0);
     node.broker.assert_well();
     assert_eq!(load.count(), held, "acknowledged without space");
     node.free(filler);

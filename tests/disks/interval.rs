@@ -9,7 +9,6 @@ use e2e_tests::{BOUND, Broker, Start, pause};
 
 use crate::filled::CONFIG;
 use crate::load::{Load, Message, missing, received, subscribe};
-use crate::metric::metric;
 use crate::mounted::Mounted;
 use crate::power::{number, signal};
 use crate::shim::shim;
@@ -66,7 +65,7 @@ fn round(seed: u64, env: Vec<(&'static str, String)>) -> Option<Outcome> {
 /// Waits until a sync has returned that began after this was called: the one that was under way may have, and so the
 /// second counts.
 fn wait_for_sync(broker: &Broker) {
-    let syncs = || metric(broker, "quelea_wal_syncs");
+    let syncs = || broker.metric("quelea_wal_syncs_total");
     let (before, deadline) = (syncs(), Instant::now() + 6 * BOUND);
     while syncs() < before + 2.0 {
         assert!(Instant::now() < deadline, "the log is not synced");

@@ -15,7 +15,6 @@ mod full;
 mod interval;
 mod load;
 mod log_file;
-mod metric;
 mod mounted;
 mod power;
 mod shim;

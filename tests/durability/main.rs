@@ -14,6 +14,7 @@ mod failpoints;
 mod history;
 mod kept;
 mod load;
+mod paged;
 mod publisher;
 mod rounds;
 mod subscriber;

@@ -126,9 +126,15 @@ impl RawClient {
     /// The next packet, which must come and be of this type.
     #[track_caller]
     pub fn expect(&mut self, expected: u8) -> Packet {
+        self.expect_one_of(&[expected])
+    }
+
+    /// The next packet, which must come and be of one of these types.
+    #[track_caller]
+    pub fn expect_one_of(&mut self, expected: &[u8]) -> Packet {
         match self.read(BOUND) {
-            Read::Packet(packet) if packet.kind() == expected => packet,
-            other => panic!("expected packet type {expected}, got {other:02x?}"),
+            Read::Packet(packet) if expected.contains(&packet.kind()) => packet,
+            other => panic!("expected packet type {expected:?}, got {other:02x?}"),
         }
     }
 

@@ -10,6 +10,7 @@
 
 pub mod broker;
 pub mod client;
+mod metrics;
 pub mod packets;
 pub mod parse;
 pub mod process;

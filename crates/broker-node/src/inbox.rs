@@ -271,7 +271,8 @@ impl Inbox {
                     continue;
                 }
             }
-            if let Push::Publish { packet_id: Some(_), position, .. } = &push {
+            if let Push::Publish { packet_id: Some(_), position, .. } | Push::Stored { position, .. } = &push
+            {
                 if *position < state.pushed_below {
                     continue;
                 }

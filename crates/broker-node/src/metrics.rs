@@ -37,6 +37,11 @@ const GAUGES: &[CounterInfo] = &[
         help: "Messages in queues of persistent sessions.",
     },
     CounterInfo { name: "queued_bytes", unit: "bytes", help: "Bytes in queues of persistent sessions." },
+    CounterInfo {
+        name: "queued_stored_messages",
+        unit: "messages",
+        help: "Messages in queues of persistent sessions that are in the store and not in memory.",
+    },
     CounterInfo { name: "retained_messages", unit: "messages", help: "Retained messages." },
     CounterInfo { name: "retained_bytes", unit: "bytes", help: "Bytes of retained messages." },
     CounterInfo {
@@ -107,7 +112,7 @@ fn unit(name: &str) -> Unit {
     }
 }
 
-fn gauge_values(snapshot: &Snapshot) -> [u64; 12] {
+fn gauge_values(snapshot: &Snapshot) -> [u64; 13] {
     let sizes = &snapshot.sizes;
     [
         snapshot.uptime_s,
@@ -118,6 +123,7 @@ fn gauge_values(snapshot: &Snapshot) -> [u64; 12] {
         (snapshot.transient_subscriptions + sizes.subscriptions) as u64,
         sizes.queued_messages as u64,
         sizes.queued_bytes as u64,
+        sizes.queued_stored_messages as u64,
         sizes.retained_messages as u64,
         sizes.retained_bytes as u64,
         snapshot.wal_bytes,

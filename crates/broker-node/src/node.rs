@@ -8,7 +8,7 @@ use crate::{
     connection::Connections,
     counters::NodeCounters,
     data_dir::DataDir,
-    failure::{Failure, failure_pair, why_ended},
+    failure::{Fails, Failure, failure_pair, why_ended},
     fanout::Fanout,
     http::{self, Endpoints},
     identity::Identity,
@@ -87,7 +87,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         .thread_name("main-runtime")
         .enable_all()
         .build()?;
-    let served = runtime.block_on(serve(Arc::new(settings), slots, (&identity, &storage), failure));
+    let served = runtime.block_on(serve(Arc::new(settings), slots, (&identity, &storage), (failed, failure)));
     // What has not ended in time is not waited for.
     runtime.shutdown_background();
     storage.close();
@@ -101,7 +101,7 @@ async fn serve(
     settings: Arc<Settings>,
     slots: Slots,
     data: (&Identity, &Storage),
-    mut failure: Failure,
+    (fails, mut failure): (Fails, Failure),
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let (stopper, stop) = stop_pair();
@@ -109,7 +109,7 @@ async fn serve(
     let bound = Bound::new(&settings)?;
     let exporter = Exporter::install()?;
     let counters = counters(&settings, data.0.shards);
-    let (node, groups) = start_shards(&settings, &counters, data).await?;
+    let (node, groups) = start_shards(&settings, &counters, data, fails).await?;
     let mut checkpoints = checkpoints(&node, data.1);
     let mut tasks = JoinSet::new();
     let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters), data.1.wal());
@@ -201,6 +201,7 @@ async fn start_shards(
     settings: &Arc<Settings>,
     counters: &[Arc<NodeCounters>],
     (identity, storage): (&Identity, &Storage),
+    fails: Fails,
 ) -> anyhow::Result<(Arc<Node>, JoinSet<Ended>)> {
     let clock = Clock::start();
     let fanout = Arc::new(Fanout::new(settings.mqtt.shared_strategy));
@@ -212,6 +213,7 @@ async fn start_shards(
         logged: identity.logged(),
         of: identity.shards,
         storage,
+        fails,
         limits: settings.shard_limits(identity.shards),
         fanout: &fanout,
         clock,

@@ -85,6 +85,7 @@ impl TestNode {
             logged: Incarnation::default(),
             of: SHARDS,
             storage: &storage,
+            fails: failure_pair().0,
             limits: settings.shard_limits(SHARDS),
             fanout: &fanout,
             clock,

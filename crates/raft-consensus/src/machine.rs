@@ -51,6 +51,10 @@ pub trait Machine: Send + Sync + 'static {
     /// The records that changed since the last call, as they are now.
     fn take_changes(&mut self) -> Changes;
 
+    /// The records that were last taken are in the store, and synced: what need not be in memory beside them can go.
+    /// Comes again as long as nothing is applied.
+    fn checkpointed(&mut self) {}
+
     /// When the next tick has something to do, in milliseconds since 1970.
     fn next_due_ms(&self) -> Option<u64>;
 

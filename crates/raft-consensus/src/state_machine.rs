@@ -119,6 +119,7 @@ impl<M: Machine> StateMachine<M> {
     /// What changed since the last checkpoint or snapshot; `None` where nothing was applied since.
     pub fn take_changes(&mut self) -> Option<Taken> {
         if self.applied == self.checkpoint.last_log_id {
+            self.machine.checkpointed();
             return None;
         }
         let (meta, changes) = (self.applied(), self.machine.take_changes());
@@ -130,6 +131,7 @@ impl<M: Machine> StateMachine<M> {
     pub(crate) fn checkpointed(&mut self, checkpoint: Standing) {
         if checkpoint.stands() {
             self.checkpoint = checkpoint.meta;
+            self.machine.checkpointed();
         }
     }
 

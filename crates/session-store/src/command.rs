@@ -14,6 +14,7 @@ use crate::limits::ShardLimits;
 use crate::matching::Subscribed;
 use crate::message::MessageRef;
 use crate::outbound::Outgoing;
+use crate::shard::StoredAt;
 use crate::stream::Request;
 
 /// Seconds of session expiry that mean "never" (section 3.1.2.11.2 of MQTT 5.0).
@@ -333,6 +334,17 @@ pub enum Push {
         dup: bool,
         /// What to send.
         item: Outgoing,
+    },
+    /// PUBLISH of QoS 1 or 2 whose message is in the store alone: a [`crate::StoredPage`] has what to send.
+    Stored {
+        /// Its packet identifier.
+        packet_id: PacketId,
+        /// Its position in the session's queue.
+        position: u64,
+        /// Whether it may have been sent before.
+        dup: bool,
+        /// Where the message is.
+        at: StoredAt,
     },
     /// PUBREL.
     Release(PacketId),

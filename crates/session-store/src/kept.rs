@@ -13,8 +13,10 @@ use crate::message::{Message, MessageRef};
 pub(crate) struct Page {
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Its size, about.
+    /// What it takes in memory, about: shared bodies count in full.
     pub(crate) bytes: usize,
+    /// Whether its messages have left memory.
+    pub(crate) away: bool,
     /// The bodies that it speaks of, each as often as it does.
     pub(crate) bodies: Vec<u64>,
 }
@@ -27,12 +29,20 @@ pub(crate) struct Kept {
     pub(crate) end: u64,
 }
 
+impl Kept {
+    /// Where the page begins that has the item of this serial number; where none has, at the item itself.
+    pub(crate) fn page_of(&self, serial: u64) -> u64 {
+        let page = self.pages.get(self.pages.partition_point(|page| page.end <= serial));
+        page.map_or(serial, |page| page.start)
+    }
+}
+
 /// Messages of this size and more are written once for all queues of the shard.
 pub(crate) const SHARED_BYTES_MIN: usize = 512;
 
 #[derive(Debug)]
 struct Body {
-    /// Keeps the address its own, not the message.
+    /// Keeps the address its own, not the message. None where the message was never in memory.
     message: Weak<Message>,
     /// How often pages speak of it.
     count: u64,
@@ -70,22 +80,15 @@ impl Bodies {
         }
         let number = self.next;
         self.next += 1;
-        self.put(number, message, 1);
+        self.by_address.insert(address, number);
+        self.by_number.insert(number, Body { message: Arc::downgrade(message), count: 1 });
         Some((number, true))
     }
 
-    /// A page that speaks of it was read back.
-    pub(crate) fn refer_read(&mut self, number: u64, message: &MessageRef) {
-        match self.by_number.get_mut(&number) {
-            Some(body) => body.count += 1,
-            None => self.put(number, message, 1),
-        }
+    /// A page that speaks of it is in the store, and the message is not in memory.
+    pub(crate) fn refer_stored(&mut self, number: u64) {
+        self.by_number.entry(number).or_insert(Body { message: Weak::new(), count: 0 }).count += 1;
         self.next = self.next.max(number.saturating_add(1));
-    }
-
-    fn put(&mut self, number: u64, message: &MessageRef, count: u64) {
-        self.by_address.insert(Arc::as_ptr(message).addr(), number);
-        self.by_number.insert(number, Body { message: Arc::downgrade(message), count });
     }
 
     /// A page that spoke of it is gone; `true` if no page does any more.

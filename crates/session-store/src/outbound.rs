@@ -7,11 +7,12 @@
 //! (`[MQTT-2.2.1-4]`).
 
 mod again;
+mod body;
 mod check;
+mod paged;
 mod stored;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use mqtt_codec::{PacketId, QoS};
 
@@ -22,7 +23,9 @@ use crate::matching::{GroupRef, SubscriptionIds};
 use crate::message::MessageRef;
 pub use crate::outgoing::{Acked, Enqueued, NextPacket, Outgoing};
 use crate::outgoing::{PACKET_IDS, packet_id, packet_ids};
+use crate::tracked::Local;
 
+pub(crate) use self::body::Body;
 pub(crate) use self::stored::{Content, Shape};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +40,12 @@ enum State {
     Done,
 }
 
-#[derive(Debug)]
 struct Item {
     state: State,
     qos: QoS,
     retain: bool,
-    /// Absent once nothing can need it again.
-    message: Option<MessageRef>,
+    body: Body,
+    /// Where the message is in the store alone, these are too.
     subscription_ids: SubscriptionIds,
     group: Option<GroupRef>,
     /// Its number among all that were ever queued. Unlike its position it never changes, so that it is what
@@ -63,7 +65,7 @@ pub struct Outbound {
     in_flight: u32,
     /// Items that are not done.
     live: usize,
-    /// Bytes of the messages still held.
+    /// Bytes of the messages that may still be sent, wherever they are.
     bytes: usize,
     /// Positions below this were sent on an earlier connection: resends of them carry DUP.
     resend_below: u64,
@@ -71,6 +73,8 @@ pub struct Outbound {
     sent_end: u64,
     /// The serial number of the next item.
     next_serial: u64,
+    /// Items whose message is in the store alone.
+    stored: Local<usize>,
     /// Keeps a sent message's body for a resend; not needed where the session dies with its connection.
     keep_sent: bool,
 }
@@ -94,7 +98,13 @@ impl Outbound {
         self.live == 0
     }
 
-    /// Bytes of the messages held.
+    /// Those of them whose message is in the store alone.
+    #[must_use]
+    pub fn stored(&self) -> usize {
+        self.stored.0
+    }
+
+    /// Bytes of the messages that wait or are in flight, wherever they are.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -157,10 +167,10 @@ impl Outbound {
         self.live += 1;
         self.bytes += outgoing.message.size();
         let Outgoing { message, qos, retain, subscription_ids, group } = outgoing;
-        let (message, serial) = (Some(message), self.next_serial);
+        let (body, serial) = (Body::Here(message), self.next_serial);
         self.next_serial += 1;
         let state = State::Queued;
-        self.items.push_back(Item { state, qos, retain, message, subscription_ids, group, serial });
+        self.items.push_back(Item { state, qos, retain, body, subscription_ids, group, serial });
     }
 
     /// Removes the oldest message that was never sent. It has no packet id yet, so those behind it move up;
@@ -169,7 +179,7 @@ impl Outbound {
         let index = self.items.partition_point(|item| item.state != State::Queued);
         let Some(item) = self.items.remove(index) else { return false };
         self.live -= 1;
-        self.bytes -= item.message.map_or(0, |message| message.size());
+        self.forget(&item.body);
         true
     }
 
@@ -177,8 +187,8 @@ impl Outbound {
     fn finish(&mut self, position: u64) {
         let Some(item) = self.item_mut(position) else { return };
         let done = Item::done(item.serial);
-        let Item { state: was, message, .. } = std::mem::replace(item, done);
-        self.bytes -= message.map_or(0, |message| message.size());
+        let Item { state: was, body, .. } = std::mem::replace(item, done);
+        self.forget(&body);
         if was != State::Done {
             self.live -= 1;
         }
@@ -221,19 +231,22 @@ impl Outbound {
                     return Some(NextPacket::Release(packet_id(position)));
                 }
                 State::Queued | State::Sent if in_flight >= u32::from(window) => return None,
-                State::Queued if item.message.as_ref().is_some_and(|message| message.expired(now)) => {
+                State::Queued if item.body.expired(now) => {
                     counters.dropped_expired += 1;
                     self.advance();
                     self.finish(position);
                 }
                 State::Queued | State::Sent => {
                     item.state = State::Sent;
-                    let (item, freed) = item.outgoing(keep)?;
-                    self.bytes -= freed;
+                    let (serial, outgoing) = (item.serial, item.outgoing(keep));
                     self.advance();
                     self.in_flight += 1;
                     counters.sent += 1;
                     let packet_id = packet_id(position);
+                    let Some((item, freed)) = outgoing else {
+                        return Some(NextPacket::Stored { packet_id, position, dup, serial });
+                    };
+                    self.bytes -= freed;
                     return Some(NextPacket::Publish { packet_id, position, dup, item });
                 }
             }
@@ -297,8 +310,8 @@ impl Outbound {
     fn release(&mut self, position: u64) {
         let Some(item) = self.item_mut(position) else { return };
         let released = Item::released(item.serial);
-        let message = std::mem::replace(item, released).message;
-        self.bytes -= message.map_or(0, |message| message.size());
+        let body = std::mem::replace(item, released).body;
+        self.forget(&body);
     }
 
     /// PUBCOMP (`[MQTT-4.3.3-5]`).
@@ -354,41 +367,16 @@ impl Outbound {
         let mut back = Vec::new();
         let mut in_doubt = 0;
         for item in self.items {
-            match (item.state, item.qos, item.group, item.message) {
-                (State::Queued, _, Some(group), Some(message))
-                | (State::Sent, QoS::AtLeastOnce, Some(group), Some(message)) => back.push((group, message)),
+            match (item.state, item.qos, item.group, item.body) {
+                (State::Queued, _, Some(group), Body::Here(message))
+                | (State::Sent, QoS::AtLeastOnce, Some(group), Body::Here(message)) => {
+                    back.push((group, message))
+                }
                 (State::Sent | State::Released, QoS::ExactlyOnce, ..) => in_doubt += 1,
                 _ => {}
             }
         }
         (back, in_doubt)
-    }
-}
-
-impl Item {
-    /// One that only holds its place.
-    fn done(serial: u64) -> Self {
-        let (qos, subscription_ids) = (QoS::AtMostOnce, None);
-        Self { state: State::Done, qos, retain: false, message: None, subscription_ids, group: None, serial }
-    }
-
-    /// One that waits for PUBCOMP.
-    fn released(serial: u64) -> Self {
-        Self { state: State::Released, qos: QoS::ExactlyOnce, ..Self::done(serial) }
-    }
-
-    /// What to send of this item, and the bytes that its queue no longer holds.
-    fn outgoing(&mut self, keep: bool) -> Option<(Outgoing, usize)> {
-        let keep = keep || self.group.is_some();
-        let (message, subscription_ids, freed) = if keep {
-            (Arc::clone(self.message.as_ref()?), self.subscription_ids.clone(), 0)
-        } else {
-            let message = self.message.take()?;
-            let freed = message.size();
-            (message, self.subscription_ids.take(), freed)
-        };
-        let group = self.group.clone();
-        Some((Outgoing { message, qos: self.qos, retain: self.retain, subscription_ids, group }, freed))
     }
 }
 

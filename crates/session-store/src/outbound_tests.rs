@@ -1,5 +1,7 @@
 //! Tests of the sending half of a session: order, packet ids, windows, resends, limits.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use mqtt_codec::{SharedPublish, Text};
 use proptest::prelude::*;
@@ -35,7 +37,9 @@ fn send_all(outbound: &mut Outbound, window: u16) -> Vec<(u16, Option<bool>)> {
     let mut sent = Vec::new();
     while let Some(send) = outbound.next_to_send(window, Millis(1_000), &mut counters) {
         sent.push(match send {
-            NextPacket::Publish { packet_id, dup, .. } => (packet_id.get(), Some(dup)),
+            NextPacket::Publish { packet_id, dup, .. } | NextPacket::Stored { packet_id, dup, .. } => {
+                (packet_id.get(), Some(dup))
+            }
             NextPacket::Release(packet_id) => (packet_id.get(), None),
         });
     }

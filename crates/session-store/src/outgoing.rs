@@ -39,6 +39,17 @@ pub enum NextPacket {
         /// What to send.
         item: Outgoing,
     },
+    /// A PUBLISH whose message is in the store alone.
+    Stored {
+        /// Its packet identifier.
+        packet_id: PacketId,
+        /// Its position in the queue.
+        position: u64,
+        /// Whether it may have been sent before (`[MQTT-3.3.1-1]`).
+        dup: bool,
+        /// What the store knows it by.
+        serial: u64,
+    },
     /// A PUBREL whose PUBCOMP never came (`[MQTT-4.4.0-1]`).
     Release(PacketId),
 }

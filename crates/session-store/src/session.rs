@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 
 use topic_index::Filter;
 
-use crate::ids::{ClientId, ConnectionId};
+use crate::command::Push;
+use crate::ids::{ClientId, ConnectionId, SessionKey};
 use crate::inbound::Inbound;
 use crate::kept::Kept;
 use crate::matching::Subscribed;
-use crate::outbound::Outbound;
+use crate::outbound::{NextPacket, Outbound};
 use crate::scan::Scans;
+use crate::shard::{Counted, StoredAt};
 use crate::tracked::Local;
 
 /// A persistent session.
@@ -28,6 +30,8 @@ pub struct Session {
     pub(crate) subscriptions_changed: Local<bool>,
     /// What a store has of the queue.
     pub(crate) kept: Local<Kept>,
+    /// What it was last counted for in its shard's sizes.
+    pub(crate) counted: Local<Counted>,
 }
 
 impl Session {
@@ -44,6 +48,20 @@ impl Session {
             scans: Scans::starting_at(generation << 32),
             subscriptions_changed: Local(false),
             kept: Local::default(),
+            counted: Local::default(),
+        }
+    }
+
+    /// A packet of its queue as its connection is to get it; `key` is the session's own.
+    pub(crate) fn push(&self, key: SessionKey, packet: NextPacket) -> Push {
+        match packet {
+            NextPacket::Publish { packet_id, position, dup, item } => {
+                Push::Publish { packet_id: Some(packet_id), position, dup, item }
+            }
+            NextPacket::Stored { packet_id, position, dup, serial } => {
+                Push::Stored { packet_id, position, dup, at: StoredAt { session: key, serial } }
+            }
+            NextPacket::Release(packet_id) => Push::Release(packet_id),
         }
     }
 

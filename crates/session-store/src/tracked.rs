@@ -64,6 +64,25 @@ impl<K: Clone + Eq + Hash, V> Tracked<K, V> {
         Some(&mut slot.value)
     }
 
+    /// The entry, for a change that is not to be written.
+    pub(crate) fn peek_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.map.get_mut(key).map(|slot| &mut slot.value)
+    }
+
+    /// Visits each entry that changed since it was written, at least once. Does not count as a change.
+    pub(crate) fn each_touched(&mut self, mut visit: impl FnMut(&mut V)) {
+        for key in &self.touched {
+            if let Some(slot) = self.map.get_mut(key).filter(|slot| slot.touched) {
+                visit(&mut slot.value);
+            }
+        }
+    }
+
+    /// Whether the entry changed since it was written.
+    pub(crate) fn is_touched(&self, key: &K) -> bool {
+        self.map.get(key).is_some_and(|slot| slot.touched)
+    }
+
     /// The entry, which is made where there is none, and counts as changed from now on.
     pub(crate) fn get_or_default(&mut self, key: &K) -> &mut V
     where

@@ -143,6 +143,7 @@ async fn has_waited(ending: &Ending, node: &Node) {
 pub(super) fn packet_id_of(push: Push) -> Option<PacketId> {
     match push {
         Push::Publish { packet_id, .. } => packet_id,
+        Push::Stored { packet_id, .. } => Some(packet_id),
         Push::Release(_) | Push::ReleaseUnknown(_) | Push::PageEnd(_) => None,
     }
 }

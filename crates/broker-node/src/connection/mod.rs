@@ -180,11 +180,12 @@ impl Connection {
                 return Poll::Ready(Ok(()));
             }
             self.poll_page(context);
+            self.client.poll_stored(context)?;
             self.poll_write(context)?;
             if !self.client.staged.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            if self.page.is_none() && self.client.wants_page() {
+            if self.client.wants_stored() || self.page.is_none() && self.client.wants_page() {
                 // The write made room, and nothing else would wake the look-up.
                 continue;
             }

@@ -6,6 +6,7 @@ mod aliases;
 mod inbound;
 mod outbound;
 mod retained;
+mod stored;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -21,6 +22,7 @@ use topic_index::Filter;
 
 pub(crate) use self::aliases::{InboundAliases, OutboundAliases};
 pub(crate) use self::retained::PageFuture;
+pub(crate) use self::stored::StoredMessages;
 use crate::connection::{AckQueue, Out};
 use crate::fanout::{Fanout, Gathering, Matched};
 use crate::inbox::Inbox;
@@ -158,6 +160,8 @@ pub(crate) struct Client {
     pub(crate) pushes: VecDeque<Push>,
     /// Bytes of those of QoS 0.
     pub(crate) pushes_qos0_bytes: u64,
+    /// Messages of those that are in the store.
+    pub(crate) stored: Option<Box<StoredMessages>>,
     /// Look-ups of retained messages for a transient session.
     pub(crate) scans: Scans,
 }
@@ -195,6 +199,7 @@ impl Client {
             subscriptions: BTreeMap::new(),
             pushes: VecDeque::new(),
             pushes_qos0_bytes: 0,
+            stored: None,
             scans: Scans::default(),
             terms,
         }

@@ -101,7 +101,8 @@ impl Client {
         let window = self.terms.receive_maximum;
         while self.out.len() < HIGH_WATER {
             match self.outbound.next_to_send(window, now, &mut counters) {
-                None => break,
+                // Only queues of persistent sessions leave memory.
+                None | Some(NextPacket::Stored { .. }) => break,
                 Some(NextPacket::Release(packet_id)) => self.send_pubrel(packet_id, ReasonCode::Success),
                 Some(NextPacket::Publish { packet_id, dup, item, .. }) => {
                     if !self.send_publish(&item, Some(packet_id), dup, now) {
@@ -154,16 +155,27 @@ impl Client {
                     if packet_id.is_none() && item.message.expired(now) {
                         continue;
                     }
-                    if let (false, Some(id)) = (self.send_publish(&item, packet_id, dup, now), packet_id) {
-                        self.complete(id, item.qos);
-                    }
+                    self.send_pushed(&item, packet_id, dup, now);
                 }
+                Some(Push::Stored { packet_id, position, dup, at }) => match self.take_stored(&at) {
+                    Some(item) => self.send_pushed(&item, Some(packet_id), dup, now),
+                    None => {
+                        self.pushes.push_front(Push::Stored { packet_id, position, dup, at });
+                        break;
+                    }
+                },
             }
         }
         if self.pushes.is_empty() && self.pushes.capacity() > 64 {
             self.pushes = std::collections::VecDeque::new();
         }
         self.tell_backlog();
+    }
+
+    fn send_pushed(&mut self, item: &Outgoing, packet_id: Option<PacketId>, dup: bool, now: Millis) {
+        if let (false, Some(id)) = (self.send_publish(item, packet_id, dup, now), packet_id) {
+            self.complete(id, item.qos);
+        }
     }
 
     /// Encodes more of what waits, after the socket took some.

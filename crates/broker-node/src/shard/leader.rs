@@ -159,6 +159,14 @@ impl Leader {
                     }
                 });
             }
+            Word::Stored(at, of, answer) => {
+                let (group, stored) = (self.group.clone(), self.shards.inner.stored.clone());
+                tokio::spawn(async move {
+                    if let Some(page) = stored.page(&group, at, of).await {
+                        let _nobody_waits = answer.send(page);
+                    }
+                });
+            }
             Word::Attach(..) | Word::Told(_) | Word::Taken(..) => {}
         }
         Ok(())

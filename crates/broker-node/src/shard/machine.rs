@@ -14,7 +14,10 @@ use session_store::limits::ShardLimits;
 use session_store::outbox::OutboxItem;
 use session_store::retained::PageQuery;
 use session_store::store::{Changes, Checkpoint};
-use session_store::{Effect, Host, Incarnation, Millis, NodeId, Shard, ShardNumber, ShardSizes, record};
+use session_store::{
+    ConnectionId, Effect, Found, Host, Incarnation, Millis, NodeId, Shard, ShardNumber, ShardSizes, StoredAt,
+    record,
+};
 
 use super::delivery::Delivery;
 use super::{Page, PageWanted, weight};
@@ -74,8 +77,13 @@ impl ShardMachine {
     }
 
     /// How much it holds.
-    pub(crate) fn sizes(&self) -> ShardSizes {
+    pub(crate) fn sizes(&mut self) -> ShardSizes {
         self.state.sizes()
+    }
+
+    /// Where a message is that was pushed to this connection as one in the store.
+    pub(crate) fn find_stored(&self, at: &StoredAt, of: ConnectionId) -> Found {
+        self.state.find_stored(at, of)
     }
 
     /// At most `limit` items of the outbox from a position on.
@@ -134,7 +142,9 @@ impl ShardMachine {
 /// # Errors
 /// They cannot be read, or are not those of this shard.
 pub(super) fn restore(me: ShardNumber, records: &mut Checkpoint) -> Result<Shard, RestoreError> {
-    Shard::restore(me, ShardLimits::default(), records.map(|record| record.map_err(RestoreError::from)))
+    let lookup = records.lookup();
+    let records = records.map(|record| record.map_err(RestoreError::from));
+    Shard::restore(me, ShardLimits::default(), records, |key| Ok(lookup.read(key)?))
 }
 
 impl Machine for ShardMachine {
@@ -174,6 +184,10 @@ impl Machine for ShardMachine {
 
     fn take_changes(&mut self) -> Changes {
         self.state.take_changes()
+    }
+
+    fn checkpointed(&mut self) {
+        self.state.leave_to_store();
     }
 
     fn next_due_ms(&self) -> Option<u64> {
@@ -392,7 +406,9 @@ mod tests {
             ["new/1", "both", "shared", "old/1", "gone", "later"].map(|topic| replica.routes(topic))
         };
         assert_eq!(routes(&follower), [(1, 0), (1, 0), (0, 1), (0, 0), (0, 0), (0, 0)]);
-        assert_eq!(follower.machine.sizes(), leader.machine.sizes());
+        // Queues stay in the store.
+        let sizes = ShardSizes { queued_stored_messages: 100, ..leader.machine.sizes() };
+        assert_eq!(follower.machine.sizes(), sizes);
 
         follower.requests = leader.requests;
         for replica in [&mut leader, &mut follower] {

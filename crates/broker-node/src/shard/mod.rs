@@ -12,6 +12,7 @@ mod lane;
 mod leader;
 mod link;
 mod machine;
+mod pages;
 mod parked;
 mod peers;
 mod relay;
@@ -31,7 +32,7 @@ use session_store::counters::{QueueCounters, ShardCounters};
 use session_store::failpoint::{self, Mutant};
 use session_store::{ClientId, Host, MessageRef, Request, ShardSizes};
 use tokio::sync::{oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use topic_index::{Cursor, PageBounds, PlainFilter};
 
 pub(crate) use self::dispatch::Dispatch;
@@ -40,6 +41,7 @@ use self::home::Home;
 pub(crate) use self::leader::LowestLive;
 use self::link::Asker;
 pub(crate) use self::machine::ShardMachine;
+use self::pages::StoredPages;
 pub(crate) use self::peers::Peers;
 use self::peers::Word;
 pub(crate) use self::staged::Staged;
@@ -49,10 +51,6 @@ use crate::inbox::{Dropped, Inbox};
 
 /// How long the shards may take to finish what is on its way when the node stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a page of retained messages may take before it is asked for again.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long to wait where nobody is known to lead a shard.
-const NO_LEADER: Duration = Duration::from_millis(50);
 
 /// The group of one shard.
 pub(crate) type ShardGroup = Group<TokioTypes, ShardMachine>;
@@ -89,6 +87,8 @@ struct Inner {
     peers: Peers,
     /// Whether the log has space.
     room: watch::Receiver<Room>,
+    /// Where messages of queues are that have left memory.
+    stored: StoredPages,
 }
 
 /// The way to all shards.
@@ -247,34 +247,6 @@ impl Shards {
         let Some(group) = self.group(shard) else { return };
         for request in requests {
             let Ok(()) = leader::propose(group, request).await else { return };
-        }
-    }
-
-    /// A page of retained messages; `None` when the node stops. It comes after every publish that was acknowledged
-    /// before.
-    pub(crate) async fn page(&self, shard: u16, wanted: PageWanted) -> Option<Page> {
-        let (home, group) = (self.home(shard)?, self.group(shard)?);
-        let mut leadership = group.leadership();
-        loop {
-            match home.link.leader() {
-                Some(leader) if leader == self.node() => {
-                    if let Some(page) = leader::page(group, wanted.clone()).await {
-                        return Some(page);
-                    }
-                }
-                Some(leader) => {
-                    let (answer, page) = oneshot::channel();
-                    self.tell(leader, shard, Word::Page(wanted.clone(), answer));
-                    if let Ok(Ok(page)) = timeout(PAGE_TIMEOUT, page).await {
-                        return Some(page);
-                    }
-                }
-                None => {}
-            }
-            tokio::select! {
-                changed = leadership.changed() => if changed.is_err() { return None },
-                () = sleep(NO_LEADER) => {}
-            }
         }
     }
 

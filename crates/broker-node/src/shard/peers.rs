@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use raft_consensus::types::NodeId;
 use session_store::command::Publish;
-use session_store::{Effect, Host, Request};
+use session_store::{ConnectionId, Effect, Host, Request, StoredAt, StoredPage};
 use tokio::sync::oneshot;
 
 use super::home::Home;
@@ -23,6 +23,8 @@ pub(crate) enum Word {
     PassOn(Publish),
     /// To the leader: a page of retained messages is wanted.
     Page(PageWanted, oneshot::Sender<Page>),
+    /// To the leader: this connection was pushed a message that is in the store, and wants it with what is around it.
+    Stored(StoredAt, ConnectionId, oneshot::Sender<Option<StoredPage>>),
     /// To the leader: a host wants to hear what concerns it, from the beginning, under this number.
     Attach(Host, u64),
     /// To a host that has attached.

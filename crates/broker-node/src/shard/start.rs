@@ -21,11 +21,13 @@ use super::delivery::{Delivery, node_of};
 use super::home::Home;
 use super::leader::{Leader, LowestLive};
 use super::machine;
+use super::pages::StoredPages;
 use super::peers::{Peers, Word};
 use super::relay::Relay;
 use super::{Inner, Replica, ShardMachine, Shards};
 use crate::clock::Clock;
 use crate::counters::NodeCounters;
+use crate::failure::Fails;
 use crate::fanout::Fanout;
 
 /// How long a group may take until it has a leader and has applied its log, at start.
@@ -44,6 +46,8 @@ pub(crate) struct StartShards<'a, N> {
     pub(crate) of: u16,
     /// Where their logs and checkpoints are.
     pub(crate) storage: &'a Storage,
+    /// Hears of a store that cannot be read.
+    pub(crate) fails: Fails,
     /// Bounds of one shard.
     pub(crate) limits: ShardLimits,
     /// Who gets a message.
@@ -92,7 +96,9 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
         self.members.peers.join(node_of(self.host), &homes);
         let room = self.storage.wal().room();
         let peers = self.members.peers.clone();
-        let shards = Shards { inner: Arc::new(Inner { host: self.host, replicas, homes, peers, room }) };
+        let stored = StoredPages::new(self.storage.store().lock().reader(), self.fails.clone());
+        let inner = Inner { host: self.host, replicas, homes, peers, room, stored };
+        let shards = Shards { inner: Arc::new(inner) };
         for replica in &shards.inner.replicas {
             replica.group.found(self.members.nodes.iter().copied()).await?;
             replica.group.ready(READY_TIMEOUT).await?;

@@ -12,7 +12,10 @@ impl Outbound {
         positions.zip(self.items.iter().take(sent)).filter_map(|(position, item)| match item.state {
             State::Sent => {
                 let (packet_id, dup) = (packet_id(position), position < self.resend_below);
-                Some(NextPacket::Publish { packet_id, position, dup, item: item.again()? })
+                Some(match item.again() {
+                    Some(item) => NextPacket::Publish { packet_id, position, dup, item },
+                    None => NextPacket::Stored { packet_id, position, dup, serial: item.serial },
+                })
             }
             State::Released => Some(NextPacket::Release(packet_id(position))),
             State::Queued | State::Done => None,
@@ -21,9 +24,9 @@ impl Outbound {
 }
 
 impl Item {
-    fn again(&self) -> Option<Outgoing> {
+    pub(super) fn again(&self) -> Option<Outgoing> {
         Some(Outgoing {
-            message: self.message.clone()?,
+            message: self.body.here()?.clone(),
             qos: self.qos,
             retain: self.retain,
             subscription_ids: self.subscription_ids.clone(),

@@ -15,9 +15,12 @@ impl Outbound {
         if live != self.live {
             return Err("the count of live items is wrong");
         }
-        let bytes: usize = self.items.iter().filter_map(|item| item.message.as_ref()).map(|m| m.size()).sum();
+        let bytes: usize = self.items.iter().map(|item| item.body.size()).sum();
         if bytes != self.bytes {
             return Err("the count of bytes is wrong");
+        }
+        if self.items.iter().filter(|item| item.body.is_stored()).count() != self.stored.0 {
+            return Err("the count of messages in the store is wrong");
         }
         if self.open() != self.in_flight as usize {
             return Err("the count of exchanges in flight is wrong");

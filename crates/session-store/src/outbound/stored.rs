@@ -1,21 +1,22 @@
 //! A queue as it is written to a store: its items in pages that others cut, and beside them all that changes
 //! about an item, which is short however long the queue is. Called by checkpoints; changes nothing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use mqtt_codec::QoS;
 
-use super::{Item, Outbound, PACKET_IDS, State};
+use super::{Body, Item, Outbound, PACKET_IDS, State};
 use crate::matching::{GroupRef, SubscriptionIds};
 use crate::message::MessageRef;
 use crate::record::{RecordError, wire};
+use crate::tracked::Local;
 
 /// What of an item never changes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
-    pub(crate) message: MessageRef,
+    pub(crate) body: Body,
     pub(crate) subscription_ids: SubscriptionIds,
     pub(crate) group: Option<GroupRef>,
 }
@@ -31,13 +32,13 @@ impl Outbound {
         self.next_serial
     }
 
-    /// The items from a serial number on that still have a message.
+    /// The items from a serial number on that have a message in memory.
     pub(crate) fn contents_from(
         &self,
         serial: u64,
     ) -> impl Iterator<Item = (u64, &MessageRef, Shape<'_>)> + Clone {
         let index = self.items.partition_point(|item| item.serial < serial);
-        self.items.range(index..).filter_map(|item| Some((item.serial, item.message.as_ref()?, Shape(item))))
+        self.items.range(index..).filter_map(|item| Some((item.serial, item.body.here()?, Shape(item))))
     }
 
     /// All but the contents of its items. Costs as much as there is in flight.
@@ -86,27 +87,30 @@ impl Outbound {
         runs
     }
 
-    /// The queue that was written, with the contents of its items by their serial numbers; those that it does
-    /// not need are left there.
+    /// The queue that was written, with the contents of its items in the order of their serial numbers; it need not
+    /// have all of those.
     pub(crate) fn from_wire(
         wire: &wire::Queue,
-        contents: &mut BTreeMap<u64, Content>,
+        contents: impl Iterator<Item = (u64, Content)>,
     ) -> Result<Self, RecordError> {
+        let mut contents = contents.peekable();
         let serials = wire.serials.iter().flat_map(|run| run.start..run.start.saturating_add(run.count));
         let mut states = wire.states.iter().flat_map(|run| (0..run.count).map(|_| run.state));
         let (mut items, mut empty) = (VecDeque::new(), 0);
         for serial in serials {
             let state = states.next().map_or(Ok(State::Queued), State::from_wire)?;
-            let content = contents.remove(&serial);
+            while contents.next_if(|(other, _)| *other < serial).is_some() {}
+            let content = contents.next_if(|(other, _)| *other == serial).map(|(_, content)| content);
             empty += u64::from(content.is_none());
             if empty > PACKET_IDS {
                 return Err(RecordError::Invalid { field: "queue.serials" });
             }
             items.push_back(Item::restored(serial, state, content)?);
         }
+        let stored = items.iter().filter(|item: &&Item| item.body.is_stored()).count();
         let mut queue = Self {
             live: items.iter().filter(|item| item.state != State::Done).count(),
-            bytes: items.iter().filter_map(|item| item.message.as_ref()).map(|message| message.size()).sum(),
+            bytes: items.iter().map(|item| item.body.size()).sum(),
             items,
             first: wire.first,
             cursor: wire.cursor,
@@ -115,6 +119,7 @@ impl Outbound {
             next_serial: wire.next_serial,
             in_flight: 0,
             keep_sent: true,
+            stored: Local(stored),
         };
         if queue.cursor < queue.first {
             return Err(RecordError::Invalid { field: "queue.cursor" });
@@ -170,8 +175,8 @@ impl Item {
             (State::Released, _) => Self::released(serial),
             (State::Done, _) => Self::done(serial),
             (State::Queued | State::Sent, Some(content)) => {
-                let Content { qos, retain, message, subscription_ids, group } = content;
-                Self { state, qos, retain, message: Some(message), subscription_ids, group, serial }
+                let Content { qos, retain, body, subscription_ids, group } = content;
+                Self { state, qos, retain, body, subscription_ids, group, serial }
             }
             (State::Queued | State::Sent, None) => {
                 return Err(RecordError::Missing { field: "content of an item" });

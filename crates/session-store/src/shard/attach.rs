@@ -6,8 +6,7 @@ use std::ops::Bound;
 use super::Shard;
 use crate::command::{Push, Reply};
 use crate::effect::Effect;
-use crate::ids::{ClientId, Host};
-use crate::outbound::NextPacket;
+use crate::ids::{ClientId, Host, SessionKey};
 use crate::session::Session;
 
 impl Shard {
@@ -19,8 +18,9 @@ impl Shard {
         for (_, id) in hosted.take_while(|(of, _)| *of == host) {
             let Some(client) = self.clients.get(id) else { continue };
             let Some(connection) = client.connection else { continue };
-            let session = client.session.and_then(|key| self.sessions.get(&key));
-            let pushes = session.map(pushes_again).filter(|pushes| !pushes.is_empty());
+            let session = client.session.and_then(|key| Some((key, self.sessions.get(&key)?)));
+            let pushes = session.map(|(key, session)| pushes_again(key, session));
+            let pushes = pushes.filter(|pushes| !pushes.is_empty());
             effects.extend(pushes.map(|pushes| Effect::Push(connection, pushes)));
             effects.extend(client.waiting.is_some().then_some(Effect::Reply(connection, Reply::Stop)));
         }
@@ -35,12 +35,7 @@ impl Shard {
     }
 }
 
-fn pushes_again(session: &Session) -> Vec<Push> {
-    let in_flight = session.outbound.in_flight_again().map(|packet| match packet {
-        NextPacket::Publish { packet_id, position, dup, item } => {
-            Push::Publish { packet_id: Some(packet_id), position, dup, item }
-        }
-        NextPacket::Release(packet_id) => Push::Release(packet_id),
-    });
+fn pushes_again(key: SessionKey, session: &Session) -> Vec<Push> {
+    let in_flight = session.outbound.in_flight_again().map(|packet| session.push(key, packet));
     in_flight.chain(session.scans.sending().map(Push::PageEnd)).collect()
 }

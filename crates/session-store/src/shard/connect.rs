@@ -218,6 +218,7 @@ impl Shard {
         self.clear_due(id, Timer::Expiry);
         let Some(key) = self.clients.get_mut(id).and_then(|client| client.session.take()) else { return };
         let Some(session) = self.sessions.remove(&key) else { return };
+        self.counted.remove(&session.counted.0);
         let connected = session.connection.is_some();
         for filter in session.subscriptions.keys() {
             self.unindex(filter, key, connected, out);

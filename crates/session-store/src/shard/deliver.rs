@@ -6,7 +6,7 @@ use super::out::Out;
 use crate::command::{Ack, Acks, Push, Reply};
 use crate::effect::Effect;
 use crate::ids::SessionKey;
-use crate::outbound::{Acked, NextPacket};
+use crate::outbound::Acked;
 
 impl Shard {
     /// Pushes to a connected client whatever its window has room for, and goes on with its scans.
@@ -17,12 +17,7 @@ impl Shard {
         let mut pushes = Vec::new();
         let window = session.receive_maximum;
         while let Some(send) = session.outbound.next_to_send(window, now, &mut self.queue_counters) {
-            pushes.push(match send {
-                NextPacket::Publish { packet_id, position, dup, item } => {
-                    Push::Publish { packet_id: Some(packet_id), position, dup, item }
-                }
-                NextPacket::Release(packet_id) => Push::Release(packet_id),
-            });
+            pushes.push(session.push(key, send));
         }
         if !pushes.is_empty() {
             out.push(Effect::Push(connection, pushes));

@@ -14,12 +14,16 @@ mod publish;
 mod request;
 mod routes;
 mod scan;
+mod sizes;
 mod slot;
 mod subscribe;
 mod tick;
 
+pub use self::checkpoint::{Found, StoredAt, StoredPage};
 pub use self::digest::digest_of;
 pub use self::scan::{SCAN_PAGE, SCAN_STEPS};
+pub(crate) use self::sizes::Counted;
+pub use self::sizes::ShardSizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -101,6 +105,8 @@ pub struct Shard {
     generation: u64,
     index: FilterIndex<FilterSlot>,
     groups: SharedIndex<FilterSlot>,
+    /// Members of all groups.
+    shared_subscriptions: usize,
     retained: Retained,
     due: BTreeSet<(Millis, Timer, ClientId)>,
     /// The clients with a connection, by its host.
@@ -114,6 +120,8 @@ pub struct Shard {
     apply_level: u32,
     /// What a store has of all this.
     keeper: Keeper,
+    /// What its sessions come to, as of when each was last counted.
+    counted: Counted,
     counters: ShardCounters,
     queue_counters: QueueCounters,
     /// Memory used again by each publish.
@@ -135,6 +143,7 @@ impl Shard {
             generation: 0,
             index: FilterIndex::new(),
             groups: SharedIndex::new(),
+            shared_subscriptions: 0,
             retained: Retained::default(),
             due: BTreeSet::new(),
             hosted: BTreeSet::new(),
@@ -144,6 +153,7 @@ impl Shard {
             outbox: Outbox::default(),
             apply_level: 1,
             keeper: Keeper::default(),
+            counted: Counted::default(),
             counters: ShardCounters::default(),
             queue_counters: QueueCounters::default(),
             matches: Vec::new(),
@@ -233,22 +243,6 @@ impl Shard {
         (self.counters.take(), self.queue_counters.take())
     }
 
-    /// Sizes for gauges.
-    #[must_use]
-    pub fn sizes(&self) -> ShardSizes {
-        let connected = self.sessions.values().filter(|session| session.connection.is_some()).count();
-        ShardSizes {
-            sessions: self.sessions.len(),
-            sessions_connected: connected,
-            subscriptions: self.sessions.values().map(|session| session.subscriptions.len()).sum(),
-            shared_subscriptions: self.groups.iter().map(|(_, _, slot)| slot.len()).sum(),
-            queued_messages: self.sessions.values().map(|session| session.outbound.len()).sum(),
-            queued_bytes: self.sessions.values().map(|session| session.outbound.bytes()).sum(),
-            retained_messages: self.retained.len(),
-            retained_bytes: self.retained.bytes(),
-        }
-    }
-
     /// The persistent session of a client.
     #[must_use]
     pub fn session(&self, client: &str) -> Option<&Session> {
@@ -265,41 +259,6 @@ impl Shard {
             self.counters.stale_epoch += 1;
         }
         key
-    }
-}
-
-/// How much a shard holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShardSizes {
-    /// Persistent sessions.
-    pub sessions: usize,
-    /// Those whose client is connected.
-    pub sessions_connected: usize,
-    /// Their subscriptions.
-    pub subscriptions: usize,
-    /// Those of them that are shared.
-    pub shared_subscriptions: usize,
-    /// Messages in their queues.
-    pub queued_messages: usize,
-    /// Bytes of these.
-    pub queued_bytes: usize,
-    /// Retained messages.
-    pub retained_messages: usize,
-    /// Bytes of these.
-    pub retained_bytes: usize,
-}
-
-impl ShardSizes {
-    /// Adds another shard's.
-    pub fn add(&mut self, other: &Self) {
-        self.sessions += other.sessions;
-        self.sessions_connected += other.sessions_connected;
-        self.subscriptions += other.subscriptions;
-        self.shared_subscriptions += other.shared_subscriptions;
-        self.queued_messages += other.queued_messages;
-        self.queued_bytes += other.queued_bytes;
-        self.retained_messages += other.retained_messages;
-        self.retained_bytes += other.retained_bytes;
     }
 }
 

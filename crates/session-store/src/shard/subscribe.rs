@@ -75,7 +75,12 @@ impl Shard {
                 let ((before, _), (after, _)) = self.index.update(plain, changed);
                 ((before, Members::default()), (after, Members::default()))
             }
-            Filter::Shared { group, filter } => self.groups.update(group, filter, changed),
+            Filter::Shared { group, filter } => {
+                let (before, after) = self.groups.update(group, filter, changed);
+                self.shared_subscriptions += after.1.all as usize;
+                self.shared_subscriptions -= before.1.all as usize;
+                (before, after)
+            }
         };
         if before != after {
             let (qos, members) = after;

@@ -9,6 +9,7 @@ use sled::Tree;
 use super::error::{StoreError, guarded};
 use super::hash::{self, StateHash};
 use super::layout::{self, Head, META_KEY, Meta};
+use super::reader::Lookup;
 use super::{GroupId, Written};
 
 /// A record: its key and its value.
@@ -19,6 +20,7 @@ pub(super) type Stored = (Bytes, Bytes);
 pub struct Checkpoint {
     group: GroupId,
     meta: Meta,
+    tree: Tree,
     entries: sled::Iter,
     /// Of the records that were given out.
     hash: StateHash,
@@ -29,7 +31,13 @@ pub struct Checkpoint {
 impl Checkpoint {
     pub(super) fn new(group: GroupId, tree: &Tree, meta: Meta) -> Self {
         let (hash, count) = (StateHash::default(), 0);
-        Self { group, meta, entries: tree.iter(), hash, count, ended: false }
+        Self { group, meta, tree: tree.clone(), entries: tree.iter(), hash, count, ended: false }
+    }
+
+    /// Reads its records one by one, as long as no other checkpoint takes its place.
+    #[must_use]
+    pub fn lookup(&self) -> Lookup {
+        Lookup { tree: self.tree.clone(), group: self.group }
     }
 
     /// Whose it is.

@@ -12,6 +12,7 @@ mod disk;
 mod error;
 mod hash;
 mod layout;
+mod reader;
 mod snapshot;
 
 use std::fmt;
@@ -23,6 +24,7 @@ pub use self::changes::Changes;
 pub use self::checkpoint::Checkpoint;
 pub use self::error::StoreError;
 pub use self::hash::StateHash;
+pub use self::reader::{Lookup, Reader};
 pub use self::snapshot::{SNAPSHOT_CHUNK, Snapshot};
 
 use self::disk::Disk;
@@ -139,6 +141,13 @@ impl Store {
         loaded.into_iter().flatten().try_for_each(|record| record.map(|_| ()))
     }
 
+    /// A handle to read single records by, from any thread and beside writes. While there is one, the store stays
+    /// open.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader { db: self.db.clone() }
+    }
+
     /// Forgets all that is kept of `group`.
     ///
     /// # Errors
@@ -215,27 +224,15 @@ impl Store {
     }
 
     fn tree(&self, group: GroupId, slot: Slot) -> Result<Tree, StoreError> {
-        guarded(|| self.db.open_tree(slot.name(group)))
+        slot.tree(&self.db, group)
     }
 
     fn drop_slot(&self, group: GroupId, slot: Slot) -> Result<(), StoreError> {
         guarded(|| self.db.drop_tree(slot.name(group))).map(|_| ())
     }
 
-    /// The slot whose checkpoint counts; `None` where there is no checkpoint.
     fn current(&self, group: GroupId) -> Result<Option<Slot>, StoreError> {
-        let names = guarded(|| Ok(self.db.tree_names()))?;
-        let mut best = None;
-        for slot in Slot::BOTH {
-            let name = slot.name(group);
-            if !names.iter().any(|there| there.as_ref() == name.as_bytes()) {
-                continue;
-            }
-            if let Some(meta) = layout::read_meta(&self.tree(group, slot)?, group)? {
-                best = best.max(Some((meta.number, slot)));
-            }
-        }
-        Ok(best.map(|(_, slot)| slot))
+        Slot::current(&self.db, group)
     }
 }
 
@@ -248,6 +245,26 @@ enum Slot {
 
 impl Slot {
     const BOTH: [Self; 2] = [Self::First, Self::Second];
+
+    /// The slot whose checkpoint counts; `None` where there is no checkpoint.
+    fn current(db: &sled::Db, group: GroupId) -> Result<Option<Self>, StoreError> {
+        let names = guarded(|| Ok(db.tree_names()))?;
+        let mut best = None;
+        for slot in Self::BOTH {
+            let name = slot.name(group);
+            if !names.iter().any(|there| there.as_ref() == name.as_bytes()) {
+                continue;
+            }
+            if let Some(meta) = layout::read_meta(&slot.tree(db, group)?, group)? {
+                best = best.max(Some((meta.number, slot)));
+            }
+        }
+        Ok(best.map(|(_, slot)| slot))
+    }
+
+    fn tree(self, db: &sled::Db, group: GroupId) -> Result<Tree, StoreError> {
+        guarded(|| db.open_tree(self.name(group)))
+    }
 
     fn other(self) -> Self {
         match self {

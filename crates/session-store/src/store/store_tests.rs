@@ -311,6 +311,31 @@ fn whatever_sled_loses_or_changes_is_seen() {
     assert_eq!(loaded(&store, GROUP).unwrap().unwrap().1, model.state);
 }
 
+#[test]
+fn single_records_are_read_beside_writes_and_checked() {
+    let folder = folder();
+    let mut store = Store::open(folder.path()).unwrap();
+    let reader = store.reader();
+    let mut model = Model::default();
+    filled(&mut model, 0, 20);
+    model.write(&mut store, b"x");
+    for (key, value) in &model.state {
+        assert_eq!(reader.read(GROUP, key).unwrap(), value);
+    }
+    let snapshot = folder.path().join("s");
+    store.export(GROUP, &snapshot).unwrap();
+    store.import(GROUP, &snapshot).unwrap();
+    let (key, value) = model.state.first_key_value().unwrap();
+    assert_eq!(reader.read(GROUP, key).unwrap(), value, "also where an import put it");
+    assert!(reader.read(GROUP, b"never there").unwrap_err().is_damage());
+    assert!(reader.read(GroupId(8), key).unwrap_err().is_damage());
+    let tree = store.tree(GROUP, Slot::Second).unwrap();
+    let mut wrong = tree.get(layout::chunk_key(key, 0)).unwrap().unwrap().to_vec();
+    wrong[3] ^= 1;
+    tree.insert(layout::chunk_key(key, 0), wrong).unwrap();
+    assert!(reader.read(GROUP, key).unwrap_err().is_damage());
+}
+
 /// The files of a store, without sled's empty folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

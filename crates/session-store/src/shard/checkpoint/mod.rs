@@ -7,9 +7,13 @@
 mod forms;
 mod key;
 mod pages;
+mod paging;
 mod restore;
+mod stored;
 
 use std::collections::BTreeSet;
+
+pub use self::stored::{Found, StoredAt, StoredPage};
 
 use self::forms::Head;
 use self::key::Key;
@@ -32,6 +36,9 @@ pub(super) struct Keeper {
     streams: BTreeSet<Source>,
     /// The positions of the outbox's items that are written: from the first up to and without the second.
     outbox: (u64, u64),
+    /// Sessions of absent clients that the last changes are of, and those of the changes before.
+    written: BTreeSet<SessionKey>,
+    rested: BTreeSet<SessionKey>,
 }
 
 impl Keeper {
@@ -80,12 +87,17 @@ impl Shard {
         for (key, kept) in self.keeper.ended.drain(..) {
             pages.remove_all(key, &kept);
         }
+        let written = &mut self.keeper.written;
         let mut gone = Vec::new();
         let mut touched = Vec::new();
         self.sessions.take(
             |key| gone.push(*key),
             |key, session| {
+                self.counted.count(session);
                 pages.write(*key, &session.outbound, &mut session.kept.0);
+                if session.connection.is_none() && !session.kept.0.pages.is_empty() {
+                    written.insert(*key);
+                }
                 let changed = std::mem::take(&mut session.subscriptions_changed.0);
                 let subscriptions = changed.then(|| forms::subscriptions(session));
                 touched.push((*key, seal(&session.to_wire()), subscriptions));

@@ -1,7 +1,7 @@
 //! Queues as pages: what was queued since the last checkpoint becomes a page, small pages become one, and a page
 //! whose items are all done is removed. Called for each touched session; reads the queue and never changes it.
 //!
-//! A page is joined with the one before it while that is no larger, so that each item is written again a few
+//! A page is joined with the one before it while that is no larger and in memory, so that each item is written again a few
 //! times at most, however little a checkpoint adds, and a queue has few small pages.
 
 use bytes::Bytes;
@@ -9,9 +9,10 @@ use bytes::Bytes;
 use super::key::Key;
 use crate::ids::SessionKey;
 use crate::kept::{Bodies, Kept, Page};
+use crate::matching::{GroupRef, SubscriptionIds};
 use crate::message::MessageRef;
-use crate::outbound::{Content, Outbound, Shape};
-use crate::record::{Record, RecordError, required, seal, wire};
+use crate::outbound::{Outbound, Shape};
+use crate::record::{Record, RecordError, required, seal, unseal, wire};
 use crate::store::Changes;
 use mqtt_codec::QoS;
 
@@ -55,18 +56,24 @@ impl<'a> PageWriter<'a> {
     /// Brings the pages of a queue up to date.
     pub(super) fn write(&mut self, key: SessionKey, queue: &Outbound, kept: &mut Kept) {
         let first = queue.first_serial();
-        while let Some(page) = kept.pages.pop_front_if(|page| page.end <= first) {
-            self.remove(key, &page);
-        }
+        // Not only at the front: what is dropped to make room lies behind what is in flight.
+        kept.pages.retain(|page| {
+            let needed = queue.has_any(page.start..page.end);
+            if !needed {
+                self.remove(key, page);
+            }
+            needed
+        });
         let mut start = kept.end.max(first);
         kept.end = queue.next_serial();
-        let mut bytes: usize = queue.contents_from(start).map(|(_, message, _)| size(message)).sum();
+        let mut bytes: usize = queue.contents_from(start).map(|(_, message, _)| size(message.size())).sum();
         if bytes == 0 {
             return;
         }
         let mut joined = Vec::new();
-        while let Some(page) =
-            kept.pages.pop_back_if(|page| page.bytes <= bytes && page.bytes + bytes <= PAGE_BYTES)
+        while let Some(page) = kept
+            .pages
+            .pop_back_if(|page| !page.away && page.bytes <= bytes && page.bytes + bytes <= PAGE_BYTES)
         {
             bytes += page.bytes;
             start = page.start.max(first);
@@ -79,11 +86,11 @@ impl<'a> PageWriter<'a> {
     }
 
     fn write_from(&mut self, key: SessionKey, queue: &Outbound, start: u64, kept: &mut Kept) {
-        let mut page = Page { start, end: start, bytes: 0, bodies: Vec::new() };
+        let mut page = Page { start, end: start, bytes: 0, away: false, bodies: Vec::new() };
         let mut items = Vec::new();
         for (serial, message, shape) in queue.contents_from(start) {
-            if page.bytes > 0 && page.bytes + size(message) > PAGE_BYTES {
-                let next = Page { start: serial, end: serial, bytes: 0, bodies: Vec::new() };
+            if page.bytes > 0 && page.bytes + size(message.size()) > PAGE_BYTES {
+                let next = Page { start: serial, end: serial, bytes: 0, away: false, bodies: Vec::new() };
                 let full = std::mem::replace(&mut page, next);
                 kept.pages.push_back(self.finish(key, full, std::mem::take(&mut items)));
             }
@@ -93,14 +100,11 @@ impl<'a> PageWriter<'a> {
                         self.changes.put(Key::Body(number).encode(), seal(&message.to_wire()));
                     }
                     page.bodies.push(number);
-                    page.bytes += ITEM_BYTES;
                     wire::queue_item::Content::Body(number)
                 }
-                None => {
-                    page.bytes += size(message);
-                    wire::queue_item::Content::Message(message.to_wire())
-                }
+                None => wire::queue_item::Content::Message(message.to_wire()),
             };
+            page.bytes += size(message.size());
             items.push(item(serial - page.start, content, shape));
             page.end = serial + 1;
         }
@@ -114,8 +118,9 @@ impl<'a> PageWriter<'a> {
     }
 }
 
-fn size(message: &MessageRef) -> usize {
-    message.size() + ITEM_BYTES
+/// Bytes of an item with a message of `bytes`, about.
+pub(super) fn size(bytes: usize) -> usize {
+    bytes + ITEM_BYTES
 }
 
 fn item(offset: u64, content: wire::queue_item::Content, shape: Shape<'_>) -> wire::QueueItem {
@@ -129,43 +134,45 @@ fn item(offset: u64, content: wire::queue_item::Content, shape: Shape<'_>) -> wi
     }
 }
 
-/// Reads a page back: what it holds, and for each item its serial number and content. `body` finds a shared
-/// body by its number.
-pub(super) fn read(
-    start: u64,
-    record: Bytes,
-    mut body: impl FnMut(u64) -> Option<MessageRef>,
-) -> Result<(Page, Vec<(u64, Content)>), RecordError> {
-    let wire::QueuePage { end, items } = crate::record::unseal("queue page", record)?;
-    let mut page = Page { start, end, bytes: 0, bodies: Vec::new() };
-    let mut contents = Vec::new();
-    for item in items {
-        let message = match required(item.content, "item.content")? {
-            wire::queue_item::Content::Message(message) => {
-                let message = MessageRef::from_wire(message)?;
-                page.bytes += size(&message);
-                message
-            }
-            wire::queue_item::Content::Body(number) => {
-                page.bodies.push(number);
-                page.bytes += ITEM_BYTES;
-                required(body(number), "body")?
-            }
-        };
+/// What of an item is in a page, or beside it.
+pub(super) enum Content {
+    Message(MessageRef),
+    /// The number of a shared body.
+    Body(u64),
+}
+
+/// An item of a page.
+pub(super) struct PageItem {
+    pub(super) serial: u64,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) content: Content,
+    pub(super) subscription_ids: SubscriptionIds,
+    pub(super) group: Option<GroupRef>,
+}
+
+/// Reads a page: the serial number before which it ends, and its items.
+pub(super) fn read(start: u64, record: Bytes) -> Result<(u64, Vec<PageItem>), RecordError> {
+    let wire::QueuePage { end, items } = unseal("queue page", record)?;
+    let mut last = None;
+    let one = |item: wire::QueueItem| {
         let serial = start.saturating_add(item.offset);
-        if serial >= end {
+        if serial >= end || last.replace(serial).is_some_and(|last| last >= serial) {
             return Err(RecordError::Invalid { field: "item.offset" });
         }
+        let content = match required(item.content, "item.content")? {
+            wire::queue_item::Content::Message(message) => Content::Message(MessageRef::from_wire(message)?),
+            wire::queue_item::Content::Body(number) => Content::Body(number),
+        };
         let ids = item.subscription_ids;
-        let group = if item.group.is_empty() { None } else { Some(Record::from_wire(item.group)?) };
-        let content = Content {
+        Ok(PageItem {
+            serial,
             qos: QoS::from_wire(item.qos)?,
             retain: item.retain,
-            message,
+            content,
             subscription_ids: (!ids.is_empty()).then(|| ids.into()),
-            group,
-        };
-        contents.push((serial, content));
-    }
-    Ok((page, contents))
+            group: if item.group.is_empty() { None } else { Some(Record::from_wire(item.group)?) },
+        })
+    };
+    Ok((end, items.into_iter().map(one).collect::<Result<_, _>>()?))
 }

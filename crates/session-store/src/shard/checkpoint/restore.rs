@@ -1,5 +1,6 @@
 //! A shard made of the records of its checkpoint: tables as they were, and all that follows from them made anew.
-//! Called at the start of a node and when a snapshot came. Records that do not fit together are an error.
+//! Called at the start of a node and when a snapshot came. Records that do not fit together are an error. Messages in
+//! queues stay in the store, however many there are.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,13 +10,14 @@ use topic_index::Filter;
 
 use super::forms::{self, Head};
 use super::key::Key;
-use super::pages;
-use crate::ids::{ClientId, SessionKey};
+use super::pages::{self, PageItem};
+use super::stored;
+use crate::ids::{ClientId, Millis, SessionKey};
 use crate::inbound::Inbound;
-use crate::kept::Kept;
+use crate::kept::{Kept, Page};
 use crate::limits::ShardLimits;
 use crate::message::MessageRef;
-use crate::outbound::{Content, Outbound};
+use crate::outbound::{Body, Content, Outbound};
 use crate::outbox::{Outbox, OutboxItem};
 use crate::record::{Record, RecordError, all_from_wire, required, unseal, wire};
 use crate::scan::Scans;
@@ -30,24 +32,86 @@ struct Parts {
     head: Option<Head>,
     sessions: Vec<(SessionKey, wire::Session)>,
     subscriptions: BTreeMap<SessionKey, wire::Subscriptions>,
-    pages: BTreeMap<SessionKey, Vec<(u64, Bytes)>>,
-    bodies: BTreeMap<u64, MessageRef>,
+    pages: BTreeMap<SessionKey, Vec<Outline>>,
+    bodies: BTreeMap<u64, Measure>,
     outbox: BTreeMap<u64, OutboxItem>,
+}
+
+/// What decisions need of a message.
+#[derive(Clone, Copy)]
+struct Measure {
+    size: usize,
+    expires_at: Option<Millis>,
+}
+
+impl Measure {
+    fn of(message: &MessageRef) -> Self {
+        Self { size: message.size(), expires_at: message.expires_at }
+    }
+}
+
+/// A page without its messages, but for those of shared groups.
+struct Outline {
+    start: u64,
+    end: u64,
+    items: Vec<(u64, Content, Option<u64>)>,
+}
+
+impl Outline {
+    /// Reads a page. The content of an item with a shared body, which is named beside it, is still to come.
+    fn read(start: u64, record: Bytes) -> Result<Self, RecordError> {
+        let (end, items) = pages::read(start, record)?;
+        let one = |item: PageItem| {
+            let PageItem { serial, qos, retain, content, subscription_ids, group } = item;
+            let (body, shared) = match content {
+                pages::Content::Message(message) => (Body::of(message, group.is_some()), None),
+                pages::Content::Body(number) => (Body::Gone, Some(number)),
+            };
+            let subscription_ids = subscription_ids.filter(|_| group.is_some());
+            (serial, Content { qos, retain, body, subscription_ids, group }, shared)
+        };
+        Ok(Self { start, end, items: items.into_iter().map(one).collect() })
+    }
+}
+
+impl Parts {
+    /// What is handed back when a session ends is in memory: messages of shared groups.
+    fn bring_messages_of_groups<E: From<RecordError>>(
+        &mut self,
+        mut again: impl FnMut(&[u8]) -> Result<Bytes, E>,
+    ) -> Result<(), E> {
+        let mut messages: BTreeMap<u64, MessageRef> = BTreeMap::new();
+        let items = self.pages.values_mut().flatten().flat_map(|page| &mut page.items);
+        for (_, content, shared) in items.filter(|(_, content, _)| content.group.is_some()) {
+            let Some(number) = *shared else { continue };
+            let message = match messages.get(&number) {
+                Some(message) => message,
+                None => {
+                    let message = stored::body(again(&Key::Body(number).encode())?)?;
+                    messages.entry(number).or_insert(message)
+                }
+            };
+            content.body = Body::Here(MessageRef::clone(message));
+        }
+        Ok(())
+    }
 }
 
 impl Shard {
     /// The shard whose records these are, in any order. It is equal to the one they were taken from, and takes
     /// only further changes from now on.
     ///
-    /// `limits` are those of a shard whose records have none.
+    /// `limits` are those of a shard whose records have none. `again` gives a record a second time, where a message
+    /// that queues share has to be in memory.
     ///
     /// # Errors
-    /// The first error of `records`; [`RecordError`] for records that are not all those of a shard with this
-    /// number.
+    /// The first error of `records` or `again`; [`RecordError`] for records that are not all those of a shard with
+    /// this number.
     pub fn restore<E: From<RecordError>>(
         me: ShardNumber,
         limits: ShardLimits,
         records: impl IntoIterator<Item = Result<(Bytes, Bytes), E>>,
+        again: impl FnMut(&[u8]) -> Result<Bytes, E>,
     ) -> Result<Self, E> {
         let mut shard = Self::new(me, limits);
         let mut parts = Parts::default();
@@ -55,6 +119,7 @@ impl Shard {
             let (key, value) = record?;
             shard.read(Key::decode(&key)?, value, &mut parts)?;
         }
+        parts.bring_messages_of_groups(again)?;
         shard.put_together(parts)?;
         Ok(shard)
     }
@@ -71,9 +136,11 @@ impl Shard {
             Key::Subscriptions(key) => {
                 parts.subscriptions.insert(key, unseal("subscriptions", value)?);
             }
-            Key::Page(key, start) => parts.pages.entry(key).or_default().push((start, value)),
+            Key::Page(key, start) => {
+                parts.pages.entry(key).or_default().push(Outline::read(start, value)?);
+            }
             Key::Body(number) => {
-                parts.bodies.insert(number, MessageRef::from_wire(unseal("body", value)?)?);
+                parts.bodies.insert(number, Measure::of(&stored::body(value)?));
             }
             Key::Retained(topic) => {
                 let message = MessageRef::from_wire(unseal("retained message", value)?)?;
@@ -141,10 +208,12 @@ impl Shard {
     ) -> Result<(), RecordError> {
         let subscriptions = parts.subscriptions.remove(&key).unwrap_or_default();
         let subscriptions = forms::read_subscriptions(subscriptions)?;
-        let (mut kept, mut contents) = self.read_pages(parts.pages.remove(&key), &parts.bodies)?;
+        let mut outlines = parts.pages.remove(&key).unwrap_or_default();
+        let pages = self.keep_pages(&mut outlines, &parts.bodies)?;
         let queue = required(wire.queue, "session.queue")?;
-        let outbound = Outbound::from_wire(&queue, &mut contents)?;
-        kept.end = outbound.next_serial();
+        let contents = outlines.into_iter().flat_map(|page| page.items);
+        let outbound = Outbound::from_wire(&queue, contents.map(|(serial, content, _)| (serial, content)))?;
+        let kept = Kept { pages, end: outbound.next_serial() };
         let client = ClientId::from_wire(wire.client)?;
         let connection = self.clients.get(&client).and_then(|client| client.connection);
         let maximum = u16::try_from(wire.receive_maximum);
@@ -154,11 +223,14 @@ impl Shard {
             };
             match filter {
                 Filter::Plain(plain) => self.index.update(plain, slot),
-                Filter::Shared { group, filter } => self.groups.update(group, filter, slot),
+                Filter::Shared { group, filter } => {
+                    self.groups.update(group, filter, slot);
+                    self.shared_subscriptions += 1;
+                }
             }
         }
         let received: Vec<PacketId> = all_from_wire(wire.received)?;
-        let session = Session {
+        let mut session = Session {
             client,
             connection,
             receive_maximum: maximum.map_err(|_| RecordError::Invalid { field: "receive_maximum" })?,
@@ -169,31 +241,36 @@ impl Shard {
             scans: Scans::from_wire(required(wire.scans, "session.scans")?)?,
             subscriptions_changed: Local(false),
             kept: Local(kept),
+            counted: Local::default(),
         };
+        self.counted.count(&mut session);
         self.sessions.insert_written(key, session);
         Ok(())
     }
 
-    /// The pages of one queue and what they hold, by serial number.
-    fn read_pages(
+    /// The pages of one queue, in their order, and what is known of them. Their contents are complete then.
+    fn keep_pages(
         &mut self,
-        records: Option<Vec<(u64, Bytes)>>,
-        bodies: &BTreeMap<u64, MessageRef>,
-    ) -> Result<(Kept, BTreeMap<u64, Content>), RecordError> {
-        let mut records = records.unwrap_or_default();
-        records.sort_unstable_by_key(|(start, _)| *start);
-        let mut contents = BTreeMap::new();
-        let mut kept = VecDeque::new();
-        for (start, record) in records {
-            let keeper = &mut self.keeper;
-            let (page, items) = pages::read(start, record, |number| {
-                let message = bodies.get(&number)?;
-                keeper.bodies.refer_read(number, message);
-                Some(message.clone())
-            })?;
-            contents.extend(items);
-            kept.push_back(page);
+        outlines: &mut [Outline],
+        bodies: &BTreeMap<u64, Measure>,
+    ) -> Result<VecDeque<Page>, RecordError> {
+        outlines.sort_unstable_by_key(|page| page.start);
+        let mut pages = VecDeque::new();
+        for Outline { start, end, items } in outlines {
+            let mut page = Page { start: *start, end: *end, bytes: 0, away: true, bodies: Vec::new() };
+            for (_, content, shared) in items {
+                if let Some(number) = *shared {
+                    let Measure { size, expires_at } = *required(bodies.get(&number), "body")?;
+                    self.keeper.bodies.refer_stored(number);
+                    page.bodies.push(number);
+                    if content.group.is_none() {
+                        content.body = Body::Stored { size, expires_at };
+                    }
+                }
+                page.bytes += pages::size(content.body.size());
+            }
+            pages.push_back(page);
         }
-        Ok((Kept { pages: kept, end: 0 }, contents))
+        Ok(pages)
     }
 }

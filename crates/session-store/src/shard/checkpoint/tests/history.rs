@@ -21,6 +21,7 @@ use crate::ids::{ClientId, ConnectionId, Epoch, Host, Incarnation, Millis, NodeI
 use crate::limits::{QueueLimits, QueuePolicy, ShardLimits};
 use crate::matching::{GroupName, Subscribed};
 use crate::message::{Message, MessageRef};
+use crate::record::RecordError;
 use crate::scan::Ask;
 use crate::shard::ShardNumber;
 use crate::stream::Request;
@@ -115,9 +116,40 @@ pub(super) fn message(
     Arc::new(Message { body, qos, retain, expires_at })
 }
 
+pub(super) fn record(store: &Records, key: &[u8]) -> Result<Bytes, RecordError> {
+    store.get(key).cloned().ok_or(RecordError::Missing { field: "record" })
+}
+
+/// Reads the messages that are to be sent and are in the store alone, as whoever sends them does.
+pub(super) fn read_stored(shard: &Shard, store: &Records, effects: &mut [Effect]) {
+    let pushes = effects.iter_mut().filter_map(|effect| match effect {
+        Effect::Push(connection, pushes) => Some(pushes.iter_mut().map(|push| (*connection, push))),
+        _ => None,
+    });
+    let mut page = None;
+    for (connection, push) in pushes.flatten() {
+        let Push::Stored { packet_id, position, dup, at } = push else { continue };
+        let page = match &mut page {
+            Some(page) if StoredPage::is_of(page, at) => page,
+            other => other.insert(found(shard, store, at, connection)),
+        };
+        let item = page.take(at).expect("the item is in its page");
+        *push = Push::Publish { packet_id: Some(*packet_id), position: *position, dup: *dup, item };
+    }
+}
+
+fn found(shard: &Shard, store: &Records, at: &StoredAt, of: ConnectionId) -> StoredPage {
+    match shard.find_stored(at, of) {
+        Found::Page(start) => StoredPage::read(at, start, |key| record(store, key)).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A shard, what a store would have of it, and where its requests come from.
 pub(super) struct World {
     pub(super) shard: Shard,
+    /// The same, with all of it in memory always.
+    pub(super) twin: Shard,
     pub(super) store: Records,
     pub(super) now: u64,
     connections: u64,
@@ -133,6 +165,7 @@ impl World {
     pub(super) fn new(policy: QueuePolicy) -> Self {
         Self {
             shard: Shard::new(ME, limits(policy)),
+            twin: Shard::new(ME, limits(policy)),
             store: Records::new(),
             now: 1_000,
             connections: 0,
@@ -151,6 +184,7 @@ impl World {
                 None => self.store.remove(key),
             };
         }
+        self.shard.leave_to_store();
         changes
     }
 
@@ -159,7 +193,7 @@ impl World {
         Host { node: NodeId(node), incarnation: Incarnation(incarnation) }
     }
 
-    fn request(&mut self, node: u32, command: Command) -> Input {
+    pub(super) fn request(&mut self, node: u32, command: Command) -> Input {
         let source = Source::Host(self.host(node));
         let (_, last) = &mut self.nodes[node as usize];
         *last += 1;
@@ -169,14 +203,14 @@ impl World {
     }
 
     /// Where a client's connection is, and its epoch.
-    fn at(&self, client: usize) -> (ClientId, u32, Epoch) {
+    pub(super) fn at(&self, client: usize) -> (ClientId, u32, Epoch) {
         let id = ClientId::new(CLIENTS[client]);
         let known = self.shard.clients.get(&id);
         let node = known.and_then(|client| client.connection).map_or(0, |connection| connection.host.node.0);
         (id, node, known.map(|client| client.epoch).unwrap_or_default())
     }
 
-    fn connect(&mut self, client: usize, node: u32, rest: (bool, u32, u16, Option<u32>)) -> Input {
+    pub(super) fn connect(&mut self, client: usize, node: u32, rest: (bool, u32, u16, Option<u32>)) -> Input {
         let (clean_start, expiry_s, receive_maximum, will) = rest;
         self.connections += 1;
         let connection = ConnectionId { host: self.host(node), number: self.connections };
@@ -317,8 +351,12 @@ impl World {
     }
 
     pub(super) fn apply(&mut self, input: Input) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        let (mut effects, mut expected) = (Vec::new(), Vec::new());
+        self.twin.apply(Millis(self.now), input.clone(), &mut expected);
         self.shard.apply(Millis(self.now), input, &mut effects);
+        self.shard.validate().unwrap();
+        read_stored(&self.shard, &self.store, &mut effects);
+        assert!(format!("{effects:?}") == format!("{expected:?}"), "it matters what is in memory");
         for effect in &effects {
             let Effect::Push(connection, pushes) = effect else { continue };
             let acks = pushes.iter().filter_map(|push| match push {
@@ -327,7 +365,7 @@ impl World {
                 }
                 Push::Publish { packet_id, .. } => packet_id.map(Ack::Puback),
                 Push::Release(id) => Some(Ack::Pubcomp(*id)),
-                Push::ReleaseUnknown(_) => None,
+                Push::ReleaseUnknown(_) | Push::Stored { .. } => None,
                 Push::PageEnd(scan) => Some(Ack::PageTaken(*scan)),
             });
             self.pushed.entry(*connection).or_default().extend(acks);
