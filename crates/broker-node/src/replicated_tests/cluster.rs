@@ -168,6 +168,24 @@ impl Cluster {
         }
     }
 
+    /// Waits until so many messages wait in queues, and no node has any of them in memory.
+    pub(super) async fn until_stored(&self, messages: usize) {
+        let look = async {
+            loop {
+                let mut stored = true;
+                for up in self.nodes.values() {
+                    let sizes = up.shards.sizes().await;
+                    stored &= (sizes.queued_messages, sizes.queued_stored_messages) == (messages, messages);
+                }
+                if stored {
+                    return;
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(PATIENCE, look).await.expect("queues that leave memory in time");
+    }
+
     /// Waits until all replicas of each shard are equal.
     pub(super) async fn until_equal(&self) {
         let look = async {

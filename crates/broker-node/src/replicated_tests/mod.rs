@@ -66,6 +66,37 @@ async fn a_session_is_found_on_every_node_with_what_came_meanwhile() {
     assert_eq!(payloads(&client.receive(1, LONG).await), [99]);
 }
 
+/// Each replica has its own pages: a host asks whoever leads, and after a change of leader another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_has_left_memory_is_drained_on_any_node_while_leaderships_move() {
+    const MESSAGES: u64 = 300;
+    let cluster = Cluster::start().await;
+    for (node, name) in [(1, "a"), (2, "b")] {
+        let mut client = cluster.client(node, name).await;
+        client.subscribe("t").await;
+        client.disconnect().await;
+    }
+    let mut publisher = cluster.client(2, "p").await;
+    for number in 0..MESSAGES {
+        let qos = if number % 2 == 0 { QoS::ExactlyOnce } else { QoS::AtLeastOnce };
+        assert!(publisher.publish("t", number, qos).await);
+    }
+    cluster.until_stored(600).await;
+    cluster.until_equal().await;
+    for (node, name) in [(3, "a"), (1, "b")] {
+        cluster.lead_all(2).await;
+        let mut client = cluster.client(node, name).await;
+        assert!(client.session_present);
+        let mut got = client.receive(100, LONG).await;
+        cluster.lead_all(node).await;
+        got.extend(client.receive(usize::MAX, QUIET).await);
+        assert!(got.iter().all(|(_, dup)| !dup), "nothing was sent twice on one connection");
+        assert_eq!(payloads(&got), (0..MESSAGES).collect::<Vec<u64>>());
+    }
+    cluster.until_stored(0).await;
+    cluster.until_equal().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_comes_elsewhere_takes_its_session_over() {
     let cluster = Cluster::start().await;
