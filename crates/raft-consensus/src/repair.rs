@@ -129,8 +129,11 @@ mod tests {
     use openraft::EntryPayload;
     use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 
+    use session_store::store::Changes;
+
     use super::*;
-    use crate::types::{Entry, LeaderId, TokioTypes};
+    use crate::types::{Entry, LeaderId, SnapshotMeta, TokioTypes};
+    use crate::{floor, record};
 
     const GROUP: GroupId = GroupId(1);
 
@@ -141,8 +144,7 @@ mod tests {
     /// Where the log begins and ends, with entries 1 to 9 of term 2, after room was made for a checkpoint.
     async fn after_making_way(checkpoint: LogId) -> (Option<LogId>, Option<LogId>) {
         let directory = tempfile::tempdir().unwrap();
-        let options = WalOptions { segment_bytes: 1 << 20, log_bytes_max: 4 << 20, ..WalOptions::default() };
-        let storage = Storage::open(directory.path(), options).unwrap();
+        let storage = Storage::open(directory.path(), options()).unwrap();
         let mut log = LogStore::new(storage.log(GROUP).unwrap());
         RaftLogStorage::<TokioTypes>::purge(&mut log, id(1, 0)).await.unwrap();
         let entries = (1..10).map(|index| Entry { log_id: id(2, index), payload: EntryPayload::Blank });
@@ -153,6 +155,40 @@ mod tests {
         let state = RaftLogStorage::<TokioTypes>::get_log_state(&mut log).await.unwrap();
         storage.close();
         (state.last_purged_log_id, state.last_log_id)
+    }
+
+    fn options() -> WalOptions {
+        WalOptions { segment_bytes: 1 << 20, log_bytes_max: 4 << 20, ..WalOptions::default() }
+    }
+
+    #[test]
+    fn a_record_that_is_damaged_deep_in_a_store_is_found_before_anything_is_built_on_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::open(directory.path(), options()).unwrap();
+        let mut changes = Changes::default();
+        for number in 0..5_000_u32 {
+            changes.put(number.to_be_bytes().to_vec(), format!("word {number:0500}").into());
+        }
+        let meta = SnapshotMeta { last_log_id: Some(id(1, 7)), ..SnapshotMeta::default() };
+        let written = storage.store().lock().write(GROUP, &changes, &record::encode_applied(&meta)).unwrap();
+        storage.wal().checkpointed(GROUP, floor::Checkpoint { index: 7, hash: written.hash.0 });
+        storage.close();
+        // From here on the store knows what it has without reading it.
+        Storage::open(directory.path(), options()).unwrap().close();
+        let db = directory.path().join("sessions/db");
+        let mut bytes = std::fs::read(&db).unwrap();
+        let word = format!("word {:0500}", 2_500).into_bytes();
+        let found: Vec<usize> =
+            (0..bytes.len() - word.len()).filter(|at| bytes[*at..].starts_with(&word)).collect();
+        assert!(!found.is_empty());
+        found.iter().for_each(|at| bytes[at + 100] ^= 1);
+        std::fs::write(&db, bytes).unwrap();
+
+        let storage = Storage::open_replica(directory.path(), options()).unwrap();
+        assert!(directory.path().join("sessions.damaged/db").exists());
+        let lost = storage.check(GROUP).unwrap_err();
+        assert!(lost.is_loss_of_checkpoint(), "{lost}");
+        storage.close();
     }
 
     #[tokio::test]

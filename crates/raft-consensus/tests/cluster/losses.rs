@@ -16,7 +16,7 @@ use crate::cluster::{Cluster, NODES, eventually};
 
 /// A cluster in which every node has a checkpoint and log behind it, without one that was stopped.
 async fn without_one() -> (Cluster, NodeId) {
-    let mut cluster = Cluster::start(Timing::LAN).await;
+    let mut cluster = Cluster::start(Timing::ZONES).await;
     cluster.insist(0..300).await;
     cluster.agrees().await;
     for node in NODES {
@@ -69,6 +69,16 @@ fn change(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).unwrap();
 }
 
+/// Flips a bit wherever two of the numbers follow each other: in the record, wherever it lies; says whether it is there.
+fn flip_numbers(bytes: &mut [u8]) -> bool {
+    let pair = |number: u64| [number.to_be_bytes(), (number + 1).to_be_bytes()].concat();
+    (10..300).map(pair).any(|pair| {
+        let found: Vec<usize> = (0..bytes.len() - 16).filter(|at| bytes[*at..].starts_with(&pair)).collect();
+        found.iter().for_each(|at| bytes[at + 15] ^= 1);
+        !found.is_empty()
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleted_checkpoints_are_fetched_from_another_member() {
     let (cluster, node) = without_one().await;
@@ -79,7 +89,7 @@ async fn deleted_checkpoints_are_fetched_from_another_member() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_copy_of_the_checkpoints_is_replaced() {
-    let mut cluster = Cluster::start(Timing::LAN).await;
+    let mut cluster = Cluster::start(Timing::ZONES).await;
     cluster.insist(0..100).await;
     cluster.agrees().await;
     let node = 3;
@@ -105,7 +115,7 @@ async fn an_older_copy_of_the_checkpoints_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn damaged_checkpoints_are_fetched_from_another_member() {
-    for part in 0..5 {
+    for part in 0..4 {
         let (cluster, node) = without_one().await;
         let db = cluster.directories[&node].path().join("sessions/db");
         change(&db, |bytes| {
@@ -113,12 +123,13 @@ async fn damaged_checkpoints_are_fetched_from_another_member() {
             match part {
                 0 => bytes.truncate(used / 2),
                 1 => bytes[used / 4..used / 2].fill(0),
-                part => bytes[used * (2 * part - 3) / 10] ^= 16,
+                2 => assert!(flip_numbers(bytes), "no number is in the file"),
+                _ => bytes[used / 2] ^= 16,
             }
         });
         let asked = comes_back(cluster, node).await;
-        // One flipped bit may be one that nobody reads.
-        assert!(asked == 1 || part > 1, "{asked} times after damage {part}");
+        // A bit in the middle may be one that nobody reads.
+        assert!(asked == 1 || part > 2, "{asked} times after damage {part}");
     }
 }
 
@@ -139,7 +150,7 @@ async fn one_member_is_enough_to_fetch_from_and_it_need_not_lead() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_that_the_log_does_not_go_on_from_is_not_taken() {
-    let mut cluster = Cluster::start(Timing::LAN).await;
+    let mut cluster = Cluster::start(Timing::ZONES).await;
     let (old, node) = (1, 3);
     cluster.insist(0..410).await;
     cluster.agrees().await;
