@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::error::{StoreError, guarded, words};
 
-/// Bytes of sled's page cache.
-const CACHE_BYTES: u64 = 64 << 20;
+/// Bytes of sled's page cache: what a checkpoint touches. All else is read from the file, which the system caches.
+const CACHE_BYTES: u64 = 16 << 20;
 
 /// What is synced.
 #[derive(Debug)]
