@@ -16,6 +16,7 @@ mod interval;
 mod load;
 mod log_file;
 mod mounted;
+mod paged;
 mod power;
 mod shim;
 mod syncs;
