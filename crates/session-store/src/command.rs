@@ -159,7 +159,7 @@ pub enum Ack {
     Pubrec(PacketId, bool),
     /// PUBCOMP.
     Pubcomp(PacketId),
-    /// The connection has taken all of a page of retained messages.
+    /// The connection has taken all of the page of retained messages that has this number.
     PageTaken(u64),
 }
 
@@ -203,7 +203,7 @@ pub struct Release {
 pub struct Scanned {
     /// Whose scan.
     pub client: ClientId,
-    /// Its number within the session.
+    /// The number of the page within the session.
     pub scan: u64,
     /// The messages found.
     pub messages: Vec<MessageRef>,
@@ -350,7 +350,7 @@ pub enum Push {
     Release(PacketId),
     /// PUBREL with 0x92, for a PUBREC of an unknown exchange.
     ReleaseUnknown(PacketId),
-    /// Nothing to send: the page of this scan ends here, and the next one waits for [`Ack::PageTaken`].
+    /// Nothing to send: the page with this number ends here, and the next one waits for [`Ack::PageTaken`].
     PageEnd(u64),
 }
 

@@ -27,6 +27,7 @@ enum PageState {
 
 #[derive(Debug)]
 struct Scan {
+    /// Of the page that was asked for at last.
     number: u64,
     filter: PlainFilter,
     subscribed: Subscribed,
@@ -39,7 +40,7 @@ struct Scan {
 /// A page to fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// Which scan wants it; given back with the page.
+    /// Which page of which scan it is: no two of a session have the same number. Given back with the page.
     pub scan: u64,
     /// What the topics must match.
     pub filter: PlainFilter,
@@ -53,11 +54,12 @@ pub struct Ask {
 #[derive(Debug, Default)]
 pub struct Scans {
     queue: VecDeque<Scan>,
+    /// The number of the last page that was asked for.
     started: u64,
 }
 
 impl Scans {
-    /// No scans yet; the number of the first is `number`, so that pages asked for by an earlier session
+    /// No scans yet; the numbers of their pages are above `number`, so that pages asked for by an earlier session
     /// are not taken for its own.
     #[must_use]
     pub fn starting_at(number: u64) -> Self {
@@ -73,10 +75,9 @@ impl Scans {
     /// A subscription wants retained messages; a scan for the same filter starts anew (`[MQTT-3.8.4-4]`).
     pub fn add(&mut self, filter: PlainFilter, subscribed: Subscribed) {
         self.remove(&filter);
-        self.started += 1;
-        let (number, live) = (self.started, BTreeSet::new());
+        let live = BTreeSet::new();
         self.queue.push_back(Scan {
-            number,
+            number: 0,
             filter,
             subscribed,
             shard: 0,
@@ -102,9 +103,12 @@ impl Scans {
         }
     }
 
-    /// The next page to fetch, if none is under way.
+    /// The next page to fetch, if none is under way. It has a number of its own: who was asked for a page before may
+    /// still bring it when the one behind it is waited for.
     pub fn ask(&mut self) -> Option<Ask> {
         let scan = self.queue.front_mut().filter(|scan| scan.page == PageState::Idle)?;
+        self.started += 1;
+        scan.number = self.started;
         scan.page = PageState::Asked;
         self.asked()
     }
@@ -161,13 +165,7 @@ impl Scans {
     /// The client is back on a new connection: what the old one did not take of a page is in the queue, and a
     /// page that was asked for and has not come may never come. It is asked for again, under another number.
     pub fn resume(&mut self) {
-        for scan in &mut self.queue {
-            if scan.page == PageState::Asked {
-                self.started += 1;
-                scan.number = self.started;
-            }
-            scan.page = PageState::Idle;
-        }
+        self.queue.iter_mut().for_each(|scan| scan.page = PageState::Idle);
     }
 }
 
@@ -235,6 +233,24 @@ mod tests {
         let next = scans.ask().unwrap();
         assert!(scans.answer(next.scan, Vec::new(), None, 1).is_some());
         assert_eq!(scans.ask().map(|ask| ask.filter), Some(filter("b")));
+    }
+
+    #[test]
+    fn a_page_that_was_asked_for_twice_is_not_the_one_behind_it() {
+        let mut scans = Scans::default();
+        scans.add(filter("a/#"), SUBSCRIBED);
+        let first = scans.ask().unwrap();
+        assert_eq!(scans.asked(), Some(first.clone()), "as a new leader asks, that may have asked before");
+        let page = || vec![message("a/1")];
+        assert!(scans.answer(first.scan, page(), cursor("a/2"), 1).is_some());
+        scans.taken(first.scan);
+        let second = scans.ask().unwrap();
+        assert!(scans.answer(first.scan, page(), cursor("a/2"), 1).is_none(), "it would be sent twice");
+        assert!(scans.answer(second.scan, vec![message("a/2")], cursor("a/3"), 1).is_some());
+        scans.taken(first.scan);
+        assert!(!scans.ready(), "what the client takes a second time is not the page behind it");
+        scans.taken(second.scan);
+        assert!(scans.ready());
     }
 
     #[test]
