@@ -90,8 +90,10 @@ impl Home {
 
     fn told(&self, told: Told) {
         let Told { attachment, number, outbox_full, effects } = told;
+        // Held to the end, so that no words of a later leader are carried out between those of an earlier one.
+        let mut entries = self.directory.lock();
         if self.link.hear(attachment, number) == Words::Next {
-            self.carry_out(effects);
+            self.carry_out_with(effects, &mut entries);
             self.set_outbox_full(outbox_full);
             if number == 0 {
                 self.link.attached();
@@ -101,12 +103,15 @@ impl Home {
 
     /// Carries out what was decided for connections of this host.
     pub(super) fn carry_out(&self, effects: impl IntoIterator<Item = Effect>) {
-        let mut entries = self.directory.lock();
+        self.carry_out_with(effects, &mut self.directory.lock());
+    }
+
+    fn carry_out_with(&self, effects: impl IntoIterator<Item = Effect>, entries: &mut Entries) {
         for effect in effects {
             match effect {
-                Effect::Answer(answer) => self.answer(answer, &mut entries),
+                Effect::Answer(answer) => self.answer(answer, entries),
                 Effect::Gap { .. } => self.link.has_gap(),
-                Effect::Reply(id, reply) => self.reply(id, reply, &mut entries),
+                Effect::Reply(id, reply) => self.reply(id, reply, entries),
                 Effect::Push(id, pushes) => {
                     if let Some(inbox) = entries.get(id) {
                         let dropped = inbox.push(pushes);
