@@ -108,7 +108,11 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
             self.spawn_tasks(&mut tasks, &shards, (number, words))?;
         }
         for home in shards.inner.homes.iter() {
-            home.link.until_open().await;
+            tokio::select! {
+                () = home.link.until_open() => {}
+                // Nobody else looks at them before all are there.
+                Some(ended) = tasks.join_next() => bail!(ended?),
+            }
         }
         Ok((shards, tasks))
     }
