@@ -22,6 +22,7 @@ impl Client {
     pub(crate) fn pubrec(&mut self, ack: &PubRec) -> Result<(), Ending> {
         let refused = ack.reason.is_error();
         if self.persistent {
+            self.released.received(ack.packet_id);
             let ack = Ack::Pubrec(ack.packet_id, refused);
             self.staged.ack(self.home, (&self.id, self.epoch), ack);
             return Ok(());
@@ -33,6 +34,8 @@ impl Client {
     /// PUBCOMP (section 3.7).
     pub(crate) fn pubcomp(&mut self, ack: &PubComp) -> Result<(), Ending> {
         if self.persistent {
+            let settled = self.staged.is_empty() && !self.inbox.is_asking();
+            self.released.complete(ack.packet_id, settled);
             self.staged.ack(self.home, (&self.id, self.epoch), Ack::Pubcomp(ack.packet_id));
             return Ok(());
         }

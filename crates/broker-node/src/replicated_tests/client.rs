@@ -1,6 +1,6 @@
 //! A client of 5.0 for tests within the process: a persistent session, acknowledged as the standard wants it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -22,6 +22,10 @@ pub(super) struct Client {
     next_id: u16,
     /// Publishes that came while something else was waited for.
     early: VecDeque<Publish>,
+    /// QoS 2 messages that came and are not released.
+    open: BTreeSet<PacketId>,
+    /// How many PUBRELs came that were not due.
+    pub(super) stray_releases: usize,
     pub(super) session_present: bool,
 }
 
@@ -62,8 +66,9 @@ impl Client {
 
     pub(super) async fn connect_with(address: &str, connect: Connect) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        let (input, early) = (BytesMut::new(), VecDeque::new());
-        let mut client = Self { stream, input, next_id: 0, early, session_present: false };
+        let (input, early, open) = (BytesMut::new(), VecDeque::new(), BTreeSet::new());
+        let mut client =
+            Self { stream, input, next_id: 0, early, open, stray_releases: 0, session_present: false };
         client.send(&Packet::Connect(Box::new(connect))).await;
         match client.packet().await {
             Packet::ConnAck(ack) if ack.reason == ReasonCode::Success => {
@@ -178,9 +183,16 @@ impl Client {
     }
 
     /// Goes away as a client does that comes back.
-    pub(super) async fn disconnect(mut self) {
-        self.send(&Packet::Disconnect(Disconnect::default())).await;
-        while self.read().await.is_some() {}
+    pub(super) async fn disconnect(self) {
+        self.disconnect_with(None).await;
+    }
+
+    /// Goes away, and may want its session to be kept for another time than it said; waits until that is so.
+    pub(super) async fn disconnect_with(mut self, session_expiry_s: Option<u32>) {
+        let disconnect = Disconnect { session_expiry_s, ..Disconnect::default() };
+        self.send(&Packet::Disconnect(disconnect)).await;
+        let ended = async { while self.read().await.is_some() {} };
+        timeout(PATIENCE, ended).await.expect("an end in time");
     }
 
     /// Waits for DISCONNECT, or for the bare end of the connection.
@@ -193,19 +205,20 @@ impl Client {
         }
     }
 
-    /// Receives publishes, acknowledging them, until so many came, or nothing comes for a while: their payloads and
-    /// whether they were repeats.
+    /// Receives publishes, acknowledging them, until so many came with all that their exchanges want, or nothing comes for
+    /// a while: their payloads and whether they were repeats.
     pub(super) async fn receive(&mut self, count: usize, quiet: Duration) -> Vec<(u64, bool)> {
         let mut got = Vec::new();
         for publish in std::mem::take(&mut self.early) {
             self.take(publish, &mut got).await;
         }
         let mut deadline = Instant::now() + quiet;
-        while got.len() < count {
+        while got.len() < count || !self.open.is_empty() {
             let Ok(packet) = timeout_at(deadline, self.read()).await else { break };
             match packet {
                 Some(Packet::Publish(publish)) => self.take(publish, &mut got).await,
                 Some(Packet::PubRel(release)) => {
+                    self.stray_releases += usize::from(!self.open.remove(&release.packet_id));
                     self.send(&Packet::PubComp(PubComp::new(release.packet_id, ReasonCode::Success))).await;
                 }
                 Some(other) => panic!("{other:?}"),
@@ -222,6 +235,7 @@ impl Client {
                 self.send(&Packet::PubAck(PubAck::new(packet_id, ReasonCode::Success))).await
             }
             (QoS::ExactlyOnce, Some(packet_id)) => {
+                self.open.insert(packet_id);
                 self.send(&Packet::PubRec(PubRec::new(packet_id, ReasonCode::Success))).await
             }
             _ => {}

@@ -5,6 +5,7 @@
 mod aliases;
 mod inbound;
 mod outbound;
+mod released;
 mod retained;
 mod stored;
 
@@ -21,6 +22,7 @@ use session_store::{ClientId, Epoch, Inbound, Outbound};
 use topic_index::Filter;
 
 pub(crate) use self::aliases::{InboundAliases, OutboundAliases};
+use self::released::Released;
 pub(crate) use self::retained::PageFuture;
 pub(crate) use self::stored::StoredMessages;
 use crate::connection::{AckQueue, Out};
@@ -162,6 +164,8 @@ pub(crate) struct Client {
     pub(crate) pushes_qos0_bytes: u64,
     /// Messages of those that are in the store.
     pub(crate) stored: Option<Box<StoredMessages>>,
+    /// The PUBRELs of a persistent session.
+    pub(crate) released: Released,
     /// Look-ups of retained messages for a transient session.
     pub(crate) scans: Scans,
 }
@@ -198,6 +202,7 @@ impl Client {
             outbound: Outbound::new(false),
             subscriptions: BTreeMap::new(),
             pushes: VecDeque::new(),
+            released: Released::default(),
             pushes_qos0_bytes: 0,
             stored: None,
             scans: Scans::default(),

@@ -147,7 +147,11 @@ impl Client {
                 Some(Push::PageEnd(scan)) => {
                     self.staged.ack(self.home, (&self.id, self.epoch), Ack::PageTaken(scan));
                 }
-                Some(Push::Release(packet_id)) => self.send_pubrel(packet_id, ReasonCode::Success),
+                Some(Push::Release(packet_id)) => {
+                    if self.released.release(packet_id) {
+                        self.send_pubrel(packet_id, ReasonCode::Success);
+                    }
+                }
                 Some(Push::ReleaseUnknown(packet_id)) => {
                     self.send_pubrel(packet_id, ReasonCode::PacketIdentifierNotFound);
                 }
