@@ -186,6 +186,20 @@ impl Cluster {
         timeout(PATIENCE, look).await.expect("queues that leave memory in time");
     }
 
+    /// Does something while the leaderships of all shards go from node to node.
+    pub(super) async fn while_moving<T>(&self, work: impl Future<Output = T>) -> T {
+        let moving = async {
+            for node in NODES.into_iter().cycle() {
+                self.lead_all(node).await;
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            done = work => done,
+            () = moving => unreachable!("it goes on for ever"),
+        }
+    }
+
     /// Waits until all replicas of each shard are equal.
     pub(super) async fn until_equal(&self) {
         let look = async {
