@@ -29,6 +29,7 @@ pub struct ClusterMachine {
     state: Cluster,
     checkpoints: GroupCheckpoints,
     lowest_live: watch::Sender<LowestLive>,
+    apply_level: watch::Sender<u32>,
 }
 
 impl ClusterMachine {
@@ -39,7 +40,9 @@ impl ClusterMachine {
     pub fn restore(storage: &Storage) -> Result<(Self, SnapshotMeta), StorageError> {
         let (state, checkpoint) = storage.restore(GROUP, restore)?.unwrap_or_default();
         let lowest_live = watch::Sender::new(state.lowest_live().collect());
-        Ok((Self { state, checkpoints: storage.checkpoints(GROUP), lowest_live }, checkpoint))
+        let apply_level = watch::Sender::new(state.apply_level());
+        let checkpoints = storage.checkpoints(GROUP);
+        Ok((Self { state, checkpoints, lowest_live, apply_level }, checkpoint))
     }
 
     /// The state.
@@ -54,7 +57,17 @@ impl ClusterMachine {
         self.lowest_live.subscribe()
     }
 
+    /// Follows the level of `apply` that holds in the cluster, as far as this node has applied the group's log.
+    #[must_use]
+    pub fn apply_level(&self) -> watch::Receiver<u32> {
+        self.apply_level.subscribe()
+    }
+
     fn tell(&self) {
+        self.apply_level.send_if_modified(|told| {
+            let now = self.state.apply_level();
+            std::mem::replace(told, now) != now
+        });
         self.lowest_live.send_if_modified(|told| {
             let now: LowestLive = self.state.lowest_live().collect();
             let changed = *told != now;
