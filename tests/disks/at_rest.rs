@@ -322,7 +322,23 @@ fn f24_a_node_that_lost_its_identity_is_refused() {
             assert_ne!(text, newer);
             fs::write(file(data), newer).unwrap();
         });
+        case(stop, "node.json of another cluster", Outcome::Refused, |data| {
+            change_identity(&file(data), "cluster", "\"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f\"");
+        });
+        case(stop, "node.json with another number of shards", Outcome::Refused, |data| {
+            change_identity(&file(data), "shards", "5");
+        });
     }
+}
+
+/// Gives a field of `node.json` another value.
+fn change_identity(file: &Path, field: &str, value: &str) {
+    let text = fs::read_to_string(file).unwrap();
+    let line = text.lines().find(|line| line.trim_start().starts_with(&format!("\"{field}\":"))).unwrap();
+    let comma = if line.ends_with(',') { "," } else { "" };
+    let changed = text.replace(line, &format!("  \"{field}\": {value}{comma}"));
+    assert_ne!(text, changed);
+    fs::write(file, changed).unwrap();
 }
 
 #[test]

@@ -1,8 +1,13 @@
 //! The node's time: the wall clock at start, run on by the monotonic one, so that it never goes back.
 //! Given to every transition from outside; transitions never read a clock.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
+use raft_consensus::proposer::WallClock;
+use raft_consensus::time::GroupClock;
+use raft_consensus::types::NodeId;
 use session_store::Millis;
 
 /// A clock that never goes back.
@@ -21,8 +26,22 @@ impl Clock {
 
     /// The time now.
     pub(crate) fn now(&self) -> Millis {
-        let run_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Millis(self.wall_ms.saturating_add(run_ms))
+        Millis(self.wall_ms.saturating_add(self.run_ms()))
+    }
+
+    fn run_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The time that the entries of all groups carry, on a node without peers: its own.
+    pub(crate) fn of_groups(self, node: NodeId) -> WallClock {
+        let groups = Mutex::new(GroupClock::new([node]));
+        Arc::new(move || {
+            let at_ms = self.run_ms();
+            let mut groups = groups.lock();
+            groups.sample(node, self.wall_ms.saturating_add(at_ms), at_ms);
+            groups.now_ms(at_ms)
+        })
     }
 
     /// How long this clock has run.

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use raft_consensus::cluster::{ClusterId, Founding};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use session_store::{Host, Incarnation, NodeId};
@@ -26,8 +27,9 @@ const BELONGINGS: [&str; 3] = ["wal", "sessions", "floor"];
 pub(crate) struct Identity {
     /// The format of the data directory.
     format: u32,
-    /// The cluster's id: 32 hexadecimal digits, drawn by who founded it.
-    pub(crate) cluster: String,
+    /// The cluster's id, drawn by who founded it.
+    #[serde(with = "as_text")]
+    pub(crate) cluster: ClusterId,
     /// The node's number within its cluster.
     node: u32,
     /// The present run.
@@ -36,6 +38,23 @@ pub(crate) struct Identity {
     logged: u32,
     /// How many shards the cluster was created with.
     pub(crate) shards: u16,
+    /// Drawn at each start: tells this run's words to the cluster from those of a copy of it.
+    #[serde(skip)]
+    token: u64,
+}
+
+/// A cluster's id as text.
+mod as_text {
+    use raft_consensus::cluster::ClusterId;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(id: &ClusterId, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(deserializer: D) -> Result<ClusterId, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }
 
 /// An identity that cannot be used.
@@ -91,6 +110,7 @@ impl Identity {
             Err(source) => return Err(IdentityError::Io { path, source }),
         };
         identity.incarnation = identity.incarnation.saturating_add(1);
+        identity.token = u64::from_be_bytes(random(&path)?);
         identity.write(directory).map_err(|source| IdentityError::Io { path, source })?;
         Ok(identity)
     }
@@ -115,12 +135,9 @@ impl Identity {
         if BELONGINGS.iter().any(|name| directory.join(name).exists()) {
             return Err(IdentityError::Lost { path });
         }
-        let mut id = [0_u8; 16];
-        let no_random = |_| io::Error::other("the system gave no random bytes");
-        let drawn = SystemRandom::new().fill(&mut id).map_err(no_random);
-        drawn.map_err(|source| IdentityError::Io { path, source })?;
-        let cluster = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { format: FORMAT, cluster, node: FIRST_NODE, incarnation: 0, logged: 0, shards })
+        let cluster = ClusterId(random(&path)?);
+        let (format, node) = (FORMAT, FIRST_NODE);
+        Ok(Self { format, cluster, node, incarnation: 0, logged: 0, shards, token: 0 })
     }
 
     /// Writes down that every shard has the beginning of this run in its log, synced.
@@ -148,10 +165,29 @@ impl Identity {
         Incarnation(self.logged)
     }
 
+    /// What is fixed when the cluster is created.
+    pub(crate) fn founding(&self) -> Founding {
+        Founding { cluster: self.cluster, shards: self.shards }
+    }
+
+    /// What the present run drew, to be told from another process that takes itself for it.
+    pub(crate) fn token(&self) -> u64 {
+        self.token
+    }
+
     /// The present run, as what this node hosts is marked with.
     pub(crate) fn host(&self) -> Host {
         Host { node: NodeId(self.node), incarnation: Incarnation(self.incarnation) }
     }
+}
+
+/// Bytes that nobody can guess; `path` is what an error names.
+fn random<const N: usize>(path: &Path) -> Result<[u8; N], IdentityError> {
+    let mut bytes = [0; N];
+    let no_random = |_| io::Error::other("the system gave no random bytes");
+    let drawn = SystemRandom::new().fill(&mut bytes).map_err(no_random);
+    drawn.map_err(|source| IdentityError::Io { path: path.into(), source })?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -165,7 +201,8 @@ mod tests {
         let second = Identity::begin_run(dir.path(), 9).unwrap();
         assert_eq!(first.host().node, second.host().node);
         assert_eq!(second.host().incarnation, first.host().incarnation.next());
-        assert_eq!((first.cluster.len(), &first.cluster), (32, &second.cluster));
+        assert_eq!(first.cluster, second.cluster);
+        assert_ne!(first.token(), second.token());
         assert_eq!(second.shards, 6, "their number is fixed when the cluster is created");
     }
 
@@ -182,10 +219,18 @@ mod tests {
     #[test]
     fn damage_and_newer_formats_are_named() {
         let dir = tempfile::tempdir().unwrap();
-        Identity::begin_run(dir.path(), 6).unwrap();
+        let identity = Identity::begin_run(dir.path(), 6).unwrap();
         let path = dir.path().join(FILE);
         let whole = fs::read_to_string(&path).unwrap();
-        for damage in [whole.get(..20).unwrap(), "", "{}", &whole.replace("\"node\": 1", "\"node\": 0")] {
+        let cluster = identity.cluster.to_string();
+        for damage in [
+            whole.get(..20).unwrap(),
+            "",
+            "{}",
+            &whole.replace("\"node\": 1", "\"node\": 0"),
+            &whole.replace(&cluster, "0011"),
+        ] {
+            assert_ne!(damage, whole);
             fs::write(&path, damage).unwrap();
             let error = Identity::begin_run(dir.path(), 6).unwrap_err();
             assert!(matches!(error, IdentityError::Damaged { .. }), "{damage}: {error}");

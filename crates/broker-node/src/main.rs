@@ -5,6 +5,7 @@ mod ballast;
 mod bench;
 mod cli;
 mod clock;
+mod cluster;
 mod config;
 mod connection;
 mod counters;

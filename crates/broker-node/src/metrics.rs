@@ -49,6 +49,11 @@ const GAUGES: &[CounterInfo] = &[
         unit: "bytes",
         help: "Bytes of the log that no checkpoint has made needless.",
     },
+    CounterInfo {
+        name: "cluster_members",
+        unit: "nodes",
+        help: "Nodes that belong to the cluster, as far as this one knows.",
+    },
     CounterInfo { name: "resident_memory_bytes", unit: "bytes", help: "Resident memory of the process." },
 ];
 
@@ -112,7 +117,7 @@ fn unit(name: &str) -> Unit {
     }
 }
 
-fn gauge_values(snapshot: &Snapshot) -> [u64; 13] {
+fn gauge_values(snapshot: &Snapshot) -> [u64; 14] {
     let sizes = &snapshot.sizes;
     [
         snapshot.uptime_s,
@@ -127,6 +132,7 @@ fn gauge_values(snapshot: &Snapshot) -> [u64; 13] {
         sizes.retained_messages as u64,
         sizes.retained_bytes as u64,
         snapshot.wal_bytes,
+        snapshot.members as u64,
         snapshot.memory.0,
     ]
 }

@@ -4,6 +4,7 @@
 use crate::{
     ballast,
     clock::Clock,
+    cluster::{ClusterGroup, ClusterView, StartCluster},
     config::{DurabilitySetting, Settings},
     connection::Connections,
     counters::NodeCounters,
@@ -15,7 +16,7 @@ use crate::{
     listener::{Bound, Listeners, Slots},
     metrics::Exporter,
     observe::Observer,
-    shard::{LowestLive, Members, Peers, StartShards},
+    shard::{Members, Peers, StartShards},
     stop::{Stop, stop_pair},
     sys,
     worker::Node,
@@ -39,7 +40,6 @@ use std::{
 use tokio::{
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
     task::JoinSet,
     time::timeout,
 };
@@ -109,10 +109,13 @@ async fn serve(
     let bound = Bound::new(&settings)?;
     let exporter = Exporter::install()?;
     let counters = counters(&settings, data.0.shards);
-    let (node, groups) = start_shards(&settings, &counters, data, fails).await?;
-    let mut checkpoints = checkpoints(&node, data.1);
+    let clock = Clock::start();
+    let (cluster, cluster_runs) = start_cluster(&settings, data, clock).await?;
+    let (node, mut groups) = start_shards(&settings, &counters, data, (fails, clock, cluster.view())).await?;
+    groups.spawn(cluster_runs);
+    let mut checkpoints = checkpoints(&cluster, &node, data.1);
     let mut tasks = JoinSet::new();
-    let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters), data.1.wal());
+    let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters), data.1.wal(), cluster.view());
     tasks.spawn(observer.clone().run());
     tasks.spawn(node.shards.clone().end_held());
     tasks.spawn(settle_in(Arc::clone(&node), data.0.clone()));
@@ -136,18 +139,19 @@ async fn serve(
     tokio::select! {
         biased;
         why = failure.wait() => Err(why),
-        kept = keep(&node, &mut checkpoints) => kept,
+        kept = keep(&cluster, &node, &mut checkpoints) => kept,
         signal = signals.next() => stop_at_once(signal),
     }
 }
 
 /// The last checkpoints, and the end of the groups. Where the log has no room, what it holds back was not acknowledged
 /// and is not waited for.
-async fn keep(node: &Node, checkpoints: &mut Checkpointer) -> anyhow::Result<()> {
+async fn keep(cluster: &ClusterGroup, node: &Node, checkpoints: &mut Checkpointer) -> anyhow::Result<()> {
     checkpoints.finish().await?;
     if timeout(STOP_TIMEOUT, node.shards.stop()).await.is_err() {
         warn!(target: "quelea", "requests that were not acknowledged are dropped: the log took them not in time");
     }
+    cluster.stop().await;
     Ok(())
 }
 
@@ -184,8 +188,9 @@ async fn settle_in(node: Arc<Node>, identity: Identity) {
     let _stopping = settled.await;
 }
 
-fn checkpoints(node: &Node, storage: &Storage) -> Checkpointer {
+fn checkpoints(cluster: &ClusterGroup, node: &Node, storage: &Storage) -> Checkpointer {
     let mut checkpoints = Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone());
+    checkpoints.watch(cluster.group());
     for group in node.shards.groups() {
         checkpoints.watch(group);
     }
@@ -197,17 +202,24 @@ fn counters(settings: &Settings, shards: u16) -> Arc<[Arc<NodeCounters>]> {
     (0..settings.worker_threads() + 2 * usize::from(shards) + 1).map(|_| Arc::default()).collect()
 }
 
+/// The cluster group comes before the shards: it says how many there are, and whether this run of the node may begin.
+async fn start_cluster(
+    settings: &Settings,
+    (identity, storage): (&Identity, &Storage),
+    clock: Clock,
+) -> anyhow::Result<(ClusterGroup, impl Future<Output = Ended> + Send + use<>)> {
+    let time = clock.of_groups(identity.host().node.0.into());
+    StartCluster { identity, name: &settings.node.name, storage, time }.start().await
+}
+
 async fn start_shards(
     settings: &Arc<Settings>,
     counters: &[Arc<NodeCounters>],
     (identity, storage): (&Identity, &Storage),
-    fails: Fails,
+    (fails, clock, cluster): (Fails, Clock, &ClusterView),
 ) -> anyhow::Result<(Arc<Node>, JoinSet<Ended>)> {
-    let clock = Clock::start();
     let fanout = Arc::new(Fanout::new(settings.mqtt.shared_strategy));
     let host = identity.host();
-    // The node's earlier runs are dead. Alone it knows of no others.
-    let (_, live) = watch::channel(LowestLive::from([(host.node, host.incarnation)]));
     let start = StartShards {
         host,
         logged: identity.logged(),
@@ -217,8 +229,8 @@ async fn start_shards(
         limits: settings.shard_limits(identity.shards),
         fanout: &fanout,
         clock,
+        cluster: cluster.clone(),
         counters: counters.get(settings.worker_threads()..).unwrap_or(&[]),
-        live,
         members: Members {
             nodes: vec![u64::from(host.node.0)],
             networks: &Alone,
@@ -230,7 +242,7 @@ async fn start_shards(
     let (shards, groups) = start.start().await?;
     let took_ms = clock.uptime().as_millis();
     let incarnation = host.incarnation.0;
-    info!(target: "quelea", cluster = identity.cluster, incarnation, shards = identity.shards, took_ms, "shards are ready");
+    info!(target: "quelea", cluster = %identity.cluster, incarnation, shards = identity.shards, took_ms, "shards are ready");
     let node = Node::new(Arc::clone(settings), fanout, shards, clock);
     Ok((Arc::new(node), groups))
 }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use raft_consensus::wal::Wal;
 use session_store::ShardSizes;
 
+use crate::cluster::ClusterView;
 use crate::counters::{NodeCounters, NodeTotals};
 use crate::sys::Snapshot;
 use crate::worker::Node;
@@ -22,12 +23,18 @@ pub(crate) struct Observer {
     counters: Arc<[Arc<NodeCounters>]>,
     sizes: Arc<Mutex<ShardSizes>>,
     wal: Wal,
+    cluster: ClusterView,
 }
 
 impl Observer {
     /// Looks at a node; `counters` are all sets there are.
-    pub(crate) fn new(node: Arc<Node>, counters: Arc<[Arc<NodeCounters>]>, wal: &Wal) -> Self {
-        Self { node, counters, sizes: Arc::default(), wal: wal.clone() }
+    pub(crate) fn new(
+        node: Arc<Node>,
+        counters: Arc<[Arc<NodeCounters>]>,
+        wal: &Wal,
+        cluster: &ClusterView,
+    ) -> Self {
+        Self { node, counters, sizes: Arc::default(), wal: wal.clone(), cluster: cluster.clone() }
     }
 
     /// Counts the sizes again and again until the node stops.
@@ -56,6 +63,7 @@ impl Observer {
             memory: memory(),
             wal: self.wal.counters(),
             wal_bytes: self.wal.bytes_pinned(),
+            members: self.cluster.lowest_live.borrow().len(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use raft_consensus::checkpoint::Checkpointer;
+use raft_consensus::cluster::LowestLive;
 use raft_consensus::group::Timing;
 use raft_consensus::network::{Alone, Networks};
 use raft_consensus::proposer::Ended;
@@ -16,13 +17,14 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::clock::Clock;
+use crate::cluster::ClusterView;
 use crate::config::{ListenerSettings, Protocol, Settings};
 use crate::connection::Connections;
 use crate::counters::{NodeCounters, NodeTotals};
 use crate::failure::failure_pair;
 use crate::fanout::Fanout;
 use crate::listener::{Bound, Listeners, Slots};
-use crate::shard::{LowestLive, Members, Peers, Shards, StartShards};
+use crate::shard::{Members, Peers, Shards, StartShards};
 use crate::stop::{Stopper, stop_pair};
 use crate::worker::Node;
 
@@ -90,7 +92,7 @@ impl TestNode {
             fanout: &fanout,
             clock,
             counters: &counters[1..],
-            live,
+            cluster: ClusterView::told(live, clock.of_groups(u64::from(host.node.0))),
             members,
         };
         let (shards, mut tasks) = start.start().await.unwrap();

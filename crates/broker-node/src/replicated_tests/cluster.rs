@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use raft_consensus::cluster::LowestLive;
 use raft_consensus::disk::FileDisk;
 use raft_consensus::group::Timing;
 use raft_consensus::network::{Channel, Dispatcher, Joined, MemoryNetwork, StoreSnapshots};
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::client::{Client, PATIENCE};
-use crate::shard::{LowestLive, Members, Peers};
+use crate::shard::{Members, Peers};
 use crate::testing::{self, SHARDS, TestNode};
 
 pub(super) const NODES: [u32; 3] = [1, 2, 3];

@@ -1,8 +1,7 @@
 //! What a node does for a shard while it leads it: catches up with what others committed, begins anew what died with the
-//! leader before it, hears hosts, and tells the shard which runs of nodes are dead and which bounds it has. One task a
-//! shard; where another node leads it only waits.
+//! leader before it, hears hosts, and tells the shard which runs of nodes are dead, and its bounds and level. One task a shard;
+//! where another node leads it only waits.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +10,14 @@ use raft_consensus::leadership::LeadershipWatch;
 use raft_consensus::types::{NodeId, TokioTypes};
 use session_store::command::{Command, Input, Publish};
 use session_store::limits::ShardLimits;
-use session_store::{ClientId, Host, Incarnation, NodeId as Node, Request};
+use session_store::{ClientId, Host, Incarnation, Request};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::home::Home;
 use super::peers::Word;
 use super::{PageWanted, ShardGroup, ShardMachine, Shards, weight};
-
-/// The lowest run of each node that is not known to be dead.
-pub(crate) type LowestLive = BTreeMap<Node, Incarnation>;
+use crate::cluster::ClusterView;
 
 /// Between two attempts to lead, where the first was refused.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -31,7 +28,7 @@ pub(super) struct Leader {
     pub(super) number: u16,
     pub(super) group: ShardGroup,
     pub(super) limits: ShardLimits,
-    pub(super) live: watch::Receiver<LowestLive>,
+    pub(super) cluster: ClusterView,
     /// What other nodes say.
     pub(super) words: mpsc::Receiver<Word>,
     /// Told in which term this node leads, once it has begun.
@@ -93,13 +90,15 @@ impl Leader {
         home.relay.begin();
         self.group.pass(0, ShardMachine::lead).await?;
         while_leading(still, leadership, self.take_limits()).await??;
+        while_leading(still, leadership, self.raise_level()).await??;
         while_leading(still, leadership, self.end_the_dead()).await??;
         self.leads.send_replace(Some(term));
         loop {
             let group = self.group.clone();
             let next = async {
                 tokio::select! {
-                    () = changed(&mut self.live) => Next::Dead,
+                    () = changed(&mut self.cluster.lowest_live) => Next::Dead,
+                    () = changed(&mut self.cluster.level) => Next::Level,
                     () = home.attach.notified() => Next::Attach,
                     word = self.words.recv() => word.map_or(Next::Over, Next::Word),
                 }
@@ -107,6 +106,7 @@ impl Leader {
             match while_leading(still, leadership, next).await? {
                 Next::Over => return Err(Over::Gone),
                 Next::Dead => while_leading(still, leadership, self.end_the_dead()).await??,
+                Next::Level => while_leading(still, leadership, self.raise_level()).await??,
                 Next::Attach => {
                     for (host, number) in home.take_attaching() {
                         group.pass(0, move |machine| machine.attach(host, number)).await?;
@@ -126,9 +126,18 @@ impl Leader {
         Ok(())
     }
 
+    /// Raises the shard to the level of `apply` that the cluster is at: all members know it.
+    async fn raise_level(&mut self) -> Result<(), Gone> {
+        let level = *self.cluster.level.borrow_and_update();
+        if self.group.look_now(|state| state.machine().apply_level()).await? < level {
+            self.group.room().await?.propose(Input::RaiseLevel(level));
+        }
+        Ok(())
+    }
+
     /// Tells the shard which runs of nodes are dead, where it does not know.
     async fn end_the_dead(&mut self) -> Result<(), Gone> {
-        let live = self.live.borrow_and_update().clone();
+        let live = self.cluster.lowest_live.borrow_and_update().clone();
         for (node, lowest) in live {
             let known = self.group.look_now(move |state| state.machine().last_run(node)).await?;
             if known < lowest {
@@ -176,14 +185,15 @@ impl Leader {
 /// What a leader has to do next.
 enum Next {
     Dead,
+    Level,
     Attach,
     Word(Word),
     Over,
 }
 
 /// Waits for news; for ever where there will be none.
-async fn changed(live: &mut watch::Receiver<LowestLive>) {
-    if live.changed().await.is_err() {
+async fn changed<T>(told: &mut watch::Receiver<T>) {
+    if told.changed().await.is_err() {
         std::future::pending().await
     }
 }

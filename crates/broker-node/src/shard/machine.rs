@@ -15,8 +15,8 @@ use session_store::outbox::OutboxItem;
 use session_store::retained::PageQuery;
 use session_store::store::{Changes, Checkpoint};
 use session_store::{
-    ConnectionId, Effect, Found, Host, Incarnation, Millis, NodeId, Shard, ShardNumber, ShardSizes, StoredAt,
-    record,
+    APPLY_LEVEL_MAX, ConnectionId, Effect, Found, Host, Incarnation, Millis, NodeId, Shard, ShardNumber,
+    ShardSizes, StoredAt, record,
 };
 
 use super::delivery::Delivery;
@@ -69,6 +69,11 @@ impl ShardMachine {
     #[cfg(test)]
     pub(crate) fn digest(&self) -> u64 {
         self.state.digest()
+    }
+
+    /// The level of `apply` that its log has reached.
+    pub(crate) fn apply_level(&self) -> u32 {
+        self.state.apply_level()
     }
 
     /// The last run of a node that its log has the beginning of.
@@ -166,6 +171,13 @@ impl Machine for ShardMachine {
         let entry = record::decode_entry(body.clone()).map_err(|bad| BadEntry(bad.to_string()))?;
         for input in entry.inputs {
             self.state.apply(entry.now, input, &mut self.effects);
+        }
+        let (level, known) = (self.state.apply_level(), APPLY_LEVEL_MAX);
+        if level > known {
+            let newer = format!(
+                "the shard is at apply level {level}, and this binary knows {known}: run a newer one"
+            );
+            return Err(BadEntry(newer));
         }
         self.settle(leads);
         Ok(())
@@ -284,6 +296,15 @@ mod tests {
             })),
             Input::Scanned(Scanned { client, scan: 1, messages: vec![message], after: None }),
         ]
+    }
+
+    #[test]
+    fn a_level_that_the_binary_does_not_know_is_fatal() {
+        let mut replica = Replica::new();
+        let raise = |level| ShardMachine::encode(1, &[Input::RaiseLevel(level)]);
+        replica.machine.apply(&raise(APPLY_LEVEL_MAX), false).unwrap();
+        let error = replica.machine.apply(&raise(APPLY_LEVEL_MAX + 1), false).unwrap_err().to_string();
+        assert!(error.contains("apply level 2") && error.contains("newer"), "{error}");
     }
 
     #[test]

@@ -38,7 +38,6 @@ use topic_index::{Cursor, PageBounds, PlainFilter};
 pub(crate) use self::dispatch::Dispatch;
 pub(crate) use self::held::HELD_MAX;
 use self::home::Home;
-pub(crate) use self::leader::LowestLive;
 use self::link::Asker;
 pub(crate) use self::machine::ShardMachine;
 use self::pages::StoredPages;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::bail;
 use raft_consensus::group::{Group, Start, Timing};
 use raft_consensus::network::Networks;
-use raft_consensus::proposer::Ended;
+use raft_consensus::proposer::{Ended, WallClock};
 use raft_consensus::storage::Storage;
 use raft_consensus::types::{NodeId, SnapshotMeta, TokioTypes};
 use raft_consensus::wal::GroupId;
@@ -19,13 +19,14 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::courier::Courier;
 use super::delivery::{Delivery, node_of};
 use super::home::Home;
-use super::leader::{Leader, LowestLive};
+use super::leader::Leader;
 use super::machine;
 use super::pages::StoredPages;
 use super::peers::{Peers, Word};
 use super::relay::Relay;
 use super::{Inner, Replica, ShardMachine, Shards};
 use crate::clock::Clock;
+use crate::cluster::ClusterView;
 use crate::counters::NodeCounters;
 use crate::failure::Fails;
 use crate::fanout::Fanout;
@@ -56,8 +57,8 @@ pub(crate) struct StartShards<'a, N> {
     pub(crate) clock: Clock,
     /// Two sets for each shard: for its deliveries and for its relay.
     pub(crate) counters: &'a [Arc<NodeCounters>],
-    /// Which runs of nodes may be alive.
-    pub(crate) live: watch::Receiver<LowestLive>,
+    /// What the cluster group tells.
+    pub(crate) cluster: ClusterView,
     /// Who has a replica of them, and how these reach each other.
     pub(crate) members: Members<'a, N>,
 }
@@ -149,7 +150,6 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
             self.clock,
             totals.unwrap_or_default(),
         );
-        let clock = self.clock;
         let (group, task) = Group::start(Start {
             node: node_of(self.host),
             group: id,
@@ -159,7 +159,7 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
             network: self.members.networks.network(id),
             machine,
             checkpoint,
-            clock: Arc::new(move || clock.now().0),
+            clock: WallClock::clone(&self.cluster.time),
         })
         .await?;
         Ok((Replica { group }, task))
@@ -188,7 +188,7 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
             number,
             group,
             limits: self.limits,
-            live: self.live.clone(),
+            cluster: self.cluster.clone(),
             words,
             leads,
         };

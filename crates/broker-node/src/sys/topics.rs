@@ -33,6 +33,8 @@ pub(crate) struct Snapshot {
     pub(crate) wal: WalCounters,
     /// Bytes of the log that no checkpoint has made needless.
     pub(crate) wal_bytes: u64,
+    /// Nodes that belong to the cluster, as far as this one knows.
+    pub(crate) members: usize,
 }
 
 impl Snapshot {
