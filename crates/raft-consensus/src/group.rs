@@ -101,6 +101,9 @@ impl Timing {
             election_timeout_min: self.election_min_ms,
             election_timeout_max: self.election_max_ms,
             enable_pre_vote: Some(true),
+            // What a leader sent to others before it was synced here may be lost with its power. In the same term it
+            // would then give the same places of the log to other entries: it has to be elected anew.
+            enable_leader_restore: Some(false),
             // Checkpoints have their own clock, and the log is purged behind them by them alone.
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: u64::MAX,

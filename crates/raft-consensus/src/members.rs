@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use openraft::EmptyNode;
+use openraft::{EmptyNode, RaftState};
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
 
 use crate::group::{Gone, Group};
@@ -33,13 +33,22 @@ impl<C: Types, M: Machine> Group<C, M> {
     /// The group has ended, or its log could not be written.
     pub async fn found(&self, members: impl IntoIterator<Item = NodeId>) -> Result<(), Gone> {
         if self.raft().is_initialized().await.map_err(|_| Gone)? {
-            return Ok(());
+            return self.elect_alone().await;
         }
         let members: BTreeSet<NodeId> = members.into_iter().collect();
         match self.raft().initialize(members).await {
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(_) => Err(Gone),
         }
+    }
+
+    /// Whoever is the only voter need not wait until nothing was heard from a leader for a while.
+    async fn elect_alone(&self) -> Result<(), Gone> {
+        let voters = |state: &RaftState<C>| state.membership_state.effective().voter_ids().count();
+        if self.raft().with_raft_state(voters).await.map_err(|_| Gone)? == 1 {
+            self.raft().trigger().elect(false).await.map_err(|_| Gone)?;
+        }
+        Ok(())
     }
 
     /// Makes these nodes the members of the group, where this node leads it. Those that are new catch up before they

@@ -100,11 +100,11 @@ struct Node {
 }
 
 async fn start(directory: &Path) -> Node {
-    start_in(directory, None).await
+    start_in(directory, (None, Timing::LAN)).await
 }
 
 /// With a log whose room the test decides about, if it is given.
-async fn start_in(directory: &Path, room: Option<watch::Receiver<Room>>) -> Node {
+async fn start_in(directory: &Path, (room, timing): (Option<watch::Receiver<Room>>, Timing)) -> Node {
     let options = WalOptions { segment_bytes: 1 << 20, log_bytes_max: 8 << 20, ..WalOptions::default() };
     let storage = Storage::open(directory, options).unwrap();
     let restored = storage.restore(GROUP, |checkpoint| {
@@ -121,7 +121,7 @@ async fn start_in(directory: &Path, room: Option<watch::Receiver<Room>>) -> Node
     let (group, task) = Group::start(Start {
         node: 1,
         group: GROUP,
-        timing: Timing::LAN,
+        timing,
         log: storage.log(GROUP).unwrap(),
         room: room.unwrap_or_else(|| storage.wal().room()),
         network: Alone,
@@ -185,6 +185,19 @@ async fn what_was_applied_is_there_after_the_next_start() {
     assert_eq!(node.numbers().await, (0..5_000).collect::<Vec<_>>());
     assert_eq!(node.group.look(|ledger| ledger.led).await.unwrap(), 0, "an old entry has no effects");
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_alone_waits_for_no_tick_before_it_leads_again() {
+    const NEVER: Timing =
+        Timing { heartbeat_ms: 3_600_000, election_min_ms: 7_200_000, election_max_ms: 10_800_000 };
+    let directory = tempfile::tempdir().unwrap();
+    for round in 1..=3 {
+        let node = start_in(directory.path(), (None, NEVER)).await;
+        node.propose(0..1).await;
+        assert_eq!(node.numbers().await.len(), round);
+        node.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -261,7 +274,7 @@ async fn nothing_is_proposed_where_the_rest_of_the_log_is_kept_for_a_start() {
     const QUIET: Duration = Duration::from_millis(50);
     let directory = tempfile::tempdir().unwrap();
     let (room, told) = watch::channel(Room::Full);
-    let node = start_in(directory.path(), Some(told)).await;
+    let node = start_in(directory.path(), (Some(told), Timing::LAN)).await;
     node.group.pass(1, |ledger| ledger.due_ms = Some(0)).await.unwrap();
     node.propose(0..2).await;
     node.has(&[0, 1]).await;
