@@ -11,12 +11,15 @@ use openraft::type_config::TypeConfigExt;
 use super::client::Shared;
 use super::receive::Arriving;
 use super::replica::Replies;
-use super::send::{CHUNK_WITHIN, INSTALL_WITHIN, Source};
+use super::send::{ANSWER_WITHIN, Source};
 use super::snapshots::Place;
 use super::{Answers, Channel, Network, PeerTransport, Refusal, TransportError};
 use crate::record::RecordError;
 use crate::types::{NodeId, SnapshotMeta, Types};
 use crate::wire::{Body, Request, Response};
+
+/// A member has its whole checkpoint in a file before it answers; that takes no longer.
+const EXPORT_WITHIN: Duration = Duration::from_secs(120);
 
 /// Why a checkpoint was not fetched from a member. Another may have it, or the same later.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +69,7 @@ impl<T: PeerTransport> Network<T> {
     pub(crate) async fn fetch<C: Types>(&self, from: NodeId, least: u64) -> Result<Fetched, FetchError> {
         let shared = self.shared();
         let mut answers = open::<C, T>(shared, from).await?;
-        let Response::Offer(meta) = next::<C>(&mut answers, from, INSTALL_WITHIN).await? else {
+        let Response::Offer(meta) = next::<C>(&mut answers, from, EXPORT_WITHIN).await? else {
             return Err(FetchError::Cut);
         };
         let found = meta.last_log_id.ok_or(FetchError::Cut)?.index;
@@ -78,7 +81,7 @@ impl<T: PeerTransport> Network<T> {
         let name = place.fetched();
         let mut arriving = Arriving::begin::<C>(meta, place, name).await.map_err(FetchError::Damaged)?;
         loop {
-            match next::<C>(&mut answers, from, CHUNK_WITHIN).await? {
+            match next::<C>(&mut answers, from, ANSWER_WITHIN).await? {
                 Response::Chunk(chunk) => {
                     arriving.take::<C>(chunk).await.map_err(FetchError::Damaged)?;
                 }
@@ -99,7 +102,7 @@ async fn open<C: Types, T: PeerTransport>(
     let request = Request::<C> { group: shared.group, to: from, body: Body::Fetch }.encode();
     // It stays open until all has arrived: the end of the requests would be the end of the answers.
     let requests = stream::once(std::future::ready(request)).chain(stream::pending()).boxed();
-    shared.transport.open(from, Channel::Snapshot, requests, CHUNK_WITHIN).await
+    shared.transport.open(from, Channel::Snapshot, requests, ANSWER_WITHIN).await
 }
 
 async fn next<C: Types>(

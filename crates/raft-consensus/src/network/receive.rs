@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::Raft;
+use openraft::type_config::TypeConfigExt;
+use tokio::sync::oneshot;
 
 use super::Refusal;
 use super::snapshots::{Passing, Place, blocking};
@@ -34,6 +36,9 @@ pub(super) struct Receiving {
     /// Which attempt this is, and which is the newest: only that may go on.
     attempt: (u64, Arc<AtomicU64>),
 }
+
+/// Tells what becomes of a snapshot that has arrived.
+pub(super) type Installing = oneshot::Receiver<Result<Vote, Refusal>>;
 
 fn refused(error: io::Error) -> Refusal {
     Refusal::Snapshot(error.to_string())
@@ -142,11 +147,22 @@ impl Receiving {
         self.arriving.take::<C>(chunk).await
     }
 
-    /// Checks and syncs what arrived, and has it installed. Gives the group's vote.
-    ///
-    /// # Errors
-    /// It is damaged, or does not stand for what was said; or the group has ended.
-    pub(super) async fn finish<C, M>(self, end: End, raft: &Raft<C, StateMachine<M>>) -> Result<Vote, Refusal>
+    /// Checks and syncs what arrived, and has it installed, whether or not the other end is still there: the file is
+    /// not taken from under a group that reads it. Gives the group's vote, or says that it is damaged, does not stand
+    /// for what was said, or that the group has ended.
+    pub(super) fn finish<C, M>(self, end: End, raft: Raft<C, StateMachine<M>>) -> Installing
+    where
+        C: Types,
+        M: Machine,
+    {
+        let (done, installing) = oneshot::channel();
+        let _detached = C::spawn(async move {
+            let _ = done.send(self.install(end, &raft).await);
+        });
+        installing
+    }
+
+    async fn install<C, M>(self, end: End, raft: &Raft<C, StateMachine<M>>) -> Result<Vote, Refusal>
     where
         C: Types,
         M: Machine,

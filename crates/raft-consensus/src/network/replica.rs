@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -11,10 +12,11 @@ use futures_util::{FutureExt, StreamExt, stream};
 use openraft::Raft;
 use openraft::errors::RaftError;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult};
+use openraft::type_config::TypeConfigExt;
 use parking_lot::Mutex;
 
 use super::fetch::serve;
-use super::receive::Receiving;
+use super::receive::{Installing, Receiving};
 use super::snapshots::Place;
 use super::{Refusal, Requests};
 use crate::machine::Machine;
@@ -22,6 +24,9 @@ use crate::record::RecordError;
 use crate::state_machine::StateMachine;
 use crate::types::Types;
 use crate::wire::{Body, Request, Response};
+
+/// Between two signs of life of a replica that installs a snapshot; a fraction of what its sender waits.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// Answers of a group to a stream.
 pub(super) type Replies = BoxStream<'static, Result<Bytes, Refusal>>;
@@ -145,19 +150,20 @@ impl<C: Types, M: Machine> Replica<C, M> {
         answers.chain(last.map(Err)).boxed()
     }
 
-    /// A header, chunks and an end, each answered when it is done.
+    /// A header, chunks and an end, each answered when it is done; the end by signs of life as well, until it is.
     fn snapshot_stream(self, first: Body<C>, rest: Requests) -> Replies {
         let begin = async move {
             let Body::Snapshot(header) = first else { return Err(out_of_place()) };
             Receiving::begin::<C>(header, self.place.clone(), Arc::clone(&self.attempts))
                 .await
-                .map(|begun| (begun, self))
+                .map(|begun| (Box::new(begun), self))
         };
         let begun = async move {
             match begin.await {
                 Ok((receiving, this)) => {
                     let start = stream::once(std::future::ready(Ok(Response::<C>::Progress(0).encode())));
-                    let going_on = stream::unfold(Some((receiving, this, rest)), Self::next_chunk);
+                    let going_on =
+                        stream::unfold(Some(Step::Receiving(receiving, this, rest)), Self::next_chunk);
                     start.chain(going_on).boxed()
                 }
                 Err(refusal) => stream::once(std::future::ready(Err(refusal))).boxed(),
@@ -166,25 +172,48 @@ impl<C: Types, M: Machine> Replica<C, M> {
         stream::once(begun).flatten().boxed()
     }
 
-    async fn next_chunk(
-        state: Option<(Receiving, Self, Requests)>,
-    ) -> Option<(Result<Bytes, Refusal>, Option<(Receiving, Self, Requests)>)> {
-        let (mut receiving, this, mut rest) = state?;
+    async fn next_chunk(step: Option<Step<C, M>>) -> Option<(Result<Bytes, Refusal>, Option<Step<C, M>>)> {
+        let (mut receiving, this, mut rest) = match step? {
+            Step::Receiving(receiving, this, rest) => (receiving, this, rest),
+            Step::Installing(received, done) => return Some(installing::<C, M>(received, done).await),
+        };
         let request = Request::<C>::decode(rest.next().await?);
         match request.map(|request| request.body) {
             Ok(Body::Chunk(chunk)) => match receiving.take::<C>(chunk).await {
                 Ok(received) => {
                     let progress = Response::<C>::Progress(received).encode();
-                    Some((Ok(progress), Some((receiving, this, rest))))
+                    Some((Ok(progress), Some(Step::Receiving(receiving, this, rest))))
                 }
                 Err(refusal) => Some((Err(refusal), None)),
             },
             Ok(Body::End(end)) => {
-                let done = receiving.finish(end, &this.raft).await;
-                Some((done.map(|vote| Response::<C>::Snapshot(vote).encode()), None))
+                let length = end.length;
+                Some(installing::<C, M>(length, receiving.finish(end, this.raft)).await)
             }
             Ok(_) => Some((Err(out_of_place()), None)),
             Err(bad) => Some((Err(malformed(&bad)), None)),
+        }
+    }
+}
+
+/// What a stream of a snapshot is at.
+enum Step<C: Types, M: Machine> {
+    Receiving(Box<Receiving>, Replica<C, M>, Requests),
+    /// So many bytes, all there are, are being installed.
+    Installing(u64, Installing),
+}
+
+/// The outcome of installing, or a sign of life where that takes longer: the other end cannot tell a disk that is slow
+/// from a connection that is dead.
+async fn installing<C: Types, M: Machine>(
+    received: u64,
+    mut done: Installing,
+) -> (Result<Bytes, Refusal>, Option<Step<C, M>>) {
+    match C::timeout(SIGN_OF_LIFE, &mut done).await {
+        Ok(Ok(done)) => (done.map(|vote| Response::<C>::Snapshot(vote).encode()), None),
+        Ok(Err(_ended)) => (Err(Refusal::Ended), None),
+        Err(_elapsed) => {
+            (Ok(Response::<C>::Progress(received).encode()), Some(Step::Installing(received, done)))
         }
     }
 }

@@ -23,10 +23,10 @@ use crate::wire::{Body, Chunk, End, Header, Request, Response};
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
 /// Chunks on their way at most.
 const WINDOW: usize = 4;
-/// The answer to a chunk, or the next chunk, takes no longer: it is written, and not yet synced.
-pub(super) const CHUNK_WITHIN: Duration = Duration::from_secs(5);
-/// Syncing, checking and installing a whole snapshot takes no longer.
-pub(super) const INSTALL_WITHIN: Duration = Duration::from_secs(120);
+/// An answer, the next chunk, or a sign of life while a whole snapshot is synced, checked and installed, takes no longer.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Signs of life that are waited for: two minutes of installing.
+const SIGNS_OF_LIFE_MAX: u32 = 120;
 
 /// One transfer.
 pub(super) struct Sending<'a, C: Types, T> {
@@ -75,10 +75,14 @@ impl<'a, C: Types, T: PeerTransport> Sending<'a, C, T> {
             self.progress(&mut link).await?;
         }
         self.push(&link.requests, Body::End(source.end())).await?;
-        match self.answer(&mut link, INSTALL_WITHIN).await? {
-            Response::Snapshot(vote) => Ok(vote),
-            _ => Err(beside_the_point().into()),
+        for _ in 0..=SIGNS_OF_LIFE_MAX {
+            match self.answer(&mut link).await? {
+                Response::Snapshot(vote) => return Ok(vote),
+                Response::Progress(received) if received == source.length => {}
+                _ => break,
+            }
         }
+        Err(beside_the_point().into())
     }
 
     async fn source(&self) -> io::Result<(Source, SnapshotMeta)> {
@@ -94,7 +98,8 @@ impl<'a, C: Types, T: PeerTransport> Sending<'a, C, T> {
             let next = taken.recv().await?;
             Some((next, taken))
         });
-        let opening = self.shared.transport.open(self.target, Channel::Snapshot, taken.boxed(), CHUNK_WITHIN);
+        let opening =
+            self.shared.transport.open(self.target, Channel::Snapshot, taken.boxed(), ANSWER_WITHIN);
         let answers = opening.await.map_err(|error| self.errors.of(error))?;
         Ok(Link { requests, answers, owed: VecDeque::new() })
     }
@@ -114,27 +119,27 @@ impl<'a, C: Types, T: PeerTransport> Sending<'a, C, T> {
 
     async fn push(&self, requests: &mpsc::Sender<Bytes>, body: Body<C>) -> Result<(), RPCError<C>> {
         let request = Request { group: self.shared.group, to: self.target, body }.encode();
-        match C::timeout(CHUNK_WITHIN, requests.send(request)).await {
+        match C::timeout(ANSWER_WITHIN, requests.send(request)).await {
             // Where the stream has ended the answers say why.
             Ok(_) => Ok(()),
-            Err(_elapsed) => Err(self.errors.timeout(CHUNK_WITHIN).into()),
+            Err(_elapsed) => Err(self.errors.timeout(ANSWER_WITHIN).into()),
         }
     }
 
     async fn progress(&self, link: &mut Link) -> Result<(), RPCError<C>> {
         let expected = link.owed.pop_front();
-        match self.answer(link, CHUNK_WITHIN).await? {
+        match self.answer(link).await? {
             Response::Progress(received) if Some(received) == expected => Ok(()),
             _ => Err(beside_the_point().into()),
         }
     }
 
-    async fn answer(&self, link: &mut Link, within: Duration) -> Result<Response<C>, RPCError<C>> {
-        match C::timeout(within, link.answers.next()).await {
+    async fn answer(&self, link: &mut Link) -> Result<Response<C>, RPCError<C>> {
+        match C::timeout(ANSWER_WITHIN, link.answers.next()).await {
             Ok(Some(Ok(answer))) => Response::decode(answer).map_err(|bad| network(&bad).into()),
             Ok(Some(Err(error))) => Err(self.errors.of(error)),
             Ok(None) => Err(NetworkError::from_string("the stream ended early").into()),
-            Err(_elapsed) => Err(self.errors.timeout(within).into()),
+            Err(_elapsed) => Err(self.errors.timeout(ANSWER_WITHIN).into()),
         }
     }
 }
