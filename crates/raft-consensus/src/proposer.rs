@@ -15,7 +15,7 @@ use openraft::errors::Fatal;
 use openraft::metrics::RaftServerMetrics;
 use openraft::raft::WriteResult;
 use openraft::type_config::TypeConfigExt;
-use openraft::type_config::alias::{WatchReceiverOf, WatchSenderOf};
+use openraft::type_config::alias::{InstantOf, WatchReceiverOf, WatchSenderOf};
 use tokio::sync::{mpsc, watch};
 
 use crate::budget::Held;
@@ -31,6 +31,9 @@ pub const ENTRY_ITEMS_MAX: usize = 512;
 pub const ENTRY_BYTES_MAX: usize = 256 * 1024;
 /// Entries on their way at most.
 pub const IN_FLIGHT_MAX: usize = 4;
+
+/// After a refusal no tick is proposed for so long: who leads and is refused would do nothing else.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// The node's wall clock in milliseconds since 1970, never going back within one life of the node.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -76,6 +79,8 @@ pub(crate) struct Proposer<C: Types, M: Machine> {
     room: watch::Receiver<Room>,
     /// A tick is on its way: no second one for the same deadline.
     ticking: bool,
+    /// No tick before this.
+    no_tick_before: Option<InstantOf<C>>,
     server: WatchReceiverOf<C, RaftServerMetrics<C>>,
     told: WatchSenderOf<C, Leadership>,
 }
@@ -89,7 +94,20 @@ impl<C: Types, M: Machine> Proposer<C, M> {
     ) -> Self {
         let (queued, waiting) = (VecDeque::new(), VecDeque::new());
         let (server, in_flight, ticking) = (raft.server_metrics(), 0, false);
-        Self { raft, work, queued, waiting, in_flight, glance, clock, room, ticking, server, told }
+        Self {
+            raft,
+            work,
+            queued,
+            waiting,
+            in_flight,
+            glance,
+            clock,
+            room,
+            ticking,
+            no_tick_before: None,
+            server,
+            told,
+        }
     }
 
     /// Runs until the group ends.
@@ -111,7 +129,7 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             biased;
             done = next_done(&mut self.waiting), if !self.waiting.is_empty() => self.settle(done).await?,
             taken = take(&mut self.work, &mut self.queued), if takes => if taken == 0 { return Err(Ended::Stopped) },
-            () = C::sleep(due.unwrap_or(Duration::MAX)), if due.is_some() => {}
+            () = pause::<C>(due) => {}
             changed = self.room.changed() => if changed.is_err() { return Err(Ended::Stopped) },
             changed = self.server.changed() => match changed {
                 Ok(()) => self.tell_leader(),
@@ -160,6 +178,7 @@ impl<C: Types, M: Machine> Proposer<C, M> {
                     // Whoever asked repeats it to the leader that there is then: nothing was acknowledged.
                     Some(Ok(Err(refused))) => {
                         tracing::debug!(%refused, "a proposal was refused");
+                        self.no_tick_before = Some(C::now() + REFUSED_PAUSE);
                         self.told.send_if_modified(|told| {
                             told.refused += 1;
                             true
@@ -198,7 +217,9 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             return None;
         }
         let due = self.glance.next_due_ms()?;
-        Some(Duration::from_millis(due.saturating_sub(self.now_ms())))
+        let now = C::now();
+        let pause = self.no_tick_before.filter(|at| *at > now).map_or(Duration::ZERO, |at| at - now);
+        Some(Duration::from_millis(due.saturating_sub(self.now_ms())).max(pause))
     }
 
     async fn propose_due(&mut self) -> Result<(), Ended> {
@@ -245,6 +266,14 @@ impl<C: Types, M: Machine> Proposer<C, M> {
 
 fn failed<E: std::fmt::Display>(error: E) -> Ended {
     Ended::Failed(error.to_string())
+}
+
+/// Lets the time pass until something is due; for ever where nothing is.
+async fn pause<C: Types>(due: Option<Duration>) {
+    match due {
+        Some(due) => C::sleep(due).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn next_done<C: Types, M: Machine>(
