@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use openraft::{EmptyNode, RaftState};
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
+use openraft::{EmptyNode, RaftState};
 
 use crate::group::{Gone, Group};
 use crate::machine::Machine;

@@ -16,6 +16,7 @@ use openraft::metrics::RaftServerMetrics;
 use openraft::raft::WriteResult;
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::{InstantOf, WatchReceiverOf, WatchSenderOf};
+use session_store::failpoint::{self, Mutant};
 use tokio::sync::{mpsc, watch};
 
 use crate::budget::Held;
@@ -257,6 +258,10 @@ impl<C: Types, M: Machine> Proposer<C, M> {
     }
 
     async fn propose(&mut self, body: Bytes) -> Result<(), Ended> {
+        if failpoint::has(Mutant::ApplyBeforeCommit) && self.raft.is_leader() {
+            let early = body.clone();
+            self.look(Box::new(move |machine| drop(machine.apply(&early, true)))).await?;
+        }
         let done = self.raft.client_write_many([Proposal(body)]).await.map_err(failed)?;
         self.waiting.push_back(Waiting::Entry(done));
         self.in_flight += 1;

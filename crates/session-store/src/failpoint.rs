@@ -23,6 +23,10 @@ pub enum Mutant {
     AckBeforeCommit,
     /// Packet ids of a session are used again while they are in use.
     ReusePacketId,
+    /// What is proposed is applied, and so answered, before it is committed.
+    ApplyBeforeCommit,
+    /// What an older connection of a client says counts.
+    SkipEpochCheck,
 }
 
 /// Ends the process where a point was armed and this is the passage that was meant.
@@ -39,7 +43,7 @@ pub fn has(_mutant: Mutant) -> bool {
 }
 
 #[cfg(feature = "failpoints")]
-pub use armed::{arm, has, pass};
+pub use armed::{arm, build_in, has, pass};
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -58,8 +62,12 @@ mod armed {
         ("before-ack", Point::BeforeAck),
         ("after-ack", Point::AfterAck),
     ];
-    const MUTANTS: [(&str, Mutant); 2] =
-        [("ack-before-commit", Mutant::AckBeforeCommit), ("reuse-packet-id", Mutant::ReusePacketId)];
+    const MUTANTS: [(&str, Mutant); 4] = [
+        ("ack-before-commit", Mutant::AckBeforeCommit),
+        ("reuse-packet-id", Mutant::ReusePacketId),
+        ("apply-before-commit", Mutant::ApplyBeforeCommit),
+        ("skip-epoch-check", Mutant::SkipEpochCheck),
+    ];
 
     #[derive(Debug)]
     enum Armed {
@@ -73,6 +81,13 @@ mod armed {
     thread_local! {
         /// An acknowledgement was made on this thread and not yet written.
         static OWED: Cell<bool> = const { Cell::new(false) };
+        static BUILT_IN: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Builds a fault into everything that this thread does from now on, or none: for simulations, of which a process
+    /// runs many.
+    pub fn build_in(mutant: Option<Mutant>) {
+        BUILT_IN.set(mutant);
     }
 
     /// Arms `POINT:N`, the process ending at its Nth passage, or a mutant by its name. Only the first call counts.
@@ -115,6 +130,7 @@ mod armed {
     /// Whether this fault is built in.
     #[must_use]
     pub fn has(mutant: Mutant) -> bool {
-        matches!(ARMED.get(), Some(Armed::Mutant(armed)) if *armed == mutant)
+        BUILT_IN.get() == Some(mutant)
+            || matches!(ARMED.get(), Some(Armed::Mutant(armed)) if *armed == mutant)
     }
 }

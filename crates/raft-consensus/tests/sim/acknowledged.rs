@@ -1,0 +1,10 @@
+//! G1, G2: a publish that was acknowledged reaches every session that had subscribed before it was sent, whatever
+//! stops, lags, loses its power or is cut off.
+
+use crate::history::Promise;
+use crate::run::assert_kept;
+
+#[test]
+fn what_is_acknowledged_reaches_every_session_that_had_subscribed() {
+    assert_kept(Promise::Acknowledged);
+}

@@ -1,0 +1,136 @@
+//! Checkpoints of a simulated node: the records of its shard as one file on the simulated disk, in the place of the
+//! store's own files, which no simulation can hold. Written whole, synced, and renamed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes};
+use parking_lot::Mutex;
+use raft_consensus::disk::{Disk, SimDisk, read_whole};
+use raft_consensus::network::SnapshotFiles;
+use raft_consensus::record;
+use raft_consensus::types::SnapshotMeta;
+use raft_consensus::wal::GroupId;
+use session_store::store::Changes;
+
+const NAME: &str = "checkpoint";
+const UNFINISHED: &str = "checkpoint.unfinished";
+
+pub(crate) type Records = BTreeMap<Bytes, Bytes>;
+
+#[derive(Clone, Debug)]
+pub(crate) struct SimStore {
+    disk: SimDisk,
+    state: Arc<Mutex<(SnapshotMeta, Records)>>,
+}
+
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.put_u32(u32::try_from(bytes.len()).unwrap());
+    out.put_slice(bytes);
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the checkpoint is damaged")
+}
+
+fn block(bytes: &mut Bytes) -> io::Result<Bytes> {
+    let len = bytes.try_get_u32().map_err(|_| damaged())? as usize;
+    if len > bytes.len() { Err(damaged()) } else { Ok(bytes.split_to(len)) }
+}
+
+fn encode(meta: &SnapshotMeta, records: &Records) -> Vec<u8> {
+    let mut out = Vec::new();
+    put(&mut out, &record::encode_applied(meta));
+    for (key, value) in records {
+        put(&mut out, key);
+        put(&mut out, value);
+    }
+    let checksum = crc32fast::hash(&out);
+    out.put_u32(checksum);
+    out
+}
+
+pub(crate) fn read(disk: &SimDisk, name: &str) -> io::Result<(SnapshotMeta, Records)> {
+    let mut bytes = Bytes::from(read_whole(disk.open(name)?.as_ref())?);
+    let mut checksum = bytes.split_off(bytes.len().checked_sub(4).ok_or_else(damaged)?);
+    if checksum.get_u32() != crc32fast::hash(&bytes) {
+        return Err(damaged());
+    }
+    let meta = record::decode_applied(&block(&mut bytes)?)?;
+    let mut records = Records::new();
+    while !bytes.is_empty() {
+        let key = block(&mut bytes)?;
+        records.insert(key, block(&mut bytes)?);
+    }
+    Ok((meta, records))
+}
+
+impl SimStore {
+    /// What the disk has, or nothing yet.
+    pub(crate) fn open(disk: &SimDisk) -> io::Result<Self> {
+        let state = match read(disk, NAME) {
+            Ok(state) => state,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { disk: disk.clone(), state: Arc::new(Mutex::new(state)) })
+    }
+
+    pub(crate) fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
+    pub(crate) fn state(&self) -> (SnapshotMeta, Records) {
+        self.state.lock().clone()
+    }
+
+    pub(crate) fn write(&self, meta: SnapshotMeta, changes: &Changes) -> io::Result<()> {
+        let mut records = self.state.lock().1.clone();
+        for (key, value) in changes.iter() {
+            match value {
+                Some(value) => drop(records.insert(key.to_vec().into(), value.clone())),
+                None => drop(records.remove(key)),
+            }
+        }
+        self.replace(meta, records)
+    }
+
+    pub(crate) fn replace(&self, meta: SnapshotMeta, records: Records) -> io::Result<()> {
+        self.put_file(UNFINISHED, &encode(&meta, &records))?;
+        self.disk.rename(UNFINISHED, NAME)?;
+        self.disk.sync_dir("")?;
+        *self.state.lock() = (meta, records);
+        Ok(())
+    }
+
+    fn put_file(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        if self.disk.open(name).is_ok() {
+            self.disk.remove(name)?;
+        }
+        let file = self.disk.create(name)?;
+        file.write_at(bytes, 0)?;
+        file.fdatasync()?;
+        Ok(())
+    }
+}
+
+impl SnapshotFiles for SimStore {
+    fn export(&self, _: GroupId, name: &str) -> io::Result<SnapshotMeta> {
+        let (meta, records) = self.state();
+        if meta.last_log_id.is_none() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.put_file(name, &encode(&meta, &records))?;
+        Ok(meta)
+    }
+
+    fn verify(&self, name: &str) -> io::Result<SnapshotMeta> {
+        Ok(read(&self.disk, name)?.0)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        name.into()
+    }
+}
