@@ -8,6 +8,7 @@ mod libtest;
 mod report;
 mod runner;
 mod scratch;
+mod sim;
 mod stage;
 mod tidy;
 
@@ -48,6 +49,12 @@ const TASKS: &[Task] = &[
         usage: "[--rounds N] [--seed S]",
         help: "many rounds of kill -9 under load, 100 unless told",
         run: chaos::main,
+    },
+    Task {
+        name: "sim",
+        usage: "[--seeds N] [--seed S]",
+        help: "three simulated replicas under faults that follow from a seed, 1,000 seeds unless told",
+        run: sim::main,
     },
     Task { name: "tidy", usage: "", help: "only the rules that clippy cannot check", run: tidy::main },
 ];
