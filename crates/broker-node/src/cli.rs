@@ -107,7 +107,18 @@ pub(crate) fn run() -> ExitCode {
             })
         }
     };
-    done.unwrap_or_else(|error| fail(&format!("{error:#}"), exit_code(&error)))
+    done.unwrap_or_else(|error| fail(&with_causes(&error), exit_code(&error)))
+}
+
+/// An error and its causes, each once: many a message quotes its cause already.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    message
 }
 
 /// Files that the configuration names are part of it.
@@ -132,4 +143,17 @@ fn fail(message: &str, code: ExitCode) -> ExitCode {
     // Nobody is left to tell if standard error is closed.
     let _ = writeln!(io::stderr(), "quelea: {message}");
     code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let quoted = anyhow::anyhow!("no such file").context("cannot read server.pem: no such file");
+        assert_eq!(with_causes(&quoted), "cannot read server.pem: no such file");
+        let silent = anyhow::anyhow!("no such file").context("cannot read server.pem");
+        assert_eq!(with_causes(&silent), "cannot read server.pem: no such file");
+    }
 }
