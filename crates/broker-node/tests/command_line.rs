@@ -95,6 +95,9 @@ fn a_node_says_where_it_listens_serves_and_stops_when_told() {
         node.signal("HUP");
         node.signal(signal);
         assert_eq!(node.wait(), Some(0));
+        let mut rest = String::new();
+        node.lines.read_to_string(&mut rest).unwrap();
+        assert!(rest.ends_with(" INFO quelea: stopped\n") && !rest.contains("ERROR"), "{rest}");
     }
 }
 

@@ -160,10 +160,15 @@ impl<C: Types, M: Machine> Proposer<C, M> {
         });
     }
 
-    /// Why the group's task is gone.
+    /// Why the group's task is gone. It has left the reason, unless it panicked; asking it would put an error into the log.
     async fn end(&mut self) -> Ended {
-        match self.raft.is_initialized().await {
-            Ok(_) | Err(Fatal::Stopped) => Ended::Stopped,
+        let left = self.raft.metrics().borrow_watched().running_state.clone();
+        let reason = match left {
+            Ok(()) => self.raft.is_initialized().await.map(drop),
+            Err(reason) => Err(reason),
+        };
+        match reason {
+            Ok(()) | Err(Fatal::Stopped) => Ended::Stopped,
             Err(fatal) => Ended::Failed(fatal.to_string()),
         }
     }
