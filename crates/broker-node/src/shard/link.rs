@@ -207,7 +207,7 @@ impl Link {
         self.numbers.lock().deferred.remove(&connection);
     }
 
-    /// Begins an attachment to whoever leads now, and gives its number. Until [`Self::open`] requests wait.
+    /// Begins an attachment to whoever leads now, and gives its number. Until [`Self::unanswered_behind`] finds nothing more, requests wait.
     pub(super) fn attach(&self) -> u64 {
         let mut numbers = self.numbers.lock();
         numbers.route = Route::Closed;
