@@ -95,7 +95,8 @@ async fn a_snapshot_that_is_damaged_is_never_installed_and_sent_again() {
     cluster.agrees().await;
     assert_eq!(damage.left(), 0, "it was sent again until it was whole");
     let (_, streams) = cluster.network.used(Channel::Snapshot);
-    assert!(streams > 8, "{streams} streams");
+    // One stream may have met with several of them.
+    assert!(streams > 4, "{streams} streams");
     assert_eq!(cluster.installs(away).await, 1);
     cluster.stop().await;
 }
