@@ -7,8 +7,8 @@ mod fits;
 use std::time::Duration;
 
 use anyhow::Context;
-use raft_consensus::cluster::{APPLY_LEVEL_MAX, Begin, ClusterMachine, Command, GROUP, LowestLive};
-use raft_consensus::group::{Group, Start, Timing};
+use raft_consensus::cluster::{APPLY_LEVEL_MAX, AskError, Begin, ClusterMachine, Command, GROUP, LowestLive};
+use raft_consensus::group::{Gone, Group, Start, Timing};
 use raft_consensus::network::Alone;
 use raft_consensus::proposer::{Ended, WallClock};
 use raft_consensus::storage::Storage;
@@ -103,7 +103,12 @@ impl StartCluster<'_> {
                 tokio::select! {
                     biased;
                     ended = &mut task => return ended_of(ended),
-                    done = begins => if let Err(refused) = done { return Ended::Failed(format!("{refused:#}")) },
+                    done = begins => match done {
+                        // Why it has ended the group says itself.
+                        Err(gone) if is_gone(&gone) => {}
+                        Err(refused) => return Ended::Failed(format!("{refused:#}")),
+                        Ok(()) => {}
+                    },
                 }
             }
             ended_of(task.await)
@@ -132,6 +137,12 @@ async fn begin_run(group: Group<TokioTypes, ClusterMachine>, commands: [Command;
         group.ask(&Command::RaiseLevel(level)).await?;
     }
     Ok(())
+}
+
+/// Whether something failed because the group has ended.
+fn is_gone(error: &anyhow::Error) -> bool {
+    let gone = |ask: &AskError| matches!(ask, AskError::Gone(_));
+    error.chain().any(|cause| cause.is::<Gone>() || cause.downcast_ref().is_some_and(gone))
 }
 
 fn ended_of(task: Result<Ended, JoinError>) -> Ended {

@@ -191,6 +191,10 @@ impl Shard {
     }
 
     fn restore_outbox(&mut self, first: u64, items: BTreeMap<u64, OutboxItem>) -> Result<(), RecordError> {
+        // Positions begin with 1, and one more must be there for what comes next.
+        if first == 0 || first.checked_add(items.len() as u64 + 1).is_none() {
+            return Err(RecordError::Invalid { field: "outbox" });
+        }
         let dense = items.keys().copied().eq((first..).take(items.len()));
         if !dense {
             return Err(RecordError::Missing { field: "item of the outbox" });
