@@ -2,6 +2,7 @@
 //! folder is written in; it decides nothing about what is right.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -189,15 +190,18 @@ impl Cluster {
 
     /// Does something while the leaderships of all shards go from node to node.
     pub(super) async fn while_moving<T>(&self, work: impl Future<Output = T>) -> T {
-        let moving = async {
-            for node in NODES.into_iter().cycle() {
+        tokio::select! {
+            done = work => done,
+            never = self.keep_moving() => match never {},
+        }
+    }
+
+    async fn keep_moving(&self) -> Infallible {
+        loop {
+            for node in NODES {
                 self.lead_all(node).await;
                 sleep(Duration::from_millis(100)).await;
             }
-        };
-        tokio::select! {
-            done = work => done,
-            () = moving => unreachable!("it goes on for ever"),
         }
     }
 
