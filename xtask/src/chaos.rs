@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::gate::{self, Gate};
+use crate::numbers;
 use crate::report::Outcome;
 use crate::runner::Runner;
 use crate::scratch::Scratch;
@@ -16,17 +17,14 @@ const MINUTES_MAX: u64 = 600;
 /// The test that goes through the rounds.
 const TEST: &str = "nothing_acknowledged_is_lost_by_kill_9_under_load";
 
-/// What the command line asks for.
-#[derive(Debug, PartialEq, Eq)]
-struct Options {
-    rounds: u64,
-    /// Of the first round; drawn where it is not given. Each round prints its own.
-    seed: Option<u64>,
-}
+/// Rounds where no number is given.
+const ROUNDS: u64 = 100;
 
 /// Runs the rounds; `Ok(false)` when one has failed.
 pub(crate) fn main(arguments: &[String]) -> Result<bool> {
-    let Options { rounds, seed } = parse(arguments)?;
+    // Without a seed each round draws its own, and prints it.
+    let [rounds, seed] = numbers::read(arguments, ["--rounds", "--seed"])?;
+    let rounds = rounds.unwrap_or(ROUNDS);
     gate::raise_descriptor_limit();
     let root = gate::root()?;
     let runner = Runner::new(&root, Instant::now() + Duration::from_secs(MINUTES_MAX * 60))?;
@@ -47,40 +45,4 @@ pub(crate) fn main(arguments: &[String]) -> Result<bool> {
     }
     command.args(["--", "--nocapture", TEST]);
     Ok(gate.runner.run(command)?.success())
-}
-
-/// Reads `[--rounds N] [--seed S]`.
-fn parse(arguments: &[String]) -> Result<Options> {
-    let mut options = Options { rounds: 100, seed: None };
-    let mut arguments = arguments.iter();
-    while let Some(argument) = arguments.next() {
-        let mut number = || {
-            let value = arguments.next().with_context(|| format!("{argument} needs a number"))?;
-            value.parse::<u64>().with_context(|| format!("{argument}: expected a number, found {value}"))
-        };
-        match argument.as_str() {
-            "--rounds" => options.rounds = number()?,
-            "--seed" => options.seed = Some(number()?),
-            other => bail!("unknown argument `{other}`: expected --rounds or --seed"),
-        }
-    }
-    Ok(options)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(line: &str) -> Result<Options> {
-        parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn reads_its_options_and_refuses_others() {
-        assert_eq!(parsed("").unwrap(), Options { rounds: 100, seed: None });
-        assert_eq!(parsed("--seed 7 --rounds 3").unwrap(), Options { rounds: 3, seed: Some(7) });
-        for line in ["--round 3", "--rounds", "--seed x", "3"] {
-            assert!(parsed(line).is_err(), "{line}");
-        }
-    }
 }

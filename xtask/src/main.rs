@@ -5,6 +5,7 @@ mod chaos;
 mod compare;
 mod gate;
 mod libtest;
+mod numbers;
 mod report;
 mod runner;
 mod scratch;
