@@ -13,6 +13,7 @@ mod data_dir;
 mod failure;
 mod fanout;
 mod http;
+mod huge_pages;
 mod identity;
 mod inbox;
 mod listener;
@@ -41,5 +42,6 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    huge_pages::HugePages::start();
     cli::run()
 }

@@ -10,6 +10,7 @@ use session_store::ShardSizes;
 
 use crate::cluster::ClusterView;
 use crate::counters::{NodeCounters, NodeTotals};
+use crate::huge_pages::HugePages;
 use crate::sys::Snapshot;
 use crate::worker::Node;
 
@@ -39,7 +40,9 @@ impl Observer {
 
     /// Counts the sizes again and again until the node stops.
     pub(crate) async fn run(self) {
+        let mut huge_pages = HugePages::Off;
         loop {
+            huge_pages.follow(memory().0);
             let sizes = self.node.shards.sizes().await;
             *self.sizes.lock() = sizes;
             tokio::time::sleep(SIZES_INTERVAL).await;
