@@ -21,7 +21,7 @@ use crate::hosts::{Dead, Event, HostRun};
 use crate::replica::SimTypes;
 use crate::world::{View, World};
 
-const WINDOW: u16 = 8;
+const WINDOW: u16 = 6;
 const TICK: Duration = Duration::from_millis(5);
 
 /// A connection that its home has accepted.
@@ -32,9 +32,12 @@ struct Connected {
     epoch: Epoch,
 }
 
+/// Its number is its payload, and its number says how long that is: many take several sectors of a disk, so that a
+/// write of them can be torn.
 fn message(number: Number, qos: QoS) -> MessageRef {
-    let payload = Bytes::copy_from_slice(&number.to_be_bytes());
-    let body = SharedPublish::new(&Text::new("t").unwrap(), &Bytes::new(), &payload);
+    let mut payload = number.to_be_bytes().to_vec();
+    payload.resize(8 + (number * 977 % 2_048) as usize, 0);
+    let body = SharedPublish::new(&Text::new("t").unwrap(), &Bytes::new(), &payload.into());
     Arc::new(Message { body, qos, retain: false, expires_at: None })
 }
 
@@ -223,6 +226,8 @@ impl Subscriber {
             self.subscribe(at).await?;
         }
         let until = SimTypes::now() + self.world.chance.millis(100..1_500);
+        // Some read for a while and acknowledge nothing.
+        let silent = !self.world.stops() && self.world.chance.one_in(3);
         while SimTypes::now() < until || self.world.stops() {
             SimTypes::sleep(TICK).await;
             let now = self.world.leader().map(|(view, _)| view);
@@ -233,9 +238,12 @@ impl Subscriber {
                 }
                 return Ok(());
             }
+            if silent && self.world.stops() {
+                return Ok(());
+            }
             while let Some(event) = at.host.event(at.connection)? {
                 if let Event::Push(push) = event {
-                    self.take(push, at);
+                    self.take(push, at, silent);
                 }
             }
         }
@@ -256,7 +264,7 @@ impl Subscriber {
         Ok(())
     }
 
-    fn take(&mut self, push: Push, at: &Connected) {
+    fn take(&mut self, push: Push, at: &Connected, silent: bool) {
         let ack = match push {
             Push::Publish { packet_id: Some(packet_id), item, dup, .. } => {
                 self.publish(packet_id, number(&item.message), (item.qos, dup))
@@ -268,6 +276,9 @@ impl Subscriber {
             }
             _ => return,
         };
+        if silent {
+            return;
+        }
         if let Ack::Puback(packet_id) = ack {
             self.in_flight.remove(&packet_id);
         }
@@ -287,6 +298,9 @@ impl Subscriber {
             self.world.history.broken(Promise::PacketIds, how);
         }
         self.in_flight.insert(packet_id, number);
+        if self.in_flight.len() == usize::from(WINDOW) {
+            self.world.history.saw(Sometimes::QuotaZero);
+        }
         if self.in_flight.len() > usize::from(WINDOW) {
             let how = format!("{} has more in flight than it allowed", self.client);
             self.world.history.broken(Promise::PacketIds, how);

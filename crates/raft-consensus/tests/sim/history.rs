@@ -31,6 +31,8 @@ pub(crate) enum Sometimes {
     SnapshotInstalled,
     AllLostPower,
     Partition,
+    MinorityRefused,
+    QuotaZero,
 }
 
 /// Number of a message: its payload.

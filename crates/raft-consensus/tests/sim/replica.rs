@@ -2,6 +2,7 @@
 //! log's threads. A crash takes what was not synced.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::EmptyNode;
@@ -51,6 +52,8 @@ pub(crate) struct Replica {
     disk: SimDisk,
     wal: Wal,
     store: SimStore,
+    /// The power goes between the next write of the log and its sync.
+    cut: Arc<AtomicBool>,
 }
 
 /// What a replica is started with.
@@ -80,7 +83,16 @@ impl Replica {
         let outlet = Outlet::default();
         let transport = network.transport(*node);
         let (disks, files) = (Arc::new((*disk).clone()), Arc::new(store.clone()));
-        drive(&wal, chance, quiet);
+        let cut = Arc::<AtomicBool>::default();
+        let cut_now = {
+            let (cut, disk, wal) = (Arc::clone(&cut), (*disk).clone(), wal.clone());
+            move || {
+                // What is larger than a sector can be torn.
+                let torn = wal.bytes_waiting() > 600 && cut.swap(false, Ordering::Relaxed);
+                torn.then(|| disk.cut_power(1))
+            }
+        };
+        drive(&wal, chance, (quiet, cut_now));
         let started = Group::start(Start {
             node: *node,
             group: GROUP,
@@ -97,14 +109,28 @@ impl Replica {
         dispatcher.add(&group).map_err(|error| error.to_string())?;
         network.join(*node, dispatcher);
         group.found(NODES).await.map_err(|error| error.to_string())?;
-        let replica = Self { group, outlet, disk: (*disk).clone(), wal, store };
+        let replica = Self { group, outlet, disk: (*disk).clone(), wal, store, cut };
         let _detached = SimTypes::spawn(replica.clone().checkpoints((*chance).clone(), (*history).clone()));
         Ok((replica, recovery.torn_tail.is_some()))
     }
 
-    /// The power goes. Nothing that this life does from here on leaves it.
+    pub(crate) fn is_powerless(&self) -> bool {
+        self.wal.ended().is_some()
+    }
+
+    /// The power goes while something is written to the log, or before one of the next changes of the disk.
+    pub(crate) fn cut_power(&self, chance: &Chance) {
+        if chance.one_in(2) {
+            self.cut.store(true, Ordering::Relaxed);
+        } else {
+            self.disk.cut_power(chance.below(16));
+        }
+    }
+
+    /// The node ends. Nothing that this life does from here on leaves it.
     pub(crate) fn crash(&self, mode: CrashMode, seed: u64) {
         self.outlet.close();
+        self.cut.store(false, Ordering::Relaxed);
         self.disk.crash(mode, seed);
         self.wal.close();
         let group = self.group.clone();
@@ -148,7 +174,7 @@ impl Replica {
 }
 
 /// Tasks that do what the log's threads do.
-fn drive(wal: &Wal, chance: &Chance, quiet: Duration) {
+fn drive(wal: &Wal, chance: &Chance, (quiet, cut): (Duration, impl Fn() -> Option<()> + Send + 'static)) {
     let (committing, preparing, noting) = (wal.clone(), wal.clone(), wal.clone());
     let chance = chance.clone();
     let _detached = SimTypes::spawn(async move {
@@ -161,7 +187,10 @@ fn drive(wal: &Wal, chance: &Chance, quiet: Duration) {
             let slow = chance.one_in(200);
             SimTypes::sleep(if slow { chance.millis(20..120) } else { chance.millis(0..2) }).await;
             match called {
-                Call::Now => drop(committing.step()),
+                Call::Now => {
+                    cut();
+                    committing.step();
+                }
                 Call::None => drop(committing.quiet()),
                 Call::Later => {}
                 Call::Stop => return,

@@ -17,8 +17,8 @@ use crate::history::{Outcome, Promise, Sometimes};
 use crate::replica::{NODES, SimTypes};
 use crate::world::{HOSTS, World};
 
-/// Steps of a run, each with a fault or none.
-const STEPS: u64 = 9;
+/// What befalls the world of a run.
+const TROUBLES: usize = 5;
 const SETTLES_WITHIN: Duration = Duration::from_secs(30);
 
 fn number(name: &str, default: u64) -> u64 {
@@ -88,9 +88,11 @@ async fn live(seed: u64) -> Outcome {
         let first = (number as u64 + 1) * 1_000_000;
         publishers.push(SimTypes::spawn(publisher(world.clone(), name.to_owned(), qos2, first)));
     }
-    for _ in 0..STEPS {
-        SimTypes::sleep(world.chance.millis(100..600)).await;
-        step(&world).await;
+    for trouble in deck(&world) {
+        SimTypes::sleep(world.chance.millis(50..400)).await;
+        befall(&world, trouble).await;
+        SimTypes::sleep(world.chance.millis(50..600)).await;
+        mend(&world).await;
     }
     heal(&world).await;
     world.stop_publishers();
@@ -104,38 +106,86 @@ fn any_node(world: &World) -> NodeId {
 }
 
 fn any_crash(world: &World) -> CrashMode {
-    [CrashMode::LoseAll, CrashMode::Torn, CrashMode::Torn, CrashMode::KeepAll][world.chance.below(4) as usize]
+    [CrashMode::LoseAll, CrashMode::KeepAll, CrashMode::Torn, CrashMode::Torn, CrashMode::Torn]
+        [world.chance.below(5) as usize]
+}
+
+/// What can happen to the world.
+#[derive(Clone, Copy)]
+enum Trouble {
+    OneCrashes,
+    LeaderCrashes,
+    AllLosePower,
+    OneIsAlone,
+    LeaderIsAlone,
+    OneWayIsCut,
+    Losses,
+    HostDies,
+}
+
+/// What happens to one world: each kind comes as often as the others, so that few seeds see all of them.
+fn deck(world: &World) -> Vec<Trouble> {
+    use Trouble::{
+        AllLosePower, HostDies, LeaderCrashes, LeaderIsAlone, Losses, OneCrashes, OneIsAlone, OneWayIsCut,
+    };
+    let mut deck = vec![
+        OneCrashes,
+        LeaderCrashes,
+        AllLosePower,
+        OneIsAlone,
+        LeaderIsAlone,
+        OneWayIsCut,
+        Losses,
+        HostDies,
+    ];
+    for left in (1..deck.len()).rev() {
+        deck.swap(left, world.chance.below(left as u64 + 1) as usize);
+    }
+    deck.truncate(TROUBLES);
+    deck
+}
+
+fn leader_of(world: &World) -> NodeId {
+    NODES.into_iter().find(|node| world.leads(*node)).unwrap_or(1)
 }
 
 /// One thing that happens to the world.
-async fn step(world: &World) {
-    match world.chance.below(12) {
-        0 | 1 => crash(world, &[any_node(world)]).await,
-        2 => {
-            let leader = NODES.into_iter().find(|node| world.leads(*node));
-            crash(world, &[leader.unwrap_or(1)]).await;
-        }
-        3 => {
+async fn befall(world: &World, trouble: Trouble) {
+    match trouble {
+        Trouble::OneCrashes => crash(world, &[any_node(world)]).await,
+        Trouble::LeaderCrashes => crash(world, &[leader_of(world)]).await,
+        Trouble::AllLosePower => {
             world.history.saw(Sometimes::AllLostPower);
             crash(world, &NODES).await;
         }
-        4 => {
+        Trouble::OneIsAlone => {
             world.history.saw(Sometimes::Partition);
             world.network.isolate(any_node(world), NODES);
         }
-        5 => {
+        Trouble::LeaderIsAlone => {
+            world.history.saw(Sometimes::Partition);
+            world.network.isolate(leader_of(world), NODES);
+        }
+        Trouble::OneWayIsCut => {
             world.history.saw(Sometimes::Partition);
             world.network.cut(any_node(world), any_node(world));
         }
-        6 => world.network.set_faults(Faults {
+        Trouble::Losses => world.network.set_faults(Faults {
             loss_permille: world.chance.below(60) as u32,
             duplicate_permille: world.chance.below(60) as u32,
             delay: Some(Duration::ZERO..world.chance.millis(1..30)),
         }),
-        7 => world.kill_host(HOSTS[world.chance.below(2) as usize]),
-        8 => world.network.set_faults(Faults::default()),
-        9 => world.network.heal(),
-        _ => start_all(world).await,
+        Trouble::HostDies => world.kill_host(HOSTS[world.chance.below(2) as usize]),
+    }
+}
+
+/// Some of it is mended, or all, or nothing.
+async fn mend(world: &World) {
+    match world.chance.below(4) {
+        0 => {}
+        1 => start_all(world).await,
+        2 => world.network.heal(),
+        _ => heal(world).await,
     }
 }
 
@@ -144,9 +194,15 @@ async fn step(world: &World) {
 async fn crash(world: &World, nodes: &[NodeId]) {
     let modes: Vec<_> = nodes.iter().map(|node| (*node, any_crash(world))).collect();
     for (node, _) in modes.iter().filter(|(_, mode)| *mode != CrashMode::KeepAll) {
-        world.cut_power(*node, world.chance.below(16));
+        world.cut_power(*node);
     }
-    SimTypes::sleep(world.chance.millis(5..60)).await;
+    let off = async {
+        while !nodes.iter().any(|node| world.is_powerless(*node)) {
+            SimTypes::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let _ = SimTypes::timeout(world.chance.millis(20..300), off).await;
+    SimTypes::sleep(world.chance.millis(0..20)).await;
     for (node, mode) in modes {
         world.crash(node, mode);
     }

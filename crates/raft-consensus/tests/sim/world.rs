@@ -85,6 +85,7 @@ impl World {
                     self.history.saw(Sometimes::TornTailCut);
                 }
                 let _detached = SimTypes::spawn(self.clone().carry(replica.clone()));
+                let _detached = SimTypes::spawn(self.clone().see_refusals(replica.clone()));
                 self.inner.replicas.lock().insert(node, replica);
             }
             Err(error) => {
@@ -93,11 +94,16 @@ impl World {
         }
     }
 
-    /// Lets the power of a running node go before one of the next changes of its disk.
-    pub(crate) fn cut_power(&self, node: NodeId, after: u64) {
-        if self.runs(node) {
-            self.inner.disks[&node].cut_power(after);
+    /// Lets the power of a node go soon, if it runs.
+    pub(crate) fn cut_power(&self, node: NodeId) {
+        if let Some(replica) = self.inner.replicas.lock().get(&node) {
+            replica.cut_power(&self.chance);
         }
+    }
+
+    /// Whether a running node has noticed that its power is off.
+    pub(crate) fn is_powerless(&self, node: NodeId) -> bool {
+        self.inner.replicas.lock().get(&node).is_some_and(Replica::is_powerless)
     }
 
     /// Ends a node, if it runs.
@@ -154,6 +160,18 @@ impl World {
             if let Some(run) = run.filter(|run| Some(run.host) == to) {
                 run.hear(effect);
             }
+        }
+    }
+
+    /// Sees when a replica could not get an entry committed: it led no majority.
+    async fn see_refusals(self, replica: Replica) {
+        let mut leadership = replica.group.leadership();
+        let mut refused = 0;
+        while let Ok(now) = leadership.changed().await {
+            if now.refused > refused {
+                self.history.saw(Sometimes::MinorityRefused);
+            }
+            refused = now.refused;
         }
     }
 
