@@ -32,6 +32,7 @@ const TOOLS: &[Tool] = &[
     Tool { program: "npm", package: "npm" },
     Tool { program: "python3", package: "python3-venv" },
     // What a Debian has, but not the smallest: a container's.
+    Tool { program: "git", package: "git" },
     Tool { program: "kill", package: "procps" },
     Tool { program: "mount", package: "mount" },
     Tool { program: "mkfs.ext4", package: "e2fsprogs" },
