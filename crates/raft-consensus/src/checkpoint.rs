@@ -2,7 +2,7 @@
 //! task a node, off the way to every acknowledgement; the store's blocking calls have threads of their own. On a disk
 //! that is nearly full there are none, since the store outlives no failed write: the log keeps everything meanwhile.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use session_store::store::{Changes, Store, StoreError};
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::disk::free_bytes;
 use crate::floor;
 use crate::group::{Gone, Group};
 use crate::machine::Machine;
@@ -141,22 +142,15 @@ impl Checkpointer {
         if !due && since < LOG_BYTES_MAX {
             return Ok(());
         }
-        let put_off = !has_space(&self.path, SPACE_BYTES_MIN + since / 2);
-        if put_off && !self.put_off {
+        let claim = self.wal.space().claim(SPACE_BYTES_MIN + since / 2, || free_bytes(&self.path));
+        if claim.is_none() && !self.put_off {
             tracing::warn!("the disk is nearly full: checkpoints wait for space, and the log grows");
         }
-        self.put_off = put_off;
-        if put_off {
-            return Ok(());
-        }
+        self.put_off = claim.is_none();
+        let Some(_claim) = claim else { return Ok(()) };
         watched.written = written;
         checkpoint(&self.store, &self.wal, watched.group.as_ref()).await
     }
-}
-
-/// Whether so many bytes are free. A file system that does not tell has them.
-fn has_space(path: &Path, bytes: u64) -> bool {
-    rustix::fs::statvfs(path).map_or(true, |disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= bytes)
 }
 
 async fn checkpoint(

@@ -36,7 +36,17 @@ impl FileDisk {
     }
 }
 
+/// Bytes that are free where a path is; `None` where the file system does not tell.
+pub(crate) fn free_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 impl Disk for FileDisk {
+    fn free_bytes(&self) -> Option<u64> {
+        free_bytes(&self.root)
+    }
+
     fn create_dir(&self, dir: &str) -> io::Result<()> {
         fs::create_dir_all(self.path(dir))?;
         sync_dir(&self.root)

@@ -4,6 +4,7 @@
 mod file;
 mod sim;
 mod sim_state;
+mod space;
 
 use std::fmt;
 use std::io;
@@ -11,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use file::FileDisk;
+pub(crate) use file::free_bytes;
 pub use sim::{CrashMode, SimDisk};
+pub use space::{Claim, Space};
 
 /// A directory of files. Names are relative, with `/` between the parts.
 ///
@@ -59,6 +62,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the file system says. After an error nothing is known about what is durable.
     fn sync_dir(&self, dir: &str) -> io::Result<()>;
+
+    /// Bytes that are free; `None` where the file system does not tell.
+    fn free_bytes(&self) -> Option<u64>;
 }
 
 /// An open file, shared by all who read and the one who writes.

@@ -97,6 +97,10 @@ impl SimDisk {
 }
 
 impl Disk for SimDisk {
+    fn free_bytes(&self) -> Option<u64> {
+        self.sim.lock().free_bytes()
+    }
+
     fn create_dir(&self, _dir: &str) -> io::Result<()> {
         Ok(())
     }

@@ -157,6 +157,10 @@ impl Sim {
         }
     }
 
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        self.capacity.map(|capacity| capacity.saturating_sub(self.used()))
+    }
+
     pub(super) fn grow(&self, name: usize, end: usize) -> io::Result<()> {
         let size = self.inodes.get(name).map_or(0, |i| i.now.len());
         let more = end.saturating_sub(size) as u64;

@@ -55,7 +55,7 @@ use prepare::Preparer;
 use queue::Queue;
 use segment::Segments;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Space};
 use crate::floor::{Checkpoint, Floor};
 
 /// A place in the log. Positions only grow, whatever is truncated.
@@ -164,6 +164,12 @@ impl Wal {
     #[must_use]
     pub fn room(&self) -> watch::Receiver<Room> {
         self.shared.segments.room()
+    }
+
+    /// What is claimed of the log's disk: whoever is about to write much beside the log claims it too.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        self.shared.segments.space().clone()
     }
 
     /// Bytes that the log holds, from the oldest that a group needs to its end, as of the last sync. Beyond

@@ -2,6 +2,7 @@
 //! or by a task of the simulation, so that zeros are never written in the commit path. It never touches a segment in
 //! use.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::counters::{Tally, count};
@@ -95,10 +96,15 @@ impl Preparer {
     /// Makes the first segments too, when the log is opened.
     pub(crate) fn create(&self, number: u64) -> Result<Segment, WalError> {
         let name = segment::name(number);
+        let there = self.disk.open(&name).and_then(|left| left.size()).unwrap_or(0);
+        let bytes = self.options.segment_bytes.saturating_sub(there);
+        let Some(_claim) = self.segments.space().claim(bytes, || self.disk.free_bytes()) else {
+            return Err(WalError::io("preallocating", &name)(ErrorKind::StorageFull.into()));
+        };
         match self.disk.create(&name) {
             Ok(_) => {}
             // Left by an attempt for which there was not enough space.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(WalError::io("creating", &name)(error)),
         }
         match self.finish(number, "preallocating") {

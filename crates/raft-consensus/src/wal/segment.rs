@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, Space};
 
 /// The directory of the segments.
 pub(crate) const DIR: &str = "wal";
@@ -67,11 +67,13 @@ struct Table {
 pub(crate) struct Segments {
     table: Mutex<Table>,
     room: watch::Sender<Room>,
+    space: Space,
 }
 
 impl Segments {
     pub(crate) fn new(spares: Vec<u64>) -> Self {
-        Self { table: Mutex::new(Table { spares, ..Table::default() }), room: watch::Sender::new(Room::Ok) }
+        let table = Mutex::new(Table { spares, ..Table::default() });
+        Self { table, room: watch::Sender::new(Room::Ok), space: Space::default() }
     }
 
     /// Adds a segment that recovery found in use.
@@ -159,6 +161,11 @@ impl Segments {
             }
             news
         })
+    }
+
+    /// What is claimed of the disk.
+    pub(crate) fn space(&self) -> &Space {
+        &self.space
     }
 
     pub(crate) fn room(&self) -> watch::Receiver<Room> {

@@ -121,6 +121,27 @@ fn the_rest_of_the_last_segment_is_kept_for_starts() {
     assert_eq!(*wal.room().borrow(), Room::Ok);
 }
 
+/// A checkpoint that has seen that there is space for it may count on it.
+#[test]
+fn the_log_leaves_to_others_what_they_have_claimed() {
+    let disk = SimDisk::new();
+    let wal = opened(&disk);
+    let segment = wal.options().segment_bytes;
+    // Room for one more segment, which somebody else is about to fill.
+    disk.set_capacity(Some(disk.used() + segment));
+    let free = || raft_consensus::disk::Disk::free_bytes(&disk);
+    let claim = wal.space().claim(1, free).unwrap();
+    append(&wal, &wal.group(G).unwrap(), 0..75, 300);
+    settle_full(&wal);
+    assert_eq!(*wal.room().borrow(), Room::Full);
+    assert_eq!(free(), Some(segment), "it is as it was");
+    drop(claim);
+    settle_full(&wal);
+    assert_eq!(*wal.room().borrow(), Room::Ok);
+    assert_eq!(free(), Some(0));
+    assert!(wal.space().claim(1, free).is_none());
+}
+
 fn settle_full(wal: &raft_consensus::wal::Wal) {
     for _ in 0..5 {
         wal.step();
