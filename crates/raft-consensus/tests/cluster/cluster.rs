@@ -30,6 +30,8 @@ use tokio::time::{sleep, timeout};
 
 pub(crate) const GROUP: GroupId = GroupId(1);
 pub(crate) const NODES: [NodeId; 3] = [1, 2, 3];
+/// Bytes that a number takes more in the log, so that some make it long.
+const PADDING: usize = 200 << 10;
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 
 /// A list of numbers without repeats. With `padding` each takes as many bytes more in the log.
@@ -130,8 +132,38 @@ pub(crate) struct Node {
     acknowledged: Arc<Mutex<Vec<u64>>>,
 }
 
-pub(crate) struct Cluster {
-    pub(crate) network: MemoryNetwork<TokioTypes>,
+/// How the nodes of a cluster reach each other.
+pub(crate) trait Net {
+    type Transport: PeerTransport;
+
+    /// A node's way to the others, in a new life.
+    fn begin(&mut self, node: NodeId) -> Self::Transport;
+
+    /// Lets a node be reached by the others.
+    async fn join(&mut self, node: NodeId, dispatcher: Dispatcher);
+
+    /// The node is gone.
+    async fn leave(&mut self, node: NodeId);
+}
+
+impl Net for MemoryNetwork<TokioTypes> {
+    type Transport = MemoryTransport<TokioTypes>;
+
+    fn begin(&mut self, node: NodeId) -> Self::Transport {
+        self.transport(node)
+    }
+
+    async fn join(&mut self, node: NodeId, dispatcher: Dispatcher) {
+        Self::join(self, node, dispatcher);
+    }
+
+    async fn leave(&mut self, node: NodeId) {
+        Self::leave(self, node);
+    }
+}
+
+pub(crate) struct Cluster<N = MemoryNetwork<TokioTypes>> {
+    pub(crate) network: N,
     pub(crate) nodes: BTreeMap<NodeId, Node>,
     pub(crate) directories: BTreeMap<NodeId, TempDir>,
     /// What nodes that were stopped had acknowledged.
@@ -182,8 +214,8 @@ impl Damage {
 }
 
 /// A transport that damages some chunks of snapshots.
-struct Damaging {
-    transport: MemoryTransport<TokioTypes>,
+struct Damaging<T> {
+    transport: T,
     damage: Arc<Damage>,
 }
 
@@ -218,7 +250,7 @@ impl SnapshotFiles for DamagedFiles {
     }
 }
 
-impl PeerTransport for Damaging {
+impl<T: PeerTransport> PeerTransport for Damaging<T> {
     async fn call(
         &self,
         to: NodeId,
@@ -252,8 +284,14 @@ impl PeerTransport for Damaging {
 
 impl Cluster {
     pub(crate) async fn start(timing: Timing) -> Self {
+        Self::start_over(MemoryNetwork::new(1), timing).await
+    }
+}
+
+impl<N: Net> Cluster<N> {
+    pub(crate) async fn start_over(network: N, timing: Timing) -> Self {
         let directories = NODES.map(|node| (node, tempfile::tempdir().unwrap())).into();
-        let (network, nodes, before) = (MemoryNetwork::new(1), BTreeMap::new(), Vec::new());
+        let (nodes, before) = (BTreeMap::new(), Vec::new());
         let mut cluster = Self { network, nodes, directories, before, timing, damage: Arc::default() };
         for node in NODES {
             cluster.start_node(node).await;
@@ -277,7 +315,7 @@ impl Cluster {
         let disk = Arc::new(FileDisk::new(directory).unwrap());
         let files = StoreSnapshots::new(Arc::clone(storage.store()), directory.to_owned());
         let files = Arc::new(DamagedFiles { files, damage: Arc::clone(&self.damage) });
-        let transport = Damaging { transport: self.network.transport(id), damage: Arc::clone(&self.damage) };
+        let transport = Damaging { transport: self.network.begin(id), damage: Arc::clone(&self.damage) };
         let network = Network::new((id, GROUP), transport, disk.clone(), files.clone());
         let others: Vec<NodeId> = self.directories.keys().copied().filter(|other| *other != id).collect();
         timeout(WITHIN, storage.fetch_missing::<TokioTypes, _>(GROUP, &network, &others))
@@ -309,7 +347,7 @@ impl Cluster {
         .unwrap();
         let dispatcher = Dispatcher::new(id, disk, files);
         dispatcher.add(&group).unwrap();
-        self.network.join(id, dispatcher);
+        self.network.join(id, dispatcher).await;
         let mut checkpointer = Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone());
         checkpointer.watch(group.clone());
         self.nodes.insert(id, Node { group, storage, checkpointer, acknowledged });
@@ -317,7 +355,7 @@ impl Cluster {
 
     /// Stops a node as a kill would: nobody is told.
     pub(crate) async fn stop_node(&mut self, id: NodeId) {
-        self.network.leave(id);
+        self.network.leave(id).await;
         let node = self.nodes.remove(&id).unwrap();
         node.group.stop().await;
         self.before.extend(node.acknowledged.lock().iter());
@@ -431,6 +469,39 @@ impl Cluster {
 
     pub(crate) async fn checkpoint(&mut self, node: NodeId) {
         self.nodes.get_mut(&node).unwrap().checkpointer.finish().await.unwrap();
+    }
+
+    /// A checkpoint of each node that runs.
+    pub(crate) async fn checkpoints(&mut self) {
+        let running: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for node in running {
+            self.checkpoint(node).await;
+        }
+    }
+
+    /// Stops a node that does not lead, and says which.
+    pub(crate) async fn goes_away(&mut self) -> NodeId {
+        let leader = self.leader().await;
+        let away = NODES.into_iter().find(|node| *node != leader).unwrap();
+        self.insist(0..100).await;
+        self.agrees().await;
+        self.stop_node(away).await;
+        away
+    }
+
+    /// A node that was away while the others let go of the log that it needs.
+    pub(crate) async fn left_behind(&mut self) -> NodeId {
+        let away = self.goes_away().await;
+        let needed = self.log(self.leader().await).last().unwrap().0;
+        self.insist_padded(100..150, PADDING).await;
+        self.agrees().await;
+        self.checkpoints().await;
+        eventually("logs that were let go", || async {
+            let gone = |node: &NodeId| self.log(*node).purged().is_some_and(|(index, _)| index > needed);
+            self.nodes.keys().all(gone).then_some(())
+        })
+        .await;
+        away
     }
 
     pub(crate) fn log(&self, node: NodeId) -> GroupLog {
