@@ -34,6 +34,25 @@ pub enum Refusal {
         /// Who was reached.
         found: NodeId,
     },
+    /// It speaks another version of what nodes say to each other.
+    #[error("it speaks version {expected} between nodes, not version {found}")]
+    WrongVersion {
+        /// Its version.
+        expected: u32,
+        /// That of whoever asked.
+        found: u32,
+    },
+    /// It takes whoever asked for a run of a node that is known to be dead.
+    #[error("run {found} of the node that asks is dead, as are all before run {lowest_live}")]
+    DeadRun {
+        /// Which run asked.
+        found: u32,
+        /// The lowest one that lives.
+        lowest_live: u32,
+    },
+    /// The message, or its answer, is larger than what nodes take of each other.
+    #[error("the message is too large")]
+    TooLarge,
     /// It has no such group, or not yet.
     #[error("it has no group {0}")]
     UnknownGroup(u32),

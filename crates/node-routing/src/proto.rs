@@ -1,0 +1,13 @@
+//! What `build.rs` makes of `proto/`. Used by whoever speaks or answers one of the services; nothing is written by hand.
+
+/// The service of `proto/raft.proto`.
+#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated")]
+pub(crate) mod raft {
+    include!(concat!(env!("OUT_DIR"), "/quelea.raft.v1.rs"));
+}
+
+/// The service and the messages of `proto/routing.proto`.
+#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated")]
+pub(crate) mod routing {
+    include!(concat!(env!("OUT_DIR"), "/quelea.routing.v1.rs"));
+}

@@ -1,0 +1,77 @@
+//! The gate of a node: holds every request against who the node is before any service sees it. A tower layer around all
+//! services of one connection; it reads headers and nothing else.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::{BoxFuture, Either, Ready, ready};
+use http::{Request, Response};
+use tokio::sync::Notify;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use crate::counters::{Tally, count};
+use crate::identity::Identity;
+use crate::peers::PeersWatch;
+use crate::refusal;
+
+/// Lets through what belongs here.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub(crate) identity: Identity,
+    pub(crate) peers: PeersWatch,
+    pub(crate) tally: Arc<Tally>,
+    /// Told when somebody has been let through.
+    pub(crate) known: Arc<Notify>,
+}
+
+impl<S> Layer<S> for Gate {
+    type Service = Gated<S>;
+
+    fn layer(&self, inner: S) -> Gated<S> {
+        Gated { gate: self.clone(), inner }
+    }
+}
+
+/// Services behind the gate.
+#[derive(Clone)]
+pub(crate) struct Gated<S> {
+    gate: Gate,
+    inner: S,
+}
+
+type Answer = Result<Response<Body>, Infallible>;
+
+impl<S, B> Service<Request<B>> for Gated<S>
+where
+    S: Service<
+            Request<B>,
+            Response = Response<Body>,
+            Error = Infallible,
+            Future = BoxFuture<'static, Answer>,
+        >,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Either<Ready<Answer>, BoxFuture<'static, Answer>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let checked = self.gate.identity.check(request.headers(), &self.gate.peers.borrow());
+        match checked {
+            Ok(_from) => {
+                self.gate.known.notify_one();
+                Either::Right(self.inner.call(request))
+            }
+            Err(refusal) => {
+                count(&self.gate.tally.peer_refusals, 1);
+                tracing::debug!(%refusal, "refused a request at the port for nodes");
+                Either::Left(ready(Ok(refusal::status(&refusal).into_http())))
+            }
+        }
+    }
+}

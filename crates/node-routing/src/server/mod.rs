@@ -1,0 +1,128 @@
+//! The port for nodes: accepts connections, bounded in number, and answers what is asked on them. Started by the broker;
+//! dropped, it closes all of them. Nobody who has not said who it is keeps a connection.
+
+mod gate;
+mod services;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use raft_consensus::network::Dispatcher;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tower::Layer;
+
+use self::gate::Gate;
+use self::services::Services;
+use crate::counters::count;
+use crate::line::{FRAME_BYTES, HEADERS_BYTES_MAX, SEND_BUFFER_BYTES};
+use crate::transport::Ways;
+
+/// Streams of a connection that its other end may have reset before they were looked at, or that were reset here for its mistakes; with more
+/// it is closed.
+const RESETS_MAX: usize = 64;
+/// Before connections are accepted again after that failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The port of a node for others.
+pub struct Server {
+    _accepting: JoinSet<()>,
+}
+
+/// What every connection is served with.
+struct Serving {
+    ways: Ways,
+    services: Services,
+}
+
+impl Server {
+    /// Answers at a port from now on: for the groups of `dispatcher`, as who `ways` say.
+    #[must_use]
+    pub fn start(listener: TcpListener, ways: Ways, dispatcher: Dispatcher) -> Self {
+        let services = Services::new(ways.identity, dispatcher, &ways.limits);
+        let serving = Arc::new(Serving { ways, services });
+        let mut accepting = JoinSet::new();
+        accepting.spawn(serving.accept(listener));
+        Self { _accepting: accepting }
+    }
+}
+
+impl Serving {
+    async fn accept(self: Arc<Self>, listener: TcpListener) {
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(_ended) = connections.join_next() => continue,
+            };
+            match accepted {
+                Ok((stream, _)) if connections.len() < self.ways.limits.connections_max => {
+                    count(&self.ways.tally.peer_accepted, 1);
+                    connections.spawn(Arc::clone(&self).serve(stream));
+                }
+                Ok(_too_many) => count(&self.ways.tally.peer_turned_away, 1),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections at the port for nodes");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream) {
+        let Ways { identity, peers, limits, security, tally } = &self.ways;
+        let known = Arc::new(Notify::new());
+        let gate = Gate {
+            identity: *identity,
+            peers: peers.clone(),
+            tally: Arc::clone(tally),
+            known: Arc::clone(&known),
+        };
+        // Small answers leave at once; where that cannot be said the connection is gone.
+        let _gone = stream.set_nodelay(true);
+        let serving = async {
+            let Ok(io) = security.accepted(stream).await else { return };
+            let service = TowerToHyperService::new(gate.layer(self.services.clone()));
+            let connection = self.http().serve_connection(TokioIo::new(io), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection at the port for nodes ended");
+            }
+        };
+        let mut serving = pin!(serving);
+        let greeted = async {
+            tokio::select! {
+                () = &mut serving => false,
+                () = known.notified() => true,
+            }
+        };
+        if timeout(limits.greet_within, greeted).await != Ok(true) {
+            count(&tally.peer_strangers, 1);
+            return;
+        }
+        serving.await;
+    }
+
+    fn http(&self) -> Builder<TokioExecutor> {
+        let limits = &self.ways.limits;
+        let mut http = Builder::new(TokioExecutor::new());
+        http.timer(TokioTimer::new())
+            .initial_stream_window_size(limits.stream_window_bytes)
+            .initial_connection_window_size(limits.connection_window_bytes)
+            .max_concurrent_streams(limits.streams_max)
+            .max_frame_size(FRAME_BYTES)
+            .max_header_list_size(HEADERS_BYTES_MAX)
+            .max_send_buf_size(SEND_BUFFER_BYTES)
+            .max_pending_accept_reset_streams(RESETS_MAX)
+            .max_local_error_reset_streams(RESETS_MAX)
+            .keep_alive_interval(limits.keep_alive)
+            .keep_alive_timeout(limits.keep_alive_within)
+            .auto_date_header(false);
+        http
+    }
+}

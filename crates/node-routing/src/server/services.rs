@@ -1,0 +1,113 @@
+//! What a node answers to others: greetings, and what replicas ask of each other. Behind the gate of each connection; it
+//! hands on what it is asked, and decides nothing.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use http::{Request as HttpRequest, Response as HttpResponse};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use raft_consensus::network::Dispatcher;
+use tokio::time::timeout;
+use tonic::body::Body;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::identity::Identity;
+use crate::limits::Limits;
+use crate::proto::raft::raft_server::{Raft, RaftServer};
+use crate::proto::routing::handshake_server::{Handshake, HandshakeServer};
+use crate::proto::routing::{Greeting, Welcome};
+use crate::refusal;
+
+/// Bytes of a greeting at most.
+const GREETING_BYTES_MAX: usize = 1 << 10;
+
+/// All services of a node, found by the path of a request.
+#[derive(Clone)]
+pub(crate) struct Services {
+    handshake: HandshakeServer<Greeter>,
+    raft: RaftServer<Groups>,
+}
+
+impl Services {
+    pub(crate) fn new(identity: Identity, dispatcher: Dispatcher, limits: &Limits) -> Self {
+        let groups = Groups { dispatcher, within: limits.answer_within };
+        let raft = RaftServer::new(groups).max_decoding_message_size(limits.message_bytes_max);
+        let handshake = HandshakeServer::new(Greeter(identity)).max_decoding_message_size(GREETING_BYTES_MAX);
+        Self { handshake, raft }
+    }
+}
+
+impl tower::Service<HttpRequest<Incoming>> for Services {
+    type Response = HttpResponse<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<HttpResponse<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequest<Incoming>) -> Self::Future {
+        let service = request.uri().path().strip_prefix('/').and_then(|path| path.split('/').next());
+        match service {
+            Some("quelea.raft.v1.Raft") => self.raft.call(request),
+            Some("quelea.routing.v1.Handshake") => self.handshake.call(request),
+            _ => {
+                let unknown = Status::unimplemented("there is no such service");
+                Box::pin(std::future::ready(Ok(unknown.into_http())))
+            }
+        }
+    }
+}
+
+/// Says who this node is.
+#[derive(Clone, Copy)]
+struct Greeter(Identity);
+
+#[tonic::async_trait]
+impl Handshake for Greeter {
+    async fn greet(&self, _request: Request<Greeting>) -> Result<Response<Welcome>, Status> {
+        Ok(Response::new(self.0.welcome()))
+    }
+}
+
+/// The groups of this node.
+#[derive(Clone)]
+struct Groups {
+    dispatcher: Dispatcher,
+    /// The deadline of an answer.
+    within: Duration,
+}
+
+#[tonic::async_trait]
+impl Raft for Groups {
+    async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Status> {
+        let answer = timeout(self.within, self.dispatcher.call(request.into_inner())).await;
+        let answer =
+            answer.map_err(|_elapsed| Status::deadline_exceeded("the group did not answer in time"))?;
+        answer.map(Response::new).map_err(|refusal| refusal::status(&refusal))
+    }
+
+    type OpenStream = BoxStream<'static, Result<Bytes, Status>>;
+
+    async fn open(&self, request: Request<Streaming<Bytes>>) -> Result<Response<Self::OpenStream>, Status> {
+        // What ends the requests before their end is said after the last answer.
+        let broken = Arc::new(Mutex::new(None));
+        let note = Arc::clone(&broken);
+        let requests = request.into_inner().scan(note, move |note, request| {
+            let request = request.map_err(|status| *note.lock() = Some(status));
+            std::future::ready(request.ok())
+        });
+        let answers = self.dispatcher.open(requests.boxed());
+        let answers = answers.map(|answer| answer.map_err(|refusal| refusal::status(&refusal)));
+        let last = stream::once(async move { broken.lock().take() });
+        let last = last.filter_map(|status| std::future::ready(status.map(Err)));
+        Ok(Response::new(answers.chain(last).boxed()))
+    }
+}

@@ -1,0 +1,147 @@
+//! A node without groups: it refuses whatever is asked of one, by name, which shows that the question arrived. What
+//! tests of connections and of hostile peers are written in.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use node_routing::counters::{PeerCounters, Tally};
+use node_routing::identity::Identity;
+use node_routing::limits::Limits;
+use node_routing::peers::{Gone, Peer, Peers, PeersWatch};
+use node_routing::security::Plain;
+use node_routing::server::Server;
+use node_routing::transport::{Transport, Ways};
+use raft_consensus::cluster::ClusterId;
+use raft_consensus::disk::FileDisk;
+use raft_consensus::network::{Channel, Dispatcher, PeerTransport, Refusal, SnapshotFiles, TransportError};
+use raft_consensus::types::{NodeId, SnapshotMeta};
+use raft_consensus::wal::GroupId;
+use session_store::Incarnation;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::cluster::{WITHIN, eventually};
+
+pub(crate) const CLUSTER: ClusterId = ClusterId([7; 16]);
+/// A group that nobody has.
+pub(crate) const NO_GROUP: u8 = 9;
+
+pub(crate) fn identity(node: NodeId, run: u32) -> Identity {
+    Identity { cluster: CLUSTER, node, incarnation: Incarnation(run) }
+}
+
+pub(crate) fn ways(identity: Identity, peers: PeersWatch, tally: &Arc<Tally>) -> Ways {
+    let (limits, security) = (Limits::default(), Arc::new(Plain));
+    limits.validate().unwrap();
+    Ways { identity, peers, limits, security, tally: Arc::clone(tally) }
+}
+
+/// A node that keeps no snapshots.
+struct NoSnapshots;
+
+impl SnapshotFiles for NoSnapshots {
+    fn export(&self, _: GroupId, _: &str) -> io::Result<SnapshotMeta> {
+        Err(io::Error::other("there is none"))
+    }
+
+    fn verify(&self, _: &str) -> io::Result<SnapshotMeta> {
+        Err(io::Error::other("there is none"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        name.into()
+    }
+}
+
+/// A node's port.
+pub(crate) struct Host {
+    pub(crate) address: String,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) view: watch::Sender<Peers>,
+    _server: Server,
+    _directory: TempDir,
+}
+
+impl Host {
+    /// At any free port.
+    pub(crate) async fn start(identity: Identity, limits: Limits) -> Self {
+        Self::start_at("127.0.0.1:0", identity, limits).await
+    }
+
+    async fn start_at(address: &str, identity: Identity, limits: Limits) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let disk = Arc::new(FileDisk::new(directory.path()).unwrap());
+        let dispatcher = Dispatcher::new(identity.node, disk, Arc::new(NoSnapshots));
+        let (tally, view) = (Arc::default(), watch::Sender::new(Peers::new()));
+        let ways = Ways { limits, ..ways(identity, view.subscribe(), &tally) };
+        let server = Server::start(listener, ways, dispatcher);
+        Self { address, tally, view, _server: server, _directory: directory }
+    }
+
+    pub(crate) fn counters(&self) -> PeerCounters {
+        self.tally.read()
+    }
+}
+
+/// A node's ways to others.
+pub(crate) struct Caller {
+    pub(crate) transport: Transport,
+    pub(crate) gone: mpsc::Receiver<Gone>,
+    pub(crate) tally: Arc<Tally>,
+    view: watch::Sender<Peers>,
+}
+
+impl Caller {
+    pub(crate) fn new(identity: Identity, limits: Limits) -> Self {
+        let (view, peers) = watch::channel(Peers::new());
+        let tally = Arc::default();
+        let (transport, gone) = Transport::new(Ways { limits, ..ways(identity, peers, &tally) });
+        Self { transport, gone, tally, view }
+    }
+
+    /// Says where a node is.
+    pub(crate) fn place(&self, node: NodeId, address: &str) {
+        self.place_run(node, address, 0);
+    }
+
+    pub(crate) fn place_run(&self, node: NodeId, address: &str, lowest_live: u32) {
+        let peer = Peer { address: address.to_owned(), lowest_live: Incarnation(lowest_live) };
+        self.view.send_modify(|peers| drop(peers.insert(node, peer)));
+    }
+
+    pub(crate) fn forget(&self, node: NodeId) {
+        self.view.send_modify(|peers| drop(peers.remove(&node)));
+    }
+
+    pub(crate) async fn ask(&self, to: NodeId, channel: Channel) -> TransportError {
+        self.ask_within(to, channel, WITHIN).await
+    }
+
+    pub(crate) async fn ask_within(&self, to: NodeId, channel: Channel, within: Duration) -> TransportError {
+        self.transport.call(to, channel, question(to), within).await.unwrap_err()
+    }
+
+    /// Waits until the node is reached.
+    pub(crate) async fn reaches(&self, to: NodeId) {
+        eventually("way to the node", || async {
+            (self.ask(to, Channel::Control).await == arrived(to)).then_some(())
+        })
+        .await;
+    }
+}
+
+/// A request to a group that a node has not: version, group and node, as `Address` of `proto/raft.proto`.
+pub(crate) fn question(to: NodeId) -> Bytes {
+    Bytes::from(vec![0x08, 1, 0x10, NO_GROUP, 0x18, u8::try_from(to).unwrap()])
+}
+
+/// What a node without groups says to it.
+pub(crate) fn arrived(to: NodeId) -> TransportError {
+    TransportError::Refused { to, refusal: Refusal::UnknownGroup(u32::from(NO_GROUP)) }
+}
