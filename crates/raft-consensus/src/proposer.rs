@@ -167,10 +167,7 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             Ok(()) => self.raft.is_initialized().await.map(drop),
             Err(reason) => Err(reason),
         };
-        match reason {
-            Ok(()) | Err(Fatal::Stopped) => Ended::Stopped,
-            Err(fatal) => Ended::Failed(fatal.to_string()),
-        }
+        reason.map_or_else(ended, |()| Ended::Stopped)
     }
 
     /// Takes note that the first of what waits is done.
@@ -190,7 +187,7 @@ impl<C: Types, M: Machine> Proposer<C, M> {
                             true
                         });
                     }
-                    Some(Err(fatal)) => return Err(Ended::Failed(fatal.to_string())),
+                    Some(Err(fatal)) => return Err(ended(fatal)),
                     None => return Err(Ended::Stopped),
                 }
             }
@@ -210,7 +207,7 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             look(state.machine());
             Box::pin(std::future::ready(()))
         });
-        request.await.map_err(failed)
+        request.await.map_err(ended)
     }
 
     fn now_ms(&self) -> u64 {
@@ -267,15 +264,19 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             let early = body.clone();
             self.look(Box::new(move |machine| drop(machine.apply(&early, true)))).await?;
         }
-        let done = self.raft.client_write_many([Proposal(body)]).await.map_err(failed)?;
+        let done = self.raft.client_write_many([Proposal(body)]).await.map_err(ended)?;
         self.waiting.push_back(Waiting::Entry(done));
         self.in_flight += 1;
         Ok(())
     }
 }
 
-fn failed<E: std::fmt::Display>(error: E) -> Ended {
-    Ended::Failed(error.to_string())
+/// A group that is told to stop does so while something is on its way, too.
+fn ended<C: Types>(fatal: Fatal<C>) -> Ended {
+    match fatal {
+        Fatal::Stopped => Ended::Stopped,
+        fatal => Ended::Failed(fatal.to_string()),
+    }
 }
 
 /// Lets the time pass until something is due; for ever where nothing is.

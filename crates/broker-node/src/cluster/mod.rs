@@ -238,7 +238,8 @@ mod tests {
         is_alive(&cluster, &identity).await;
         assert!(!runs.is_finished());
         cluster.stop().await;
-        assert!(matches!(timeout(WITHIN, runs).await, Ok(Ok(Ended::Stopped))));
+        let ended = timeout(WITHIN, runs).await;
+        assert!(matches!(ended, Ok(Ok(Ended::Stopped))), "{ended:?}");
         storage.close();
     }
 
