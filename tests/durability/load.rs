@@ -23,8 +23,15 @@ const QUIET: Duration = Duration::from_millis(300);
 /// How long to wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const PLAIN: Kind =
-    Kind { name: "", version: Version::V5, qos: 2, persistent: true, absent: false, holds: false };
+const PLAIN: Kind = Kind {
+    name: "",
+    version: Version::V5,
+    filter: "load/#",
+    qos: 2,
+    persistent: true,
+    absent: false,
+    holds: false,
+};
 const SUBSCRIBERS: [Kind; 6] = [
     Kind { name: "connected5", ..PLAIN },
     Kind { name: "connected3", version: Version::V3_1_1, qos: 1, ..PLAIN },

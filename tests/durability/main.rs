@@ -11,6 +11,7 @@
 mod checker;
 mod example;
 mod failpoints;
+mod group;
 mod history;
 mod kept;
 mod load;

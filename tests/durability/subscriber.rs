@@ -18,6 +18,8 @@ pub(crate) struct Kind {
     pub(crate) name: &'static str,
     /// The version it speaks.
     pub(crate) version: Version,
+    /// What it subscribes to.
+    pub(crate) filter: &'static str,
     /// The QoS it asks for.
     pub(crate) qos: u8,
     /// Whether its session outlives its connection.
@@ -51,11 +53,11 @@ impl Subscriber {
         Self { kind, reader, told: Vec::new(), ids: HashSet::new(), seen: HashSet::new() }
     }
 
-    /// Connects for the first time, and subscribes to the load.
+    /// Connects for the first time, and subscribes.
     pub(crate) fn subscribe(&self, addr: &str) -> RawClient {
         let (mut client, connack) = RawClient::connect_ack(addr, &self.connect());
         assert!(!connack.session_present, "{}: {connack:?}", self.kind.name);
-        let ack = client.subscribe("load/#", self.kind.qos);
+        let ack = client.subscribe(self.kind.filter, self.kind.qos);
         assert_eq!(ack.code(), self.kind.qos);
         client
     }

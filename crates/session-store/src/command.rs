@@ -14,11 +14,15 @@ use crate::limits::ShardLimits;
 use crate::matching::Subscribed;
 use crate::message::MessageRef;
 use crate::outbound::Outgoing;
+use crate::picks::{InGroup, PickedItem};
 use crate::shard::StoredAt;
 use crate::stream::Request;
 
 /// Seconds of session expiry that mean "never" (section 3.1.2.11.2 of MQTT 5.0).
 pub const EXPIRY_NEVER: u32 = u32::MAX;
+
+/// The level of `apply` from which on the log says who takes an outbox's item in shared groups.
+pub const PICKS_LEVEL: u32 = 2;
 
 /// A will as its home keeps it.
 #[derive(Clone, Debug)]
@@ -255,6 +259,12 @@ pub enum Input {
     Relayed(u64),
     /// See [`Scanned`].
     Scanned(Scanned),
+    /// Who takes these items of the outbox in shared groups: they are not sent to groups before, and to nobody else
+    /// after. From level [`PICKS_LEVEL`] on.
+    Picked(Vec<PickedItem>),
+    /// The transient member that was picked for this is gone. Neither it nor anything behind it was given to it: its groups
+    /// have somebody else picked for it.
+    GivenBack(InGroup),
     /// All replicas know this level of `apply`, which counts from here on. A level never falls.
     RaiseLevel(u32),
     /// The bounds of the shard from here on. They decide what is refused and dropped, so that they are in the

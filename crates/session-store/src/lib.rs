@@ -20,6 +20,7 @@ pub mod message;
 pub mod outbound;
 pub mod outbox;
 mod outgoing;
+pub mod picks;
 pub mod record;
 pub mod retained;
 pub mod scan;

@@ -3,10 +3,12 @@
 //! target has what was sent. Never sends anything itself and never refuses an item.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 
-use crate::ids::ClientId;
+use crate::ids::{ClientId, ConnectionId};
 use crate::matching::GroupRef;
 use crate::message::MessageRef;
+use crate::picks::{InGroup, PickedItem, Picks, Taker};
 
 /// Items up to which QoS 2 messages of clients are taken over.
 pub const OUTBOX_ITEMS_MAX: usize = 8_192;
@@ -31,6 +33,21 @@ pub struct OutboxItem {
     pub message: MessageRef,
     /// Who gets it.
     pub kind: OutboxKind,
+    /// Who takes it in the shared groups that get it, as far as that was picked.
+    pub picks: Picks,
+}
+
+impl OutboxItem {
+    /// One of which nothing is picked yet.
+    #[must_use]
+    pub fn new(publisher: ClientId, message: MessageRef, kind: OutboxKind) -> Self {
+        Self { publisher, message, kind, picks: Picks::default() }
+    }
+
+    /// Bytes of its message and its picks.
+    fn size(&self) -> usize {
+        self.message.size() + self.picks.size()
+    }
 }
 
 /// How much more is to be taken over from clients at QoS 2.
@@ -38,7 +55,7 @@ pub struct OutboxItem {
 pub struct OutboxRoom {
     /// Messages.
     pub items: usize,
-    /// Bytes of messages.
+    /// Bytes of messages and picks.
     pub bytes: usize,
 }
 
@@ -74,7 +91,7 @@ impl Default for Outbox {
 impl Outbox {
     /// Adds an item; returns its position.
     pub(crate) fn push(&mut self, item: OutboxItem) -> u64 {
-        self.bytes += item.message.size();
+        self.bytes += item.size();
         self.items.push_back(item);
         self.last()
     }
@@ -86,11 +103,46 @@ impl Outbox {
             && let Some(item) = self.items.pop_front()
         {
             self.first += 1;
-            self.bytes -= item.message.size();
+            self.bytes -= item.size();
         }
         if self.items.is_empty() && self.items.capacity() > 1_024 {
             self.items = VecDeque::new();
         }
+    }
+
+    /// Takes note of who takes an item in its groups. What is known of it already stays, and an item that was retired
+    /// needs it no more. Gives the item where something was added.
+    pub(crate) fn pick(&mut self, picked: PickedItem) -> Option<&OutboxItem> {
+        let PickedItem { position, picks, more } = picked;
+        let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
+        let item = self.items.get_mut(index).filter(|item| !item.picks.is_complete())?;
+        self.bytes -= item.size();
+        item.picks.add(picks, more);
+        self.bytes += item.size();
+        Some(item)
+    }
+
+    /// Takes out the picks of these positions of which `gone` says that their member is, and gives them with their
+    /// messages, in their order.
+    pub(crate) fn take_back(
+        &mut self,
+        positions: RangeInclusive<u64>,
+        mut gone: impl FnMut(u64, &GroupRef, ConnectionId) -> bool,
+    ) -> Vec<(InGroup, MessageRef)> {
+        let skip = usize::try_from(positions.start().saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let mut back = Vec::new();
+        let items = (self.first..).zip(&mut self.items).skip(skip);
+        for (position, item) in items.take_while(|(position, _)| position <= positions.end()) {
+            self.bytes -= item.size();
+            let out = item.picks.take_out(|pick| match pick.taker {
+                Taker::Member(connection) => gone(position, &pick.group, connection),
+                Taker::Shard(..) => false,
+            });
+            self.bytes += item.size();
+            let message = &item.message;
+            back.extend(out.into_iter().map(|group| (InGroup { position, group }, message.clone())));
+        }
+        back
     }
 
     /// Position of the oldest item that is there, or of the next one to come.
@@ -129,7 +181,7 @@ impl Outbox {
         self.items.is_empty()
     }
 
-    /// Bytes of the messages that wait.
+    /// Bytes of the messages that wait, and of their picks.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -146,7 +198,7 @@ impl Outbox {
 
     /// An outbox as it was written to a store.
     pub(crate) fn restored(first: u64, items: VecDeque<OutboxItem>) -> Self {
-        let bytes = items.iter().map(|item| item.message.size()).sum();
+        let bytes = items.iter().map(OutboxItem::size).sum();
         Self { items, first, bytes }
     }
 
@@ -154,7 +206,7 @@ impl Outbox {
         if self.first == 0 {
             return Err("the positions of an outbox start at 1");
         }
-        let bytes: usize = self.items.iter().map(|item| item.message.size()).sum();
+        let bytes: usize = self.items.iter().map(OutboxItem::size).sum();
         if bytes != self.bytes {
             return Err("the outbox's count of bytes is wrong");
         }
@@ -176,7 +228,7 @@ mod tests {
         let payload = Bytes::from(vec![0; bytes]);
         let body = SharedPublish::new(&Text::new("t").unwrap(), &Bytes::new(), &payload);
         let message = Arc::new(Message { body, qos: QoS::ExactlyOnce, retain: false, expires_at: None });
-        OutboxItem { publisher: ClientId::new("p"), message, kind: OutboxKind::Publish }
+        OutboxItem::new(ClientId::new("p"), message, OutboxKind::Publish)
     }
 
     #[test]

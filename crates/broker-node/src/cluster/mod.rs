@@ -35,9 +35,9 @@ pub(crate) struct ClusterView {
 
 #[cfg(test)]
 impl ClusterView {
-    /// One that a test tells what to say, at the first level.
+    /// One that a test tells what to say, at the last level.
     pub(crate) fn told(lowest_live: watch::Receiver<LowestLive>, time: WallClock) -> Self {
-        Self { lowest_live, level: watch::channel(1).1, time }
+        Self { lowest_live, level: watch::channel(APPLY_LEVEL_MAX).1, time }
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) enum Holder<'a> {
 #[derive(Debug)]
 pub(crate) struct GroupView {
     name: GroupRef,
+    /// In the order of their connections.
     locals: Vec<Member>,
     /// Shards with their places; where they lie behind `locals` in the order of places.
     shards: Vec<(u16, u32)>,
@@ -175,6 +176,12 @@ impl GroupView {
             .chain(0..place)
             .min_by_key(|place| self.local(*place).map_or(u32::MAX, |member| member.inbox.load()))
             .unwrap_or(place)
+    }
+
+    /// The transient member with this connection.
+    pub(crate) fn member(&self, id: ConnectionId) -> Option<&Member> {
+        let index = self.locals.binary_search_by_key(&id, |member| member.inbox.id()).ok()?;
+        self.locals.get(index)
     }
 
     fn local(&self, place: u64) -> Option<&Member> {

@@ -16,12 +16,14 @@ use mqtt_codec::QoS;
 use parking_lot::RwLock;
 use session_store::command::RouteChange;
 use session_store::matching::{Copied, GroupRef, Own, Subscribed};
-use session_store::{ClientId, ConnectionId};
+use session_store::picks::Taker;
+use session_store::{ClientId, ConnectionId, ShardId};
 use topic_index::Filter;
 
 pub(crate) use self::cache::TopicCache;
 pub(crate) use self::gathering::{Accepted, Gathering, Placed};
 pub(crate) use self::groups::GroupView;
+use self::groups::Holder;
 use self::view::View;
 use crate::config::SharedStrategy;
 use crate::inbox::Inbox;
@@ -133,6 +135,14 @@ impl Fanout {
     /// Picks one place of a group for a message by the configured strategy.
     fn pick(&self, group: &GroupView, publisher: &ClientId, topic: &[u8]) -> Option<u64> {
         group.pick(self.strategy, publisher, topic)
+    }
+
+    /// Picks who takes a message in a group, for a relay that has it logged.
+    pub(crate) fn taker(&self, group: &GroupView, publisher: &ClientId, topic: &[u8]) -> Option<Taker> {
+        Some(match group.at(self.pick(group, publisher, topic)?)? {
+            Holder::Local(member) => Taker::Member(member.inbox.id()),
+            Holder::Shard(shard, pick) => Taker::Shard(ShardId(shard), pick.choice),
+        })
     }
 
     /// The group of that name as it is now, and nobody else: where a message of a member that is gone goes.

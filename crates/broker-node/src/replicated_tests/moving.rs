@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mqtt_codec::{QoS, ReasonCode};
+use mqtt_codec::{Connect, QoS, ReasonCode};
 
-use super::client::{Client, PATIENCE};
+use super::client::{Client, PATIENCE, persistent};
 use super::cluster::{Cluster, NODES};
 use super::{LONG, QUIET, payloads};
 
 /// Retained messages: some pages of each shard.
 const KEPT: u64 = 500;
 /// Messages for a shared group.
-const SHARED: u64 = 200;
+const SHARED: u64 = 300;
+/// Clients that publish them.
+const PUBLISHERS: usize = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_goes_from_node_to_node_takes_its_session_along() {
@@ -94,37 +96,78 @@ async fn take_part(mut member: Client, came: Arc<AtomicUsize>, all: usize) -> Ve
     got
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shared_group_gets_each_message_once_however_often_the_leaders_change() {
-    let cluster = Cluster::start().await;
+/// Publishes [`SHARED`] messages from two clients on each node while leaderships move, and gives what each member of a
+/// group got.
+async fn publish_to_group(cluster: &Cluster, members: Vec<Client>, qos: QoS) -> Vec<Vec<u64>> {
     let (came, all) = (Arc::new(AtomicUsize::new(0)), usize::try_from(SHARED).unwrap());
-    let mut members = Vec::new();
-    for node in [1, 2] {
-        for number in 0..2 {
-            let mut member = cluster.client(node, &format!("member-{node}-{number}")).await;
-            member.subscribe("$share/g/t").await;
-            members.push(member);
-        }
-    }
-    // Each node knows of all members.
-    cluster.until_equal().await;
     let taking = members.into_iter().map(|member| tokio::spawn(take_part(member, Arc::clone(&came), all)));
     let taking: Vec<_> = taking.collect();
-    let mut publisher = cluster.client(3, "pub").await;
-    let publishing = async {
-        for number in 0..SHARED {
-            assert!(publisher.publish("t", number, QoS::AtLeastOnce).await);
+    let publishing = (0..PUBLISHERS).map(|part| {
+        let address = cluster.address(NODES[part % NODES.len()]).to_owned();
+        tokio::spawn(async move {
+            let mut publisher = Client::connect(&address, &format!("pub-{part}")).await;
+            for number in (0..SHARED).skip(part).step_by(PUBLISHERS) {
+                assert!(publisher.publish("t", number, qos).await);
+            }
+        })
+    });
+    let publishing: Vec<_> = publishing.collect();
+    let published = async {
+        for published in publishing {
+            published.await.unwrap();
         }
     };
-    cluster.while_moving(publishing).await;
+    cluster.while_moving(published).await;
     let mut got = Vec::new();
     for took in taking {
-        let took = took.await.unwrap();
-        assert!(!took.is_empty(), "each takes its turn");
-        got.extend(took);
+        got.push(took.await.unwrap());
     }
-    got.sort_unstable();
-    assert_eq!(got, (0..SHARED).collect::<Vec<u64>>());
+    got
+}
+
+fn all_of(got: Vec<Vec<u64>>) -> Vec<u64> {
+    let mut all: Vec<u64> = got.into_iter().flatten().collect();
+    all.sort_unstable();
+    all
+}
+
+/// At QoS 1 hosts send to the group, at QoS 2 outboxes of shards do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_group_gets_each_message_once_however_often_the_leaders_change() {
+    for qos in [QoS::AtLeastOnce, QoS::ExactlyOnce] {
+        let cluster = Cluster::start().await;
+        let mut members = Vec::new();
+        for node in [1, 2] {
+            for number in 0..2 {
+                let mut member = cluster.client(node, &format!("member-{node}-{number}")).await;
+                member.subscribe("$share/g/t").await;
+                members.push(member);
+            }
+        }
+        // Each node knows of all members.
+        cluster.until_equal().await;
+        let got = publish_to_group(&cluster, members, qos).await;
+        assert!(got.iter().all(|took| !took.is_empty()), "each takes its turn");
+        assert_eq!(all_of(got), (0..SHARED).collect::<Vec<u64>>(), "{qos:?}");
+        cluster.until_equal().await;
+    }
+}
+
+/// Whoever leads picks among the members on its own node; under another leader they are the ones who get it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transient_members_get_what_they_were_picked_for_whoever_leads_then() {
+    let cluster = Cluster::start().await;
+    let mut members = Vec::new();
+    for node in NODES {
+        let name = format!("member-{node}");
+        let connect = Connect { clean_start: true, session_expiry_s: None, ..persistent(&name) };
+        let mut member = Client::connect_with(cluster.address(node), connect).await;
+        member.subscribe("$share/g/t").await;
+        members.push(member);
+    }
+    let got = publish_to_group(&cluster, members, QoS::ExactlyOnce).await;
+    assert_eq!(all_of(got), (0..SHARED).collect::<Vec<u64>>());
+    cluster.until_equal().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

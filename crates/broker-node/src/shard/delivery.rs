@@ -9,6 +9,7 @@ use session_store::command::RouteChange;
 use session_store::{Answer, Effect, Host, Source};
 
 use super::home::Home;
+use super::lane::Target;
 use super::peers::{Peers, Told, Word};
 use crate::fanout::Fanout;
 
@@ -110,7 +111,7 @@ impl Delivery {
                 self.peers.tell(leader, outbox, Word::Taken(self.number, position));
             }
             // Where nobody is known to lead it asks again.
-            _ => home.relay.answered(self.number, position),
+            _ => home.relay.answered(Target::Shard(self.number), position),
         }
     }
 

@@ -1,13 +1,17 @@
 //! Messages that come from no connection: those that a shard itself publishes, those of the node, and those of
-//! shared groups whose member is gone. Used by relays, by connections that end, and for `$SYS`; never waits.
+//! shared groups whose member is gone. Used by relays, by connections that end, and for `$SYS`; never waits. Of a relay's
+//! messages it picks nobody in shared groups: the log says who takes them.
 
 use std::sync::Arc;
 
-use session_store::command::{Command, PublishItem};
+use session_store::command::{Command, GroupPick, PublishItem};
 use session_store::matching::GroupRef;
+use session_store::outbox::{OutboxItem, OutboxKind};
+use session_store::picks::{InGroup, Pick, Taker};
 use session_store::{ClientId, ConnectionId, Host, Incarnation, MessageRef, NodeId};
 
 use super::Staged;
+use super::guests::ForMember;
 use crate::fanout::{Accepted, Fanout, Gathering, Matched, Placed};
 use crate::inbox::Dropped;
 
@@ -20,8 +24,22 @@ const NO_CONNECTION: ConnectionId =
 enum MatchedBy {
     /// The topic of this message.
     Topic(MessageRef),
+    /// The same without its groups, and without transient subscribers where they have had it.
+    Ungrouped(MessageRef, bool),
     /// The name of a group.
     Group(GroupRef),
+}
+
+/// An item of an outbox.
+pub(super) struct Relayed<'a> {
+    /// Its position.
+    pub(super) position: u64,
+    /// The item, with who takes it in shared groups.
+    pub(super) item: &'a OutboxItem,
+    /// The shard that stores it as retained, where it is to be.
+    pub(super) topic_home: Option<u16>,
+    /// Up to which position transient subscribers here have had everything.
+    pub(super) given_here: u64,
 }
 
 /// Messages on their way to all who get them. Consecutive ones of one topic, or of one group, are matched once
@@ -33,6 +51,7 @@ pub(crate) struct Dispatch {
     by: Option<MatchedBy>,
     gathered: Gathering,
     staged: Staged,
+    members: Vec<ForMember>,
     dropped: Dropped,
     nobody: ClientId,
 }
@@ -42,6 +61,8 @@ pub(crate) struct Dispatch {
 pub(crate) struct Dispatched {
     /// Commands for shards, in the order in which they are to arrive.
     pub(crate) commands: Vec<(u16, Command)>,
+    /// What transient members of groups get of an outbox, in the order of its positions.
+    pub(super) members: Vec<ForMember>,
     /// What mailboxes had no room for.
     pub(crate) dropped: Dropped,
 }
@@ -58,6 +79,7 @@ impl Dispatch {
             by: None,
             gathered: Gathering::default(),
             staged: Staged::default(),
+            members: Vec::new(),
             dropped: Dropped::default(),
             nobody: ClientId::new(""),
         }
@@ -93,6 +115,43 @@ impl Dispatch {
         self.add((message, number), &nobody, None);
     }
 
+    /// Dispatches an item of an outbox to whoever matches, and in shared groups to whoever was picked.
+    pub(super) fn relay(&mut self, relayed: Relayed<'_>) {
+        let Relayed { position, item, topic_home, given_here } = relayed;
+        if item.kind == OutboxKind::Publish {
+            self.match_ungrouped(&item.message, position <= given_here);
+            self.add((&item.message, position), &item.publisher, topic_home);
+        }
+        for Pick { group, taker } in item.picks.iter() {
+            let (group, message) = (GroupRef::clone(group), Arc::clone(&item.message));
+            match *taker {
+                Taker::Shard(shard, choice) => {
+                    let groups = vec![GroupPick { group, choice }];
+                    let (number, sessions, store_retained) = (position, false, false);
+                    let part = PublishItem { number, message, sessions, store_retained, groups };
+                    self.staged.publish(shard.0, (None, &item.publisher), part);
+                }
+                Taker::Member(member) => {
+                    self.members.push(ForMember { of: InGroup { position, group }, member, message });
+                }
+            }
+        }
+    }
+
+    fn match_ungrouped(&mut self, message: &MessageRef, given: bool) {
+        let topic = message.body.topic();
+        let same = matches!(&self.by, Some(MatchedBy::Ungrouped(last, had)) if last.body.topic() == topic && *had == given);
+        if !same || !self.fanout.is_current(&self.matched) {
+            self.deliver();
+            self.matched = self.fanout.match_now(topic);
+            self.matched.groups.clear();
+            if given {
+                self.matched.locals.clear();
+            }
+            self.by = Some(MatchedBy::Ungrouped(Arc::clone(message), given));
+        }
+    }
+
     fn add(&mut self, (message, number): (&MessageRef, u64), publisher: &ClientId, topic_home: Option<u16>) {
         let accepted = Accepted { message: Arc::clone(message), publisher, topic_home, number };
         let Self { fanout, matched, gathered, staged, .. } = self;
@@ -115,7 +174,8 @@ impl Dispatch {
         self.deliver();
         self.by = None;
         self.matched = Matched::default();
-        Dispatched { commands: self.staged.take(), dropped: std::mem::take(&mut self.dropped) }
+        let (members, dropped) = (std::mem::take(&mut self.members), std::mem::take(&mut self.dropped));
+        Dispatched { commands: self.staged.take(), members, dropped }
     }
 }
 
@@ -123,10 +183,10 @@ impl Dispatch {
 mod tests {
     use bytes::Bytes;
     use mqtt_codec::{QoS, SharedPublish, Text};
-    use session_store::Message;
     use session_store::command::{Members, RouteChange};
     use session_store::limits::QueuePolicy;
     use session_store::matching::{GroupName, Subscribed};
+    use session_store::{Message, ShardId};
     use topic_index::Filter;
 
     use super::*;
@@ -223,5 +283,43 @@ mod tests {
         assert!(dispatch.finish().commands.is_empty());
         let got: Vec<Vec<u8>> = members.iter().map(|inbox| payloads(inbox)).collect();
         assert_eq!((got, payloads(&other)), (vec![vec![0, 2], vec![1, 3]], vec![]));
+    }
+
+    #[test]
+    fn an_item_of_an_outbox_goes_to_whom_was_picked_and_is_given_to_others_here_once() {
+        let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
+        let all = subscriber(&fanout, 1, "#");
+        let in_group = subscriber(&fanout, 2, "$share/g/a");
+        let change =
+            RouteChange { filter: filter("a"), qos: Some(QoS::AtLeastOnce), members: Members::default() };
+        fanout.change_route(3, &change);
+        let mut dispatch = Dispatch::new(&fanout);
+        let Filter::Shared { group, filter } = filter("$share/g/a") else { panic!("not shared") };
+        let group = Arc::new(GroupName { group, filter });
+        let picked = [Taker::Shard(ShardId(5), 9), Taker::Member(in_group.id()), Taker::Shard(ShardId(3), 8)];
+        for (position, taker) in (4..).zip(picked) {
+            let mut item = OutboxItem::new(ClientId::new("p"), message("a", 0), OutboxKind::Publish);
+            item.picks.add(vec![Pick { group: GroupRef::clone(&group), taker }], false);
+            dispatch.relay(Relayed { position, item: &item, topic_home: None, given_here: 4 });
+        }
+        let dispatched = dispatch.finish();
+        let told = |item: &PublishItem| {
+            (item.number, item.sessions, item.groups.iter().map(|pick| pick.choice).collect::<Vec<_>>())
+        };
+        let mut commands: Vec<_> = dispatched
+            .commands
+            .iter()
+            .map(|(shard, command)| match command {
+                Command::Publish(publish) => (*shard, publish.items.iter().map(told).collect::<Vec<_>>()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        commands.sort();
+        let to_3 = vec![(4, true, vec![]), (5, true, vec![]), (6, true, vec![]), (6, false, vec![8])];
+        assert_eq!(commands, [(3, to_3), (5, vec![(4, false, vec![9])])]);
+        let members: Vec<_> = dispatched.members.iter().map(|one| (one.of.position, one.member)).collect();
+        assert_eq!(members, [(5, in_group.id())]);
+        assert_eq!(payloads(&all).len(), 2, "what was given before is left out");
+        assert!(payloads(&in_group).is_empty(), "its host gives it to it");
     }
 }

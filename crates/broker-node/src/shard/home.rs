@@ -11,12 +11,15 @@ use session_store::{Answer, ConnectionId, Effect, Host, Source};
 use tokio::sync::{Notify, mpsc};
 
 use super::directory::{Directory, Entries};
+use super::guests::Guests;
+use super::lane::Target;
 use super::link::{Asker, Link, Words};
 use super::machine::Totals;
 use super::parked::Parked;
 use super::peers::{Told, Word};
 use super::relay::RelayMail;
 use crate::counters::NodeCounters;
+use crate::fanout::Fanout;
 
 /// Words of other nodes that wait for the one who leads; more are lost, and said again.
 const WORDS: usize = 4_096;
@@ -34,6 +37,9 @@ pub(crate) struct Home {
     pub(super) relay: RelayMail,
     pub(super) totals: Totals,
     pub(super) counters: Arc<NodeCounters>,
+    /// What the shard's outbox has for transient members of groups on this node, whoever leads it.
+    guests: Guests,
+    fanout: Arc<Fanout>,
     /// Hosts that want to hear what concerns them, if this node leads, and under which number.
     attaching: Mutex<BTreeMap<Host, u64>>,
     /// Some do.
@@ -45,7 +51,11 @@ pub(crate) struct Home {
 
 impl Home {
     /// A shard that nobody leads yet; the other half is for whoever does it on this node.
-    pub(super) fn new(number: u16, host: Host, counters: &Arc<NodeCounters>) -> (Self, mpsc::Receiver<Word>) {
+    pub(super) fn new(
+        (number, host): (u16, Host),
+        counters: &Arc<NodeCounters>,
+        fanout: &Arc<Fanout>,
+    ) -> (Self, mpsc::Receiver<Word>) {
         let (words, heard) = mpsc::channel(WORDS);
         let home = Self {
             number,
@@ -55,6 +65,8 @@ impl Home {
             relay: RelayMail::default(),
             totals: Totals::default(),
             counters: Arc::clone(counters),
+            guests: Guests::default(),
+            fanout: Arc::clone(fanout),
             attaching: Mutex::default(),
             attach: Notify::new(),
             words,
@@ -68,7 +80,14 @@ impl Home {
     pub(super) fn hear(&self, word: Word) {
         match word {
             Word::Told(told) => self.told(told),
-            Word::Taken(by, position) => self.relay.answered(by, position),
+            Word::Taken(by, position) => self.relay.answered(Target::Shard(by), position),
+            // What is for an earlier run of the node is for others as soon as the shard knows that it is dead.
+            Word::ForMembers(host, messages, answer) if Source::Host(host) == self.link.source() => {
+                let (given, dropped) = self.guests.give(&self.fanout, &messages);
+                self.counters.count_dropped(dropped);
+                let _asked_again = answer.send(given);
+            }
+            Word::ForMembers(..) => {}
             Word::Attach(host, number) => {
                 let mut attaching = self.attaching.lock();
                 // Earlier runs of the node do not listen any more.
@@ -195,13 +214,19 @@ impl Home {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SharedStrategy;
+
+    fn home() -> (Home, mpsc::Receiver<Word>) {
+        let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
+        Home::new((0, Host::default()), &Arc::default(), &fanout)
+    }
 
     #[tokio::test]
     async fn who_waits_for_room_in_the_outbox_hears_of_it() {
         use std::future::poll_fn;
         use std::pin::pin;
 
-        let (home, _words) = Home::new(0, Host::default(), &Arc::default());
+        let (home, _words) = home();
         home.outbox_room().await;
         home.set_outbox_full(true);
         let mut waits = pin!(home.outbox_room());

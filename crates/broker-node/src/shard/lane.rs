@@ -1,33 +1,44 @@
-//! The way of an outbox to one shard: a task that sends its requests, in their order, until they are taken, so that a
-//! shard that takes nothing holds back nobody else. Owned by the relay of the outbox.
+//! The ways of an outbox to its targets, each with a task of its own, so that one that takes nothing holds back nobody else;
+//! and the way to one shard: it sends requests, in their order, until they are taken. Owned by the relay of the outbox.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_store::Request;
+use session_store::{Host, Request};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::Shards;
+use super::guests::{ForMember, HostLane};
 
 /// Requests that wait for one shard; with so many, the outbox is not read any further.
 const WAITING_MAX: usize = 256;
 /// Requests that are sent together, and again where one of them is not answered.
-const TOGETHER: usize = 64;
+pub(super) const TOGETHER: usize = 64;
 /// How long a shard may take to answer before it is asked again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait where nobody is known to lead the shard.
 const NO_LEADER: Duration = Duration::from_millis(50);
+
+/// Who takes something of an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Target {
+    /// A shard.
+    Shard(u16),
+    /// Transient members of shared groups on a host.
+    Host(Host),
+}
 
 /// The lanes of one outbox.
 #[derive(Default)]
 pub(super) struct Lanes {
     tasks: JoinSet<Option<()>>,
     lanes: BTreeMap<u16, mpsc::Sender<Arc<Request>>>,
+    to_hosts: BTreeMap<Host, mpsc::Sender<Vec<ForMember>>>,
     /// The first and the last position of each request on its way.
-    on_their_way: BTreeMap<u16, VecDeque<(u64, u64)>>,
+    on_their_way: BTreeMap<Target, VecDeque<(u64, u64)>>,
     /// The last position that was given to each lane.
     given: BTreeMap<u16, u64>,
     relayed: u64,
@@ -38,7 +49,7 @@ impl Lanes {
     pub(super) async fn send(&mut self, target: u16, mut request: Request, lane: impl FnOnce() -> Lane) {
         // A shard that does not have the one before refuses it.
         request.done_below = request.done_below.max(self.given.insert(target, request.number).unwrap_or(0));
-        self.on_their_way.entry(target).or_default().push_back(positions(&request));
+        self.on_their_way.entry(Target::Shard(target)).or_default().push_back(positions(&request));
         let tasks = &mut self.tasks;
         let lane = self.lanes.entry(target).or_insert_with(|| {
             let (sender, requests) = mpsc::channel(WAITING_MAX);
@@ -48,9 +59,28 @@ impl Lanes {
         let _groups_ended = lane.send(Arc::new(request)).await;
     }
 
+    /// Gives messages for members of shared groups to their host's lane; waits while too many wait there.
+    pub(super) async fn send_to_host(
+        &mut self,
+        host: Host,
+        messages: Vec<ForMember>,
+        lane: impl FnOnce() -> HostLane,
+    ) {
+        let (Some(first), Some(last)) = (messages.first(), messages.last()) else { return };
+        let positions = (first.of.position, last.of.position);
+        self.on_their_way.entry(Target::Host(host)).or_default().push_back(positions);
+        let tasks = &mut self.tasks;
+        let lane = self.to_hosts.entry(host).or_insert_with(|| {
+            let (sender, messages) = mpsc::channel(WAITING_MAX);
+            tasks.spawn(lane().run(messages));
+            sender
+        });
+        let _groups_ended = lane.send(messages).await;
+    }
+
     /// Up to which position every target has what was sent, if that is further than it was; everything up to `sent` was
     /// given to the lanes.
-    pub(super) fn relayed(&mut self, sent: u64, has: impl Fn(u16, u64) -> bool) -> Option<u64> {
+    pub(super) fn relayed(&mut self, sent: u64, has: impl Fn(Target, u64) -> bool) -> Option<u64> {
         let mut relayed = sent;
         for (target, on_their_way) in &mut self.on_their_way {
             while on_their_way.front().is_some_and(|(_, last)| has(*target, *last)) {
@@ -103,7 +133,7 @@ impl Lane {
                 together.push(requests.recv().await?);
             }
             let last = together.last().map_or(0, |request: &Arc<Request>| request.number);
-            let mut answered = std::pin::pin!(relay.until_answered(self.target, last));
+            let mut answered = std::pin::pin!(relay.until_answered(Target::Shard(self.target), last));
             loop {
                 let Some(leader) = self.shards.home(self.target)?.link.leader() else {
                     sleep(NO_LEADER).await;
@@ -153,17 +183,19 @@ mod tests {
     fn what_every_target_has_is_relayed_and_a_slow_one_holds_back_only_that() {
         let mut lanes = Lanes::default();
         for (target, numbers) in [(1, &[1, 3][..]), (2, &[2]), (1, &[4]), (2, &[4, 5])] {
-            lanes.on_their_way.entry(target).or_default().push_back(positions(&request(numbers)));
+            let on_their_way = lanes.on_their_way.entry(Target::Shard(target)).or_default();
+            on_their_way.push_back(positions(&request(numbers)));
         }
-        let mut has = BTreeMap::from([(1, 0), (2, 0)]);
-        let mut relayed = |has: &BTreeMap<u16, u64>| lanes.relayed(6, |target, up_to| has[&target] >= up_to);
+        let mut has = BTreeMap::from([1, 2].map(|shard| (Target::Shard(shard), 0)));
+        let mut relayed =
+            |has: &BTreeMap<Target, u64>| lanes.relayed(6, |target, up_to| has[&target] >= up_to);
         assert_eq!(relayed(&has), None);
-        has.insert(1, 4);
+        has.insert(Target::Shard(1), 4);
         assert_eq!(relayed(&has), Some(1));
         assert_eq!(relayed(&has), None, "once");
-        has.insert(2, 2);
+        has.insert(Target::Shard(2), 2);
         assert_eq!(relayed(&has), Some(3));
-        has.insert(2, 5);
+        has.insert(Target::Shard(2), 5);
         assert_eq!(relayed(&has), Some(6), "the last went to nobody");
     }
 }

@@ -176,7 +176,7 @@ impl Leader {
                     }
                 });
             }
-            Word::Attach(..) | Word::Told(_) | Word::Taken(..) => {}
+            Word::Attach(..) | Word::Told(_) | Word::Taken(..) | Word::ForMembers(..) => {}
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use session_store::command::{Input, Members, Publish, RouteChange};
 use session_store::counters::{QueueCounters, ShardCounters};
 use session_store::limits::ShardLimits;
 use session_store::outbox::OutboxItem;
+use session_store::picks::{InGroup, Taker};
 use session_store::retained::PageQuery;
 use session_store::store::{Changes, Checkpoint};
 use session_store::{
@@ -95,6 +96,11 @@ impl ShardMachine {
     pub(crate) fn outbox_from(&self, position: u64, limit: usize) -> Vec<(u64, OutboxItem)> {
         let items = self.state.outbox().from(position).take(limit);
         items.map(|(position, item)| (position, item.clone())).collect()
+    }
+
+    /// Who takes an item of the outbox in a group, where that was picked and they are there.
+    pub(crate) fn taker(&self, of: &InGroup) -> Option<Taker> {
+        self.state.outbox().get(of.position)?.picks.taker(&of.group)
     }
 
     /// This node leads the shard from now on, as of everything that was committed before.
@@ -304,7 +310,8 @@ mod tests {
         let raise = |level| ShardMachine::encode(1, &[Input::RaiseLevel(level)]);
         replica.machine.apply(&raise(APPLY_LEVEL_MAX), false).unwrap();
         let error = replica.machine.apply(&raise(APPLY_LEVEL_MAX + 1), false).unwrap_err().to_string();
-        assert!(error.contains("apply level 2") && error.contains("newer"), "{error}");
+        let level = format!("apply level {}", APPLY_LEVEL_MAX + 1);
+        assert!(error.contains(&level) && error.contains("newer"), "{error}");
     }
 
     #[test]
@@ -333,7 +340,7 @@ mod tests {
                 WalOptions { segment_bytes: 1 << 20, log_bytes_max: 4 << 20, ..WalOptions::default() };
             let storage = Storage::open(directory.path(), options).unwrap();
             let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
-            let (home, _words) = Home::new(0, Host::default(), &Arc::default());
+            let (home, _words) = Home::new((0, Host::default()), &Arc::default(), &fanout);
             let (homes, peers) = (Arc::new([home]) as Arc<[Home]>, Peers::default());
             let delivery = Delivery::new((0, Host::default()), &fanout, (&homes, &peers));
             let me = ShardNumber { number: ShardId(0), of: 1 };

@@ -11,6 +11,7 @@ use session_store::command::Publish;
 use session_store::{ConnectionId, Effect, Host, Request, StoredAt, StoredPage};
 use tokio::sync::oneshot;
 
+use super::guests::{ForMember, Given};
 use super::home::Home;
 use super::{Page, PageWanted};
 
@@ -29,6 +30,8 @@ pub(crate) enum Word {
     Attach(Host, u64),
     /// To a host that has attached.
     Told(Told),
+    /// To a host: messages of the shard's outbox for transient members of shared groups there, in their order.
+    ForMembers(Host, Vec<ForMember>, oneshot::Sender<Given>),
     /// To the leader of an outbox: this shard has everything of it up to this position.
     Taken(u16, u64),
 }

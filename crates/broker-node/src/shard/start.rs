@@ -122,7 +122,7 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
         let (mut homes, mut words) = (Vec::new(), Vec::new());
         for (number, counters) in (0..self.of).zip(self.counters.chunks(2)) {
             let [counters, _] = counters else { bail!("a shard has two sets of counters") };
-            let (home, heard) = Home::new(number, self.host, counters);
+            let (home, heard) = Home::new((number, self.host), counters, self.fanout);
             homes.push(home);
             words.push(heard);
         }

@@ -3,6 +3,7 @@
 
 use raft_consensus::machine::Weight;
 use session_store::command::{Command, Input, Publish, PublishItem, Scanned};
+use session_store::picks::{Pick, PickedItem};
 use topic_index::Filter;
 
 /// Bytes that a command takes in an entry besides its messages, filters, acknowledgements and its client's identifier,
@@ -14,12 +15,19 @@ const MESSAGE_BYTES: usize = 80;
 const FILTER_BYTES: usize = 40;
 /// The same for an acknowledgement or a packet identifier.
 const ACK_BYTES: usize = 16;
+/// The same for an item of an outbox, besides who takes it.
+const PICKED_BYTES: usize = 24;
 
 /// How much room an input takes in an entry, at most.
 pub(super) fn of(input: &Input) -> Weight {
     match input {
         Input::Request(request) => command(&request.command),
         Input::Scanned(page) => scanned(page),
+        Input::Picked(items) => {
+            let picks = |item: &PickedItem| item.picks.iter().map(Pick::size).sum::<usize>();
+            one(items.iter().map(|item| PICKED_BYTES + picks(item)).sum())
+        }
+        Input::GivenBack(from) => one(from.group.group.len() + from.group.filter.as_str().len()),
         _ => one(0),
     }
 }
@@ -84,8 +92,9 @@ mod tests {
     use session_store::command::{Ack, Acks, Connect, End, GroupPick, Receive, Release, RetainedWanted};
     use session_store::command::{Subscribe, SubscribeTo, Will, WillFate};
     use session_store::matching::{GroupName, Subscribed};
+    use session_store::picks::{InGroup, Taker};
     use session_store::{
-        ClientId, ConnectionId, Epoch, Host, Incarnation, Message, Millis, NodeId, Request, Source,
+        ClientId, ConnectionId, Epoch, Host, Incarnation, Message, Millis, NodeId, Request, ShardId, Source,
     };
 
     use super::super::ShardMachine;
@@ -108,7 +117,7 @@ mod tests {
         let will =
             Will { body, qos: QoS::ExactlyOnce, retain: true, delay_s: u32::MAX, expiry_s: Some(u32::MAX) };
         let group = Arc::new(GroupName { group: "g".into(), filter: plain("f") });
-        let groups = vec![GroupPick { group, choice: u64::MAX }; 100];
+        let groups = vec![GroupPick { group: group.clone(), choice: u64::MAX }; 100];
         let item = PublishItem {
             number: u64::MAX,
             message: message.clone(),
@@ -143,7 +152,19 @@ mod tests {
         };
         let after = Some(topic_index::Cursor::from_bytes(&[b'a'; 65_535]));
         let scanned = Scanned { client, scan: u64::MAX, messages: vec![message; 64], after };
-        commands.into_iter().map(request).chain([Input::Scanned(scanned)]).collect()
+        let takers = [Taker::Member(connection), Taker::Shard(ShardId(u16::MAX), u64::MAX)];
+        let pick = |at: usize| Pick { group: group.clone(), taker: takers[at % 2] };
+        let picks = (0..100).map(pick).collect();
+        let picked = vec![PickedItem { position: u64::MAX, picks, more: true }; 100];
+        let none = vec![PickedItem { position: u64::MAX, picks: Vec::new(), more: true }; 100];
+        let given_back = InGroup { position: u64::MAX, group };
+        let others = [
+            Input::Scanned(scanned),
+            Input::Picked(picked),
+            Input::Picked(none),
+            Input::GivenBack(given_back),
+        ];
+        commands.into_iter().map(request).chain(others).collect()
     }
 
     fn plain(text: &str) -> topic_index::PlainFilter {

@@ -17,6 +17,7 @@ use crate::ids::{ClientId, ConnectionId, Epoch, Host, Incarnation, Millis, NodeI
 use crate::limits::{QueueLimits, QueuePolicy, ShardLimits};
 use crate::matching::{GroupName, GroupRef, Subscribed};
 use crate::message::{Message, MessageRef};
+use crate::picks::{InGroup, Pick, PickedItem, Taker};
 use crate::stream::{Request, Source};
 
 fn client() -> impl Strategy<Value = ClientId> {
@@ -183,6 +184,21 @@ fn limits() -> impl Strategy<Value = ShardLimits> {
     })
 }
 
+fn picked() -> impl Strategy<Value = Input> {
+    let taker = prop_oneof![
+        (any::<u16>(), any::<u64>()).prop_map(|(shard, choice)| Taker::Shard(ShardId(shard), choice)),
+        connection().prop_map(Taker::Member),
+    ];
+    let pick = (group(), taker).prop_map(|(group, taker)| Pick { group, taker });
+    let item = (any::<u64>(), vec(pick, 0..4), any::<bool>())
+        .prop_map(|(position, picks, more)| PickedItem { position, picks, more });
+    vec(item, 0..4).prop_map(Input::Picked)
+}
+
+fn in_group() -> impl Strategy<Value = InGroup> {
+    (any::<u64>(), group()).prop_map(|(position, group)| InGroup { position, group })
+}
+
 /// Any command there is, with any values.
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![connect(), end(), subscribe(), unsubscribe(), publish(), acks(), qos2()]
@@ -206,6 +222,8 @@ pub(crate) fn input() -> impl Strategy<Value = Input> {
         1 => Just(Input::Tick),
         1 => host().prop_map(Input::Down),
         1 => any::<u64>().prop_map(Input::Relayed),
+        1 => picked(),
+        1 => in_group().prop_map(Input::GivenBack),
         1 => any::<u32>().prop_map(Input::RaiseLevel),
         1 => limits().prop_map(Input::Limits),
     ]

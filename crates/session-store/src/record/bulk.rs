@@ -6,7 +6,7 @@ use bytes::BufMut;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-use super::{ENTRY_VERSION, Record, wire};
+use super::{Record, entry, wire};
 use crate::command::{Command, GroupPick, Input, Publish, PublishItem};
 use crate::ids::{ConnectionId, Host, Millis};
 use crate::message::Message as Published;
@@ -14,11 +14,12 @@ use crate::stream::{Request, Source};
 
 /// The bytes of an entry.
 pub(super) fn encode(now: Millis, inputs: &[Input]) -> Vec<u8> {
+    let version = entry::version_of(inputs);
     let inputs: Vec<Part<'_>> = inputs.iter().map(Part::of).collect();
     let mut lengths = Lengths { total: 0, nested: Vec::new() };
-    entry(now, &inputs, &mut lengths);
+    put_entry((version, now), &inputs, &mut lengths);
     let mut writer = Writer { bytes: Vec::with_capacity(lengths.total), nested: lengths.nested.into_iter() };
-    entry(now, &inputs, &mut writer);
+    put_entry((version, now), &inputs, &mut writer);
     writer.bytes
 }
 
@@ -68,8 +69,8 @@ trait Sink: Sized {
     }
 }
 
-fn entry(now: Millis, inputs: &[Part<'_>], sink: &mut impl Sink) {
-    sink.number(1, u64::from(ENTRY_VERSION));
+fn put_entry((version, now): (u32, Millis), inputs: &[Part<'_>], sink: &mut impl Sink) {
+    sink.number(1, u64::from(version));
     sink.number(2, now.0);
     for input in inputs {
         match input {

@@ -12,10 +12,14 @@ use crate::command::{
 };
 use crate::ids::{Host, Millis, ShardId};
 use crate::limits::ShardLimits;
+use crate::picks::InGroup;
 use crate::stream::{Request, Source};
 
-/// The version of entries that this binary writes, and the newest that it reads.
-pub const ENTRY_VERSION: u32 = 1;
+/// The newest version of entries that this binary reads. An entry has the lowest one that has all of its inputs, so that
+/// a binary that does not know the newest reads what it can.
+///
+/// 1: the first. 2: [`Input::Picked`] and [`Input::GivenBack`].
+pub const ENTRY_VERSION: u32 = 2;
 
 const KIND: &str = "entry";
 
@@ -34,13 +38,19 @@ pub fn encode_entry(now: Millis, inputs: &[Input]) -> Bytes {
     super::bulk::encode(now, inputs).into()
 }
 
+/// The version of an entry with these inputs.
+pub(super) fn version_of(inputs: &[Input]) -> u32 {
+    let newer = |input: &Input| matches!(input, Input::Picked(_) | Input::GivenBack(_));
+    if inputs.iter().any(newer) { 2 } else { 1 }
+}
+
 /// Reads an entry. Large payloads share `bytes`.
 ///
 /// # Errors
 /// [`RecordError`] if it is none, or of a version that this binary does not know.
 pub fn decode_entry(bytes: Bytes) -> Result<Entry, RecordError> {
     let entry = wire::Entry::decode(bytes).map_err(|error| RecordError::malformed(KIND, &error))?;
-    if entry.version != ENTRY_VERSION {
+    if !(1..=ENTRY_VERSION).contains(&entry.version) {
         return Err(RecordError::Version { kind: KIND, known: ENTRY_VERSION, found: entry.version });
     }
     Ok(Entry { now: Millis(entry.now_ms), inputs: super::all_from_wire(entry.inputs)? })
@@ -57,6 +67,8 @@ impl Record for Input {
             Self::Down(host) => Kind::Down(host.to_wire()),
             Self::Relayed(up_to) => Kind::Relayed(*up_to),
             Self::Scanned(scanned) => Kind::Scanned(scanned.to_wire()),
+            Self::Picked(items) => Kind::Picked(wire::Picked { items: super::all_to_wire(items) }),
+            Self::GivenBack(from) => Kind::GivenBack(from.to_wire()),
             Self::RaiseLevel(level) => Kind::RaiseLevel(*level),
             Self::Limits(limits) => Kind::Limits(limits.to_wire()),
         };
@@ -71,6 +83,8 @@ impl Record for Input {
             Kind::Down(host) => Self::Down(Host::from_wire(host)?),
             Kind::Relayed(up_to) => Self::Relayed(up_to),
             Kind::Scanned(scanned) => Self::Scanned(Scanned::from_wire(scanned)?),
+            Kind::Picked(picked) => Self::Picked(super::all_from_wire(picked.items)?),
+            Kind::GivenBack(from) => Self::GivenBack(InGroup::from_wire(from)?),
             Kind::RaiseLevel(level) => Self::RaiseLevel(level),
             Kind::Limits(limits) => Self::Limits(ShardLimits::from_wire(limits)?),
         })

@@ -10,6 +10,7 @@ mod error;
 mod ids;
 mod limits;
 mod message;
+mod picks;
 mod publish;
 mod reply;
 mod scanned;
@@ -19,7 +20,7 @@ mod subscribe;
 pub use self::entry::{ENTRY_VERSION, Entry, decode_entry, encode_entry};
 pub use self::error::RecordError;
 pub use self::stored::STORED_VERSION;
-pub(crate) use self::stored::{seal, unseal};
+pub(crate) use self::stored::{seal, seal_as, unseal};
 
 /// What `build.rs` makes of `proto/session.proto`.
 #[allow(clippy::all, missing_docs, unreachable_pub, reason = "generated")]

@@ -2,6 +2,7 @@
 //! small, and by tests; changes nothing.
 
 use super::{Client, Shard};
+use crate::picks::Taker;
 use crate::stream::{Source, Stream};
 
 impl Shard {
@@ -72,6 +73,10 @@ impl Shard {
         let dead = |source: &Source| matches!(source, Source::Host(host) if self.is_dead(*host));
         if self.streams.keys().any(dead) {
             return Err("a dead node has a stream");
+        }
+        let picks = self.outbox.from(0).flat_map(|(_, item)| item.picks.iter());
+        if picks.into_iter().any(|pick| matches!(pick.taker, Taker::Member(of) if self.is_dead(of.host))) {
+            return Err("a member on a dead node is to take something");
         }
         Ok(())
     }

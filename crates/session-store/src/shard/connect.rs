@@ -202,7 +202,7 @@ impl Shard {
         let Will { body, qos, retain, expiry_s, .. } = will;
         let expires_at = expiry_s.map(|seconds| self.now.plus_s(seconds));
         let message = Message { body, qos, retain, expires_at }.into();
-        self.add_to_outbox(OutboxItem { publisher: id.clone(), message, kind: OutboxKind::Publish }, out);
+        self.add_to_outbox(OutboxItem::new(id.clone(), message, OutboxKind::Publish), out);
     }
 
     /// The client is back before its will was due (`[MQTT-3.1.3-9]`).

@@ -27,7 +27,7 @@ impl Shard {
     }
 
     /// Every run of the node up to this one is dead. What it hosted is ended by the ticks that follow.
-    pub(super) fn down(&mut self, host: Host) {
+    pub(super) fn down(&mut self, host: Host, out: &mut Out<'_>) {
         let lowest = self.lowest_live.entry(host.node).or_default();
         *lowest = host.incarnation.next().max(*lowest);
         let dead = Source::Host(Host { node: host.node, incarnation: Incarnation(0) })..=Source::Host(host);
@@ -39,6 +39,7 @@ impl Shard {
         if self.first_dead_of(host.node).is_some() {
             self.dying.insert(host.node);
         }
+        self.members_died(out);
     }
 
     /// Ends clients of dead nodes, as many as one tick may.

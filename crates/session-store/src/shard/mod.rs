@@ -10,6 +10,7 @@ mod deliver;
 mod digest;
 mod down;
 mod out;
+mod picked;
 mod publish;
 mod request;
 mod routes;
@@ -34,7 +35,7 @@ use self::checkpoint::Keeper;
 use self::out::Out;
 use self::publish::Touched;
 use self::slot::FilterSlot;
-use crate::command::{Connect, Input, Will};
+use crate::command::{Connect, Input, PICKS_LEVEL, Will};
 use crate::counters::{QueueCounters, ShardCounters};
 use crate::effect::Effect;
 use crate::failpoint::{self, Mutant};
@@ -51,7 +52,7 @@ use crate::tracked::Tracked;
 /// The highest level of `apply` that this binary knows. A level is raised where all replicas of a shard are to
 /// change what they do at the same place of the log; a replica whose [`Shard::apply_level`] is above this must
 /// not go on.
-pub const APPLY_LEVEL_MAX: u32 = 1;
+pub const APPLY_LEVEL_MAX: u32 = PICKS_LEVEL;
 
 /// Which shard of how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,9 +171,11 @@ impl Shard {
         match input {
             Input::Request(request) => self.request(Arc::unwrap_or_clone(request), effects),
             Input::Tick => self.tick(&mut Out::new(effects)),
-            Input::Down(host) => self.down(host),
+            Input::Down(host) => self.down(host, &mut Out::new(effects)),
             Input::Relayed(up_to) => self.outbox.retire(up_to),
             Input::Scanned(scanned) => self.scanned(scanned, &mut Out::new(effects)),
+            Input::Picked(items) => self.picked(items, &mut Out::new(effects)),
+            Input::GivenBack(from) => self.given_back(&from, &mut Out::new(effects)),
             Input::RaiseLevel(level) => self.apply_level = self.apply_level.max(level),
             Input::Limits(limits) => self.limits = limits,
         }

@@ -90,7 +90,7 @@ impl Shard {
     /// A member of the group is to be picked again, by whoever sends the outbox.
     pub(super) fn redispatch(&mut self, group: GroupRef, message: MessageRef, out: &mut Out<'_>) {
         let (publisher, kind) = (ClientId::new(""), OutboxKind::Redispatch(group));
-        self.add_to_outbox(OutboxItem { publisher, message, kind }, out);
+        self.add_to_outbox(OutboxItem::new(publisher, message, kind), out);
     }
 
     fn store_retained(&mut self, message: &MessageRef) -> Stored {
@@ -201,7 +201,7 @@ impl Shard {
         let (connection, new) = (session.connection, session.inbound.receive(receive.packet_id));
         if new {
             let Receive { client: publisher, message, .. } = receive;
-            self.add_to_outbox(OutboxItem { publisher, message, kind: OutboxKind::Publish }, out);
+            self.add_to_outbox(OutboxItem::new(publisher, message, OutboxKind::Publish), out);
         }
         out.answer(connection, Reply::Received(receive.packet_id));
     }

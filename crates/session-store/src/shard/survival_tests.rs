@@ -226,7 +226,7 @@ fn qos_0_messages_pass_by_the_log() {
 #[test]
 fn the_apply_level_only_rises() {
     let mut world = World::new();
-    assert_eq!(world.shard.apply_level(), APPLY_LEVEL_MAX);
+    assert_eq!(world.shard.apply_level(), 1);
     world.input(Input::RaiseLevel(3));
     world.input(Input::RaiseLevel(2));
     assert_eq!(world.shard.apply_level(), 3);

@@ -489,3 +489,6 @@ mod survival;
 
 #[path = "attach_tests.rs"]
 mod attach;
+
+#[path = "picked_tests.rs"]
+mod picked;

@@ -11,6 +11,7 @@ use crate::limits::ShardLimits;
 use crate::matching::{GroupRef, Subscribed};
 use crate::message::MessageRef;
 use crate::outbox::{OutboxItem, OutboxKind};
+use crate::picks::{Looked, Picks};
 use crate::record::{Record, RecordError, all_from_wire, all_to_wire, required, wire};
 use crate::session::Session;
 use crate::shard::{Client, Shard};
@@ -149,6 +150,13 @@ pub(super) fn read_subscriptions(
     wire.subscriptions.into_iter().map(one).collect()
 }
 
+impl OutboxItem {
+    /// The version of its record.
+    pub(super) fn version(&self) -> u8 {
+        if self.picks.is_empty() { 1 } else { 2 }
+    }
+}
+
 impl Record for OutboxItem {
     type Wire = wire::OutboxItem;
 
@@ -157,19 +165,33 @@ impl Record for OutboxItem {
             OutboxKind::Publish => None,
             OutboxKind::Redispatch(group) => Some(group.to_wire()),
         };
+        let looked = match self.picks.looked() {
+            Looked::Nowhere => None,
+            Looked::UpTo(group) => Some(wire::outbox_item::Looked::UpTo(group.to_wire())),
+            Looked::Everywhere => Some(wire::outbox_item::Looked::Everywhere(wire::Nothing {})),
+        };
         wire::OutboxItem {
             publisher: self.publisher.to_wire(),
             message: Some(self.message.to_wire()),
             redispatch,
+            picks: self.picks.iter().map(Record::to_wire).collect(),
+            looked,
         }
     }
 
     fn from_wire(wire: wire::OutboxItem) -> Result<Self, RecordError> {
         let group = wire.redispatch.map(GroupRef::from_wire).transpose()?;
+        let looked = match wire.looked {
+            None => Looked::Nowhere,
+            Some(wire::outbox_item::Looked::UpTo(group)) => Looked::UpTo(GroupRef::from_wire(group)?),
+            Some(wire::outbox_item::Looked::Everywhere(_)) => Looked::Everywhere,
+        };
+        let picks = Picks::restored(all_from_wire(wire.picks)?, looked);
         Ok(Self {
             publisher: ClientId::from_wire(wire.publisher)?,
             message: MessageRef::from_wire(required(wire.message, "outbox.message")?)?,
             kind: group.map_or(OutboxKind::Publish, OutboxKind::Redispatch),
+            picks: picks.ok_or(RecordError::Invalid { field: "picks" })?,
         })
     }
 }

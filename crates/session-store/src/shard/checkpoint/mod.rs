@@ -21,7 +21,7 @@ use self::pages::PageWriter;
 use super::Shard;
 use crate::ids::SessionKey;
 use crate::kept::{Bodies, Kept};
-use crate::record::{Record, seal};
+use crate::record::{Record, seal, seal_as};
 use crate::store::Changes;
 use crate::stream::Source;
 
@@ -36,6 +36,8 @@ pub(super) struct Keeper {
     streams: BTreeSet<Source>,
     /// The positions of the outbox's items that are written: from the first up to and without the second.
     outbox: (u64, u64),
+    /// The positions of items that changed since.
+    items: BTreeSet<u64>,
     /// Sessions of absent clients that the last changes are of, and those of the changes before.
     written: BTreeSet<SessionKey>,
     rested: BTreeSet<SessionKey>,
@@ -47,6 +49,11 @@ impl Keeper {
         if !kept.pages.is_empty() {
             self.ended.push((key, kept));
         }
+    }
+
+    /// An item of the outbox has changed.
+    pub(super) fn touch_item(&mut self, position: u64) {
+        self.items.insert(position);
     }
 
     /// A request of this source came, or its stream is gone.
@@ -132,8 +139,10 @@ impl Shard {
         for position in first..end.min(now.0) {
             changes.remove(Key::Outbox(position).encode());
         }
-        for (position, item) in self.outbox.from(end.max(now.0)) {
-            changes.put(Key::Outbox(position).encode(), seal(&item.to_wire()));
+        let changed = std::mem::take(&mut self.keeper.items).into_iter().filter(|position| *position < end);
+        let changed = changed.filter_map(|position| Some((position, self.outbox.get(position)?)));
+        for (position, item) in changed.chain(self.outbox.from(end.max(now.0))) {
+            changes.put(Key::Outbox(position).encode(), seal_as(item.version(), &item.to_wire()));
         }
         self.keeper.outbox = now;
     }

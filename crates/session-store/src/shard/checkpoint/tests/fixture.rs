@@ -10,6 +10,7 @@ use super::history::{CLIENTS, Records, Step, publish, record, run, with_absent_s
 use super::restore;
 use crate::limits::QueuePolicy;
 use crate::message::MessageRef;
+use crate::picks::Pick;
 
 fn fixture(name: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -53,6 +54,12 @@ fn told(shard: &Shard, store: &Records) -> String {
     }
     for (position, item) in shard.outbox.from(0) {
         lines.push(format!("outbox {position}: {} {}", item.publisher, item.message.body.size()));
+        for Pick { group, taker } in item.picks.iter() {
+            lines.push(format!("    {} {}: {taker:?}", group.group, group.filter.as_str()));
+        }
+        if let Some(group) = item.picks.behind() {
+            lines.push(format!("    up to {} {}", group.group, group.filter.as_str()));
+        }
     }
     for (source, stream) in &shard.streams {
         lines.push(format!("{source:?}: {} {}", stream.last(), stream.answers().count()));
@@ -62,25 +69,35 @@ fn told(shard: &Shard, store: &Records) -> String {
 }
 
 /// The fixture is a snapshot: its form and those of all records are read for ever.
-#[test]
-fn a_checkpoint_of_version_1_means_what_it_meant() {
-    if std::env::var_os("QUELEA_WRITE_FIXTURES").is_some() {
-        write_fixtures();
-    }
+fn means_what_it_meant(name: &str) {
     let folder = tempfile::TempDir::new().unwrap();
     let mut store = crate::store::Store::open(folder.path()).unwrap();
     let group = crate::store::GroupId(2);
-    let written = store.import(group, &fixture("checkpoint-v1.snapshot")).unwrap();
+    let written = store.import(group, &fixture(&format!("{name}.snapshot"))).unwrap();
     assert_eq!(written.applied, b"position 7");
     let records = store.load(group).unwrap().unwrap().map(|record| record.map_err(|e| e.to_string()));
     let records: Vec<_> = records.collect::<Result<_, _>>().unwrap();
     let records: Records = records.into_iter().map(|(key, value)| (key.to_vec(), value)).collect();
     let shard = restore(&records, QueuePolicy::DropNewest).unwrap();
-    assert_eq!(told(&shard, &records), std::fs::read_to_string(fixture("checkpoint-v1.txt")).unwrap());
+    let meant = std::fs::read_to_string(fixture(&format!("{name}.txt"))).unwrap();
+    assert_eq!(told(&shard, &records), meant);
+}
+
+#[test]
+fn a_checkpoint_of_version_1_means_what_it_meant() {
+    means_what_it_meant("checkpoint-v1");
+}
+
+#[test]
+fn a_checkpoint_of_version_2_means_what_it_meant() {
+    if std::env::var_os("QUELEA_WRITE_FIXTURES").is_some() {
+        write_fixtures("checkpoint-v2");
+    }
+    means_what_it_meant("checkpoint-v2");
 }
 
 /// To be used when a version is added, never to change a fixture that was released.
-fn write_fixtures() {
+fn write_fixtures(name: &str) {
     let mut world = with_absent_subscriber();
     let connect = |client, will| Step::Connect {
         client,
@@ -103,6 +120,9 @@ fn write_fixtures() {
             Step::End { client: 2, fate: 1, unsent: Vec::new() },
             connect(1, None),
             publish(2, 40),
+            Step::Receive { client: 1, id: 5 },
+            Step::Picked { item: 0, groups: 2, member: false, more: false },
+            Step::Picked { item: 1, groups: 1, member: true, more: true },
         ],
     );
     world.checkpoint();
@@ -112,6 +132,6 @@ fn write_fixtures() {
     world.store.iter().for_each(|(key, value)| changes.put(key.clone(), value.clone()));
     let group = crate::store::GroupId(2);
     store.write(group, &changes, b"position 7").unwrap();
-    store.export(group, &fixture("checkpoint-v1.snapshot")).unwrap();
-    std::fs::write(fixture("checkpoint-v1.txt"), told(&world.shard, &world.store)).unwrap();
+    store.export(group, &fixture(&format!("{name}.snapshot"))).unwrap();
+    std::fs::write(fixture(&format!("{name}.txt")), told(&world.shard, &world.store)).unwrap();
 }

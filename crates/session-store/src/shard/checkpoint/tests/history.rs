@@ -19,8 +19,9 @@ use crate::command::{
 use crate::effect::Effect;
 use crate::ids::{ClientId, ConnectionId, Epoch, Host, Incarnation, Millis, NodeId, ShardId};
 use crate::limits::{QueueLimits, QueuePolicy, ShardLimits};
-use crate::matching::{GroupName, Subscribed};
+use crate::matching::{GroupName, GroupRef, Subscribed};
 use crate::message::{Message, MessageRef};
+use crate::picks::{InGroup, Pick, PickedItem, Taker};
 use crate::record::RecordError;
 use crate::scan::Ask;
 use crate::shard::ShardNumber;
@@ -37,19 +38,74 @@ pub(super) type Records = BTreeMap<Vec<u8>, Bytes>;
 /// What happens to a shard; the numbers are taken modulo what there is.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Connect { client: usize, node: u32, clean: bool, expiry_s: u32, receive_maximum: u16, will: Option<u32> },
-    End { client: usize, fate: u32, unsent: Vec<u16> },
-    Subscribe { client: usize, filter: usize, qos: u8 },
-    Unsubscribe { client: usize, filter: usize },
-    Publish { topic: usize, count: usize, bytes: usize, qos: u8, retain: bool, expiry_s: Option<u32> },
-    Acks { client: usize, acks: Vec<(u8, u16)> },
-    AckAll { client: usize },
-    Receive { client: usize, id: u16 },
-    Release { client: usize, id: u16 },
-    Scanned { found: usize, more: bool },
-    Time { ms: u64 },
-    Down { node: u32 },
-    Relayed { items: u64 },
+    Connect {
+        client: usize,
+        node: u32,
+        clean: bool,
+        expiry_s: u32,
+        receive_maximum: u16,
+        will: Option<u32>,
+    },
+    End {
+        client: usize,
+        fate: u32,
+        unsent: Vec<u16>,
+    },
+    Subscribe {
+        client: usize,
+        filter: usize,
+        qos: u8,
+    },
+    Unsubscribe {
+        client: usize,
+        filter: usize,
+    },
+    Publish {
+        topic: usize,
+        count: usize,
+        bytes: usize,
+        qos: u8,
+        retain: bool,
+        expiry_s: Option<u32>,
+    },
+    Acks {
+        client: usize,
+        acks: Vec<(u8, u16)>,
+    },
+    AckAll {
+        client: usize,
+    },
+    Receive {
+        client: usize,
+        id: u16,
+    },
+    Release {
+        client: usize,
+        id: u16,
+    },
+    Scanned {
+        found: usize,
+        more: bool,
+    },
+    Time {
+        ms: u64,
+    },
+    Down {
+        node: u32,
+    },
+    Relayed {
+        items: u64,
+    },
+    /// Who takes an item of the outbox, by its place there, in so many groups: a shard, or a transient member.
+    Picked {
+        item: u64,
+        groups: usize,
+        member: bool,
+        more: bool,
+    },
+    GivenBack {
+        item: u64,
+    },
     Repeat,
     Checkpoint,
 }
@@ -100,6 +156,9 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         2 => (0..9_000_u64).prop_map(|ms| Step::Time { ms }),
         1 => (0..NODES).prop_map(|node| Step::Down { node }),
         1 => (0..5_u64).prop_map(|items| Step::Relayed { items }),
+        3 => (0..9_u64, 0..3_usize, any::<bool>(), any::<bool>())
+            .prop_map(|(item, groups, member, more)| Step::Picked { item, groups, member, more }),
+        1 => (0..9_u64).prop_map(|item| Step::GivenBack { item }),
         1 => Just(Step::Repeat),
         3 => Just(Step::Checkpoint),
     ]
@@ -329,9 +388,24 @@ impl World {
                 Input::Down(host)
             }
             Step::Relayed { items } => Input::Relayed(self.shard.outbox().first() + items),
+            Step::Picked { item, groups, member, more } => self.picked(item, (groups, more), member),
+            Step::GivenBack { item } => {
+                let position = self.shard.outbox().first() + item;
+                Input::GivenBack(InGroup { position, group: group(0) })
+            }
             Step::Repeat => Input::from(self.last.clone()?),
             _ => return None,
         })
+    }
+
+    fn picked(&self, item: u64, (groups, more): (usize, bool), member: bool) -> Input {
+        let taker = |(at, node): (usize, u32)| match member {
+            true => Taker::Member(ConnectionId { host: self.host(node), number: 1 }),
+            false => Taker::Shard(ShardId(1), at as u64),
+        };
+        let takers = (0..groups).zip((0..NODES).cycle());
+        let picks = takers.map(|at| Pick { group: group(at.0), taker: taker(at) }).collect();
+        Input::Picked(vec![PickedItem { position: self.shard.outbox().first() + item, picks, more }])
     }
 
     fn acks(&mut self, client: usize, acks: Vec<(u8, u16)>) -> Input {
@@ -376,6 +450,11 @@ impl World {
         }));
         effects
     }
+}
+
+/// A group, in the order of their names.
+fn group(at: usize) -> GroupRef {
+    Arc::new(GroupName { group: ["g", "h"][at % 2].into(), filter: plain("x/#") })
 }
 
 fn message_is_retained(number: u64) -> bool {
