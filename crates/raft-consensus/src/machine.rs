@@ -41,6 +41,10 @@ pub trait Machine: Send + Sync + 'static {
     /// The entry is none that this binary knows.
     fn apply(&mut self, body: &Bytes, leads: bool) -> Result<(), BadEntry>;
 
+    /// It is as of this entry of the log now: comes after each entry, also after those that say nothing to it, and after a
+    /// snapshot.
+    fn applied(&mut self, _index: u64) {}
+
     /// Becomes what a snapshot has, whatever it was before, and has the snapshot in its store, synced, when this
     /// returns. It may block.
     ///

@@ -151,6 +151,7 @@ impl<M: Machine> StateMachine<M> {
                 self.membership = StoredMembership::new(Some(entry.log_id), members);
             }
         }
+        self.machine.applied(entry.log_id.index);
         Ok(())
     }
 }
@@ -205,6 +206,7 @@ impl<C: Types, M: Machine> RaftStateMachine<C> for StateMachine<M> {
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.checkpoint = meta.clone();
+        self.machine.applied(meta.last_log_id.map_or(0, |id| id.index));
         self.glance.set(&self.machine);
         Ok(())
     }

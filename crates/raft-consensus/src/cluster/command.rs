@@ -4,7 +4,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use session_store::{Host, Incarnation, NodeId};
+use session_store::{Host, Incarnation, NodeId, ShardId};
+
+use super::route::{Fence, Routes};
 
 /// A cluster's id, drawn by who founded it. Written as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,6 +75,12 @@ pub enum Command {
     Down(Host),
     /// All members know this level of `apply`: it holds from here on.
     RaiseLevel(u32),
+    /// An owner's routes change.
+    Routes(Routes),
+    /// A connection is taken for over. Nothing is kept of one whose run is dead.
+    Fence(Fence),
+    /// The fenced connection's host has reported its end.
+    Unfence(Fence),
 }
 
 /// Why a command has no effect. The same command gets the same word from every replica, and again for every repeat.
@@ -111,6 +119,33 @@ pub enum Refusal {
     /// A member does not know the level.
     #[error("node {} does not know that level", .0.0)]
     NotKnownTo(NodeId),
+    /// The cluster has no such shard.
+    #[error("the cluster has no shard {}", .0.0)]
+    NoShard(ShardId),
+    /// A change of routes is missing before this one.
+    #[error("the last change of the owner's routes that was seen is number {0}: go on from there")]
+    Gap(u64),
+    /// More changes than one entry takes.
+    #[error(
+        "more than {} changes of routes, or {} bytes of filters, at once",
+        super::CHANGES_MAX,
+        super::CHANGES_BYTES_MAX
+    )]
+    TooManyChanges,
+    /// There is no room for more routes of the owner.
+    #[error(
+        "more than {} routes of one owner, or {} bytes of filters",
+        super::ROUTES_MAX,
+        super::ROUTES_BYTES_MAX
+    )]
+    TooManyRoutes,
+    /// There is no room for another fence.
+    #[error(
+        "more than {} fenced connections of one run, or {} bytes of their ids",
+        super::FENCES_MAX,
+        super::FENCES_BYTES_MAX
+    )]
+    TooManyFences,
 }
 
 /// How a command stands with a state: what whoever proposed it waits for.

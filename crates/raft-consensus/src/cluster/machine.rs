@@ -2,6 +2,8 @@
 //! who follow it. Owned by the group; never waits.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use session_store::store::{Changes, Checkpoint};
@@ -9,7 +11,9 @@ use session_store::{Incarnation, Millis, NodeId};
 use tokio::sync::watch;
 
 use super::command::Command;
+use super::follow::Follow;
 use super::record;
+use super::route::{Change, Routes};
 use super::state::Cluster;
 use super::{APPLY_LEVEL_MAX, GROUP};
 use crate::machine::{BadEntry, Machine, Weight};
@@ -17,8 +21,14 @@ use crate::snapshot::SnapshotData;
 use crate::storage::{GroupCheckpoints, RestoreError, Storage, StorageError};
 use crate::types::SnapshotMeta;
 
-/// Bytes that a command takes in an entry at most, besides a name.
+/// Bytes that a command takes in an entry at most, besides names, ids and filters.
 const COMMAND_BYTES: usize = 64;
+
+/// Bytes that a filter takes besides its text.
+const FILTER_BYTES: usize = 16;
+
+/// Chunks of what dead runs had that each entry cleans up, so that none takes long.
+const CLEAN_UP_CHUNKS: usize = 16;
 
 /// Of each member the lowest run that is not dead: who hosts something under a lower one is gone.
 pub type LowestLive = BTreeMap<NodeId, Incarnation>;
@@ -28,6 +38,13 @@ pub type LowestLive = BTreeMap<NodeId, Incarnation>;
 pub struct ClusterMachine {
     state: Cluster,
     checkpoints: GroupCheckpoints,
+    /// As of which entry the state is.
+    index: u64,
+    /// What the entry that is being applied changed.
+    changes: Vec<Change>,
+    /// A snapshot has come, of which the follower does not know.
+    installed: bool,
+    follower: Option<Arc<dyn Follow>>,
     lowest_live: watch::Sender<LowestLive>,
     apply_level: watch::Sender<u32>,
 }
@@ -41,8 +58,24 @@ impl ClusterMachine {
         let (state, checkpoint) = storage.restore(GROUP, restore)?.unwrap_or_default();
         let lowest_live = watch::Sender::new(state.lowest_live().collect());
         let apply_level = watch::Sender::new(state.apply_level());
-        let checkpoints = storage.checkpoints(GROUP);
-        Ok((Self { state, checkpoints, lowest_live, apply_level }, checkpoint))
+        let machine = Self {
+            state,
+            checkpoints: storage.checkpoints(GROUP),
+            index: checkpoint.last_log_id.map_or(0, |id| id.index),
+            changes: Vec::new(),
+            installed: false,
+            follower: None,
+            lowest_live,
+            apply_level,
+        };
+        Ok((machine, checkpoint))
+    }
+
+    /// From here on this one follows which routes and fences there are; it is told at once of those that are. To be
+    /// called before the group starts.
+    pub fn follow(&mut self, follower: Arc<dyn Follow>) {
+        follower.begin(self.index, &self.state);
+        self.follower = Some(follower);
     }
 
     /// The state.
@@ -81,6 +114,18 @@ fn restore(records: &mut Checkpoint) -> Result<Cluster, RestoreError> {
     Cluster::restore(records.map(|record| record.map_err(RestoreError::from)))
 }
 
+/// A command in the log of the node: not with each of a thousand filters.
+struct Brief<'a>(&'a Command);
+
+impl fmt::Display for Brief<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Command::Routes(Routes { owner, number, .. }) => write!(f, "routes {number} of {owner}"),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
 /// A binary that does not know a level does not know what the entries behind it mean.
 fn check_level(state: &Cluster) -> Result<(), BadEntry> {
     let found = state.apply_level();
@@ -97,11 +142,13 @@ impl Machine for ClusterMachine {
     type Command = Command;
 
     fn weight(command: &Command) -> Weight {
-        let name = match command {
+        let text = match command {
             Command::Begin(begin) => begin.name.len(),
+            Command::Routes(routes) => routes.bytes() + FILTER_BYTES * routes.len(),
+            Command::Fence(fence) | Command::Unfence(fence) => fence.client.as_str().len(),
             _ => 0,
         };
-        Weight { items: 1, bytes: COMMAND_BYTES + name }
+        Weight { items: 1, bytes: COMMAND_BYTES + text }
     }
 
     fn tick() -> Command {
@@ -114,25 +161,44 @@ impl Machine for ClusterMachine {
 
     fn apply(&mut self, body: &Bytes, _leads: bool) -> Result<(), BadEntry> {
         let (now, commands) = record::decode_entry(body.clone()).map_err(|bad| BadEntry(bad.to_string()))?;
+        let mut tell = |change| self.changes.push(change);
         for command in &commands {
-            if let Err(refusal) = self.state.apply(now, command) {
-                tracing::debug!(?command, %refusal, "the cluster group refused a command");
+            if let Err(refusal) = self.state.apply_telling(now, command, &mut tell) {
+                tracing::debug!(command = %Brief(command), %refusal, "the cluster group refused a command");
             }
             check_level(&self.state)?;
         }
+        self.state.clean_up(CLEAN_UP_CHUNKS, &mut tell);
         self.tell();
         Ok(())
+    }
+
+    fn applied(&mut self, index: u64) {
+        self.index = index;
+        let changes = std::mem::take(&mut self.changes);
+        let Some(follower) = &self.follower else { return };
+        if std::mem::take(&mut self.installed) {
+            follower.begin(index, &self.state);
+        } else {
+            follower.applied(index, changes);
+        }
     }
 
     fn install(&mut self, snapshot: SnapshotData) -> Result<(), BadEntry> {
         let installed = self.checkpoints.install(&snapshot, restore);
         self.state = installed.map_err(|error| BadEntry(error.to_string()))?;
+        self.installed = true;
         self.tell();
         Ok(())
     }
 
     fn take_changes(&mut self) -> Changes {
         self.state.take_changes()
+    }
+
+    fn checkpointed(&mut self) {
+        self.state.clean_up(CLEAN_UP_CHUNKS, &mut |change| self.changes.push(change));
+        self.applied(self.index);
     }
 
     /// Nothing here runs out.

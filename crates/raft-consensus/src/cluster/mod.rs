@@ -1,15 +1,25 @@
-//! The cluster group: who belongs to the cluster, and which runs of its nodes may live. A pure state and the machine
-//! that puts it under a log. Every node applies it; it holds nothing of any client.
+//! The cluster group: who belongs to the cluster, which runs of its nodes may live, all routes, and which connections are
+//! fenced. A pure state and the machine that puts it under a log. Every node applies it; it holds no client's session.
 
 mod ask;
+mod chunked;
 mod command;
+mod follow;
 mod machine;
+mod owners;
 mod record;
+mod record_owners;
+mod route;
 mod state;
 
 pub use self::ask::AskError;
 pub use self::command::{Begin, ClusterId, Command, Founding, NotAnId, Refusal, Standing};
+pub use self::follow::Follow;
 pub use self::machine::{ClusterMachine, LowestLive};
+pub use self::route::{
+    CHANGES_BYTES_MAX, CHANGES_MAX, Change, FENCES_BYTES_MAX, FENCES_MAX, Fence, Owner, ROUTES_BYTES_MAX,
+    ROUTES_MAX, Route, Routes, filter_bytes,
+};
 pub use self::state::{Cluster, Member};
 
 use crate::wal::GroupId;

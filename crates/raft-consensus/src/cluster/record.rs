@@ -10,7 +10,8 @@ use session_store::store::Changes;
 use session_store::{Host, Incarnation, Millis, NodeId};
 
 use super::APPLY_LEVEL_MAX;
-use super::command::{Begin, ClusterId, Command, Founding};
+use super::command::{Begin, ClusterId, Command, Founding, Standing};
+use super::record_owners;
 use super::state::{Cluster, Member};
 
 /// What `build.rs` makes of `proto/cluster.proto`.
@@ -26,19 +27,19 @@ pub(super) const VERSION: u32 = 1;
 const HEAD: u8 = b'H';
 const MEMBER: u8 = b'M';
 
-fn read<M: Message + Default>(kind: &'static str, bytes: Bytes) -> Result<M, RecordError> {
+pub(super) fn read<M: Message + Default>(kind: &'static str, bytes: Bytes) -> Result<M, RecordError> {
     M::decode(bytes).map_err(|error| RecordError::Malformed { kind, reason: error.to_string() })
 }
 
-fn known(kind: &'static str, found: u32) -> Result<(), RecordError> {
+pub(super) fn known(kind: &'static str, found: u32) -> Result<(), RecordError> {
     if found == VERSION { Ok(()) } else { Err(RecordError::Version { kind, known: VERSION, found }) }
 }
 
-fn host(host: Host) -> wire::Host {
+pub(super) fn host(host: Host) -> wire::Host {
     wire::Host { node: host.node.0, incarnation: host.incarnation.0 }
 }
 
-fn read_host(host: wire::Host) -> Host {
+pub(super) fn read_host(host: wire::Host) -> Host {
     Host { node: NodeId(host.node), incarnation: Incarnation(host.incarnation) }
 }
 
@@ -66,6 +67,9 @@ fn command(command: &Command) -> wire::Command {
         }),
         Command::Down(dead) => Kind::Down(host(*dead)),
         Command::RaiseLevel(level) => Kind::RaiseLevel(*level),
+        Command::Routes(routes) => Kind::Routes(record_owners::routes(routes)),
+        Command::Fence(fence) => Kind::Fence(record_owners::fence(fence)),
+        Command::Unfence(fence) => Kind::Unfence(record_owners::fence(fence)),
     };
     wire::Command { kind: Some(kind) }
 }
@@ -83,6 +87,9 @@ fn read_command(wire: wire::Command) -> Result<Command, RecordError> {
         }),
         Kind::Down(dead) => Command::Down(read_host(dead)),
         Kind::RaiseLevel(level) => Command::RaiseLevel(level),
+        Kind::Routes(routes) => Command::Routes(record_owners::read_routes(routes)?),
+        Kind::Fence(fence) => Command::Fence(record_owners::read_fence(fence)?),
+        Kind::Unfence(fence) => Command::Unfence(record_owners::read_fence(fence)?),
     })
 }
 
@@ -148,6 +155,7 @@ impl Cluster {
             apply_level: self.apply_level,
         };
         changes.put(vec![HEAD], head.encode_to_vec().into());
+        self.owners.take_changes(&mut changes);
         changes
     }
 
@@ -161,6 +169,7 @@ impl Cluster {
     ) -> Result<Self, E> {
         let mut head = None;
         let mut members = BTreeMap::new();
+        let mut owners = record_owners::Restored::default();
         for record in records {
             let (key, value) = record?;
             match key.split_first() {
@@ -169,14 +178,18 @@ impl Cluster {
                     let node = node.try_into().map_err(|_| RecordError::Invalid { field: "key" })?;
                     members.insert(NodeId(u32::from_be_bytes(node)), read_member(value)?);
                 }
-                _ => return Err(RecordError::Invalid { field: "key" }.into()),
+                _ => owners.take(&key, value)?,
             }
         }
         let head = head.ok_or(RecordError::Missing { field: "head of the cluster group" })?;
-        Ok(Self::put_together(&head, members)?)
+        Ok(Self::put_together(&head, members, owners)?)
     }
 
-    fn put_together(head: &wire::Head, members: BTreeMap<NodeId, Member>) -> Result<Self, RecordError> {
+    fn put_together(
+        head: &wire::Head,
+        members: BTreeMap<NodeId, Member>,
+        owners: record_owners::Restored,
+    ) -> Result<Self, RecordError> {
         known("head of the cluster group", head.version)?;
         let found = head.apply_level;
         if found > APPLY_LEVEL_MAX {
@@ -187,8 +200,13 @@ impl Cluster {
             members,
             now: Millis(head.now_ms),
             apply_level: found,
+            owners: owners.finish()?,
             ..Self::default()
         };
+        let buried = |host: &Host| cluster.standing(&Command::Down(*host)) == Standing::InForce;
+        if !cluster.owners.graves.iter().all(|grave| buried(&grave.host)) {
+            return Err(RecordError::Invalid { field: "dead" });
+        }
         cluster.validate().map_err(|_| RecordError::Invalid { field: "cluster group" })?;
         Ok(cluster)
     }

@@ -3,9 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use session_store::{Host, Incarnation, Millis, NodeId};
+use mqtt_codec::QoS;
+use session_store::{ClientId, Epoch, Host, Incarnation, Millis, NodeId};
+use topic_index::Filter;
 
 use super::command::{Begin, Command, Founding, Refusal, Standing};
+use super::owners::Owners;
+use super::route::{Change, Owner, Routes};
 use super::{MEMBERS_MAX, NAME_BYTES_MAX};
 
 /// What is known of a node that belongs to the cluster.
@@ -30,6 +34,8 @@ pub struct Cluster {
     pub(super) members: BTreeMap<NodeId, Member>,
     pub(super) now: Millis,
     pub(super) apply_level: u32,
+    /// Routes and fences.
+    pub(super) owners: Owners,
     /// Members that changed since the last checkpoint.
     pub(super) touched: BTreeSet<NodeId>,
 }
@@ -41,6 +47,7 @@ impl Default for Cluster {
             members: BTreeMap::new(),
             now: Millis::default(),
             apply_level: 1,
+            owners: Owners::default(),
             touched: BTreeSet::new(),
         }
     }
@@ -52,12 +59,31 @@ impl Cluster {
     /// # Errors
     /// Why the command has no effect; [`Self::standing`] says the same afterwards.
     pub fn apply(&mut self, now: Millis, command: &Command) -> Result<(), Refusal> {
+        self.apply_telling(now, command, &mut |_| ())
+    }
+
+    /// The same, and says what it changed in routes and fences.
+    ///
+    /// # Errors
+    /// As for [`Self::apply`].
+    pub fn apply_telling(
+        &mut self,
+        now: Millis,
+        command: &Command,
+        tell: &mut dyn FnMut(Change),
+    ) -> Result<(), Refusal> {
         self.now = self.now.max(now);
         if !self.decide(command)? {
-            self.change(command);
+            self.change(command, tell);
         }
-        debug_assert_eq!(self.validate(), Ok(()));
+        debug_assert_eq!(self.check(false), Ok(()));
         Ok(())
+    }
+
+    /// Lets go of some of what dead runs had, `chunks` pieces of it. That no owner has it is a matter of
+    /// [`Self::apply`]; this only takes time and memory, and no two replicas need to be as far with it.
+    pub fn clean_up(&mut self, chunks: usize, tell: &mut dyn FnMut(Change)) {
+        (0..chunks).map_while(|_| self.owners.bury()).for_each(tell);
     }
 
     /// Whether it is as a command says, could become so, or not. Whoever proposed the command looks at this once what
@@ -77,10 +103,10 @@ impl Cluster {
             Command::Tick => Ok(true),
             Command::Found(founding) => self.decide_found(founding),
             Command::Begin(begin) => self.decide_begin(begin),
-            Command::Down(host) => match self.members.get(&host.node) {
-                Some(member) if host.incarnation <= member.begun => Ok(member.is_dead(host.incarnation)),
-                _ => Err(Refusal::NotBegun),
-            },
+            Command::Down(host) => self.is_dead(*host),
+            Command::Routes(routes) => self.decide_routes(routes),
+            Command::Fence(fence) => Ok(self.is_dead(fence.host)? || self.owners.decide_fence(fence)?),
+            Command::Unfence(fence) => Ok(!self.owners.has_fence(fence)),
             Command::RaiseLevel(level) => {
                 let ignorant = self.members.iter().find(|(_, member)| member.knows_level < *level);
                 match ignorant {
@@ -90,6 +116,25 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// Whether a run that has begun is dead.
+    fn is_dead(&self, host: Host) -> Result<bool, Refusal> {
+        match self.members.get(&host.node) {
+            Some(member) if host.incarnation <= member.begun => Ok(member.is_dead(host.incarnation)),
+            _ => Err(Refusal::NotBegun),
+        }
+    }
+
+    fn decide_routes(&self, routes: &Routes) -> Result<bool, Refusal> {
+        match routes.owner {
+            Owner::Host(host) if self.is_dead(host)? => return Err(Refusal::Dead),
+            Owner::Shard(shard) if self.founding.is_none_or(|founding| shard.0 >= founding.shards) => {
+                return Err(Refusal::NoShard(shard));
+            }
+            Owner::Host(_) | Owner::Shard(_) => {}
+        }
+        self.owners.decide_routes(routes)
     }
 
     fn decide_found(&self, founding: &Founding) -> Result<bool, Refusal> {
@@ -123,7 +168,7 @@ impl Cluster {
     }
 
     /// Makes it as a command says that was not refused.
-    fn change(&mut self, command: &Command) {
+    fn change(&mut self, command: &Command, tell: &mut dyn FnMut(Change)) {
         match command {
             Command::Tick => {}
             Command::Found(founding) => self.founding = Some(*founding),
@@ -135,18 +180,47 @@ impl Cluster {
                     lowest_live: begin.host.incarnation,
                     knows_level: begin.knows_level,
                 };
-                self.members.insert(begin.host.node, member);
+                let before = self.members.insert(begin.host.node, member);
                 self.touched.insert(begin.host.node);
+                if let Some(before) = before.filter(|before| !before.is_dead(before.begun)) {
+                    tell(self.owners.drop_run(Host { node: begin.host.node, incarnation: before.begun }));
+                }
             }
             Command::Down(host) => {
                 if let Some(member) = self.members.get_mut(&host.node) {
-                    // It was not dead before: this is higher.
+                    // It was not dead before: this is higher, and so is the last run, which alone has anything.
                     member.lowest_live = host.incarnation.next();
                     self.touched.insert(host.node);
+                    tell(self.owners.drop_run(*host));
                 }
             }
             Command::RaiseLevel(level) => self.apply_level = *level,
+            Command::Routes(routes) => tell(self.owners.change_routes(routes)),
+            Command::Fence(fence) => tell(self.owners.fence(fence)),
+            Command::Unfence(fence) => tell(self.owners.unfence(fence)),
         }
+    }
+
+    /// The owners that have, or had, routes or fences and live.
+    pub fn owners(&self) -> impl Iterator<Item = Owner> {
+        self.owners.live.keys().copied()
+    }
+
+    /// The number of an owner's last change of routes that was applied; 0 where there was none.
+    #[must_use]
+    pub fn last_routes(&self, owner: Owner) -> u64 {
+        self.owners.last(owner)
+    }
+
+    /// The routes of an owner, in the order of their filters.
+    pub fn routes(&self, owner: Owner) -> impl Iterator<Item = (&Filter, QoS)> {
+        self.owners.live.get(&owner).into_iter().flat_map(|owned| owned.routes.iter())
+    }
+
+    /// The fenced connections of a run, in the order of their clients.
+    pub fn fences(&self, host: Host) -> impl Iterator<Item = (&ClientId, Epoch)> {
+        let owned = self.owners.live.get(&Owner::Host(host)).into_iter();
+        owned.flat_map(|owned| owned.fences.iter().map(|((client, epoch), ())| (client, *epoch)))
     }
 
     /// What was fixed when the cluster was created; `None` before.
@@ -169,6 +243,12 @@ impl Cluster {
     /// Of each member the lowest run that is not dead.
     pub fn lowest_live(&self) -> impl Iterator<Item = (NodeId, Incarnation)> {
         self.members.iter().map(|(node, member)| (*node, member.lowest_live))
+    }
+
+    /// The runs that live, in the order of their nodes.
+    pub fn live(&self) -> impl Iterator<Item = Host> {
+        let live = self.members.iter().filter(|(_, member)| !member.is_dead(member.begun));
+        live.map(|(node, member)| Host { node: *node, incarnation: member.begun })
     }
 
     /// The log's time, as of the last command.
@@ -194,7 +274,7 @@ impl Cluster {
     /// A digest of everything that replicas share: equal for equal states of the same binary, whatever led to them.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        session_store::digest_of(&(self.founding, &self.members, self.now, self.apply_level))
+        session_store::digest_of(&(self.founding, &self.members, self.now, self.apply_level, &self.owners))
     }
 
     /// Checks what must always hold.
@@ -202,6 +282,11 @@ impl Cluster {
     /// # Errors
     /// Names the rule that does not hold.
     pub fn validate(&self) -> Result<(), &'static str> {
+        self.check(true)
+    }
+
+    /// The same; large tables only with `all`.
+    fn check(&self, all: bool) -> Result<(), &'static str> {
         if self.founding.is_none() && !self.members.is_empty() {
             return Err("a cluster that is not founded has members");
         }
@@ -211,7 +296,21 @@ impl Cluster {
         if self.members.len() > MEMBERS_MAX {
             return Err("there are more members than there may be");
         }
-        self.members.iter().try_for_each(|(node, member)| self.validate_member(*node, member))
+        self.members.iter().try_for_each(|(node, member)| self.validate_member(*node, member))?;
+        self.owners.live.keys().try_for_each(|owner| self.validate_owner(*owner))?;
+        self.owners.validate(all)
+    }
+
+    fn validate_owner(&self, owner: Owner) -> Result<(), &'static str> {
+        match owner {
+            Owner::Host(host) if self.is_dead(host) != Ok(false) => {
+                Err("a run that does not live has routes or fences")
+            }
+            Owner::Shard(shard) if self.founding.is_none_or(|founding| shard.0 >= founding.shards) => {
+                Err("there are routes of a shard that is none")
+            }
+            Owner::Host(_) | Owner::Shard(_) => Ok(()),
+        }
     }
 
     fn validate_member(&self, node: NodeId, member: &Member) -> Result<(), &'static str> {

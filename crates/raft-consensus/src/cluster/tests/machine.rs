@@ -1,7 +1,12 @@
 //! Tests of the machine around the state: levels that a binary does not know, snapshots, and who is told.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
+use session_store::Epoch;
+
+use super::owners::add;
 use super::*;
 use crate::machine::Machine;
 use crate::proposer::ENTRY_BYTES_MAX;
@@ -73,11 +78,62 @@ fn followers_are_told_what_changes_and_of_nothing_else() {
     assert_eq!(machine.now_ms(), 5);
 }
 
+/// What it was told.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Told {
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock())
+    }
+}
+
+impl Follow for Told {
+    fn begin(&self, index: u64, state: &Cluster) {
+        let owners: Vec<Owner> = state.owners().collect();
+        self.0.lock().push(format!("begin {index} {owners:?}"));
+    }
+
+    fn applied(&self, index: u64, changes: Vec<Change>) {
+        self.0.lock().push(format!("{index} {}", changes.len()));
+    }
+}
+
+#[test]
+fn a_follower_hears_of_each_entry_with_its_index_and_of_a_snapshot_as_a_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let (from, mut machine) = open(&directory.path().join("from"));
+    let told = Arc::new(Told::default());
+    machine.follow(Arc::clone(&told) as Arc<dyn Follow>);
+    apply(&mut machine, &[Command::Found(FOUNDING), begin(1, 3), add(Owner::Host(run(1, 3)), 1, "a")]);
+    machine.applied(4);
+    machine.applied(5);
+    apply(&mut machine, &[Command::Down(run(1, 3)), add(Owner::Shard(ShardId(0)), 1, "b")]);
+    machine.applied(6);
+    // Gone, and buried in the same breath, since it had one route.
+    assert_eq!(told.take(), ["begin 0 []", "4 1", "5 0", "6 3"]);
+    let path = directory.path().join("snapshot");
+    let applied = record::encode_applied(&SnapshotMeta::default());
+    from.store().lock().write(GROUP, &machine.take_changes(), &applied).unwrap();
+    from.store().lock().export(GROUP, &path).unwrap().unwrap();
+    machine.install(SnapshotData::Received(path)).unwrap();
+    assert!(told.take().is_empty(), "the index of the snapshot is not known yet");
+    machine.applied(9);
+    machine.checkpointed();
+    assert_eq!(told.take(), ["begin 9 [shard 0]", "9 0"]);
+}
+
 proptest! {
     #[test]
     fn a_command_takes_no_more_room_than_it_is_weighed(command in command(), name in "[a-z]{0,64}") {
         let command = match command {
             Command::Begin(begin) => Command::Begin(Begin { name: name.into(), token: u64::MAX, ..begin }),
+            Command::Routes(routes) => {
+                let host = Host { node: NodeId(u32::MAX), incarnation: Incarnation(u32::MAX) };
+                let (number, predecessor) = (u64::MAX, u64::MAX - 1);
+                Command::Routes(Routes { owner: Owner::Host(host), number, predecessor, ..routes })
+            }
+            Command::Fence(fence) => Command::Fence(Fence { epoch: Epoch(u64::MAX), ..fence }),
             other => other,
         };
         let one = ClusterMachine::encode(u64::MAX, std::slice::from_ref(&command)).len();

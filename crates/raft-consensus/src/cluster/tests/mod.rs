@@ -1,11 +1,12 @@
 //! Tests of the cluster group's state: what each command does, and that replicas are equal whatever they went through.
 
 mod machine;
+mod owners;
 mod stored;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use session_store::{Host, Incarnation, Millis, NodeId};
+use session_store::{Host, Incarnation, Millis, NodeId, ShardId};
 
 use super::*;
 
@@ -153,6 +154,9 @@ pub(super) fn command() -> impl Strategy<Value = Command> {
         8 => (host(), 0..2_u64, 0..3_u32).prop_map(|(host, token, level)| begin_with(host, token, level)),
         4 => host().prop_map(Command::Down),
         2 => (0..3_u32).prop_map(Command::RaiseLevel),
+        12 => owners::routes().prop_map(Command::Routes),
+        4 => owners::fence().prop_map(Command::Fence),
+        2 => owners::fence().prop_map(Command::Unfence),
     ]
 }
 

@@ -13,6 +13,7 @@ use session_store::record::RecordError;
 use session_store::store::Changes;
 
 use super::super::record::{VERSION, decode_entry, encode_entry, wire};
+use super::owners::{add, fence_of, filter, route};
 use super::*;
 
 /// The records of a checkpoint, as the store would have them.
@@ -47,6 +48,8 @@ proptest! {
             for command in &commands {
                 let _answer = other.apply(now, command);
             }
+            // Replicas clean up when they come to it.
+            other.clean_up(usize::from(checkpoint), &mut |_| ());
             if checkpoint || restart {
                 write(&mut records, &other.take_changes());
             }
@@ -54,6 +57,7 @@ proptest! {
                 other = restore(&records).unwrap();
             }
             prop_assert_eq!(one.digest(), other.digest());
+            prop_assert_eq!(other.validate(), Ok(()));
         }
     }
 
@@ -127,6 +131,55 @@ fn what_is_newer_is_refused_by_name() {
 }
 
 #[test]
+fn routes_and_fences_that_are_of_nobody_or_newer_are_refused_by_name() {
+    let host = Owner::Host(run(1, 1));
+    let fence = Command::Fence(fence_of("c", 1, run(1, 1)));
+    let mut state = cluster(&[begin(1, 1), add(host, 1, "a"), add(Owner::Shard(ShardId(2)), 1, "b"), fence]);
+    let mut records = Records::new();
+    write(&mut records, &state.take_changes());
+    let (head, routes, fences) =
+        (b"Oh\0\0\0\x01\0\0\0\x01", b"Rh\0\0\0\x01\0\0\0\x01\0\0\0\0", b"Fh\0\0\0\x01\0\0\0\x01\0\0\0\0");
+    assert_eq!(restore(&records).unwrap().digest(), state.digest());
+    let with = |key: &[u8], bytes: Vec<u8>| {
+        let mut records = records.clone();
+        records.insert(key.to_vec(), bytes.into()).expect("a record that is there");
+        restore(&records).unwrap_err()
+    };
+    let read = wire::OwnerHead::decode(records[head.as_slice()].clone()).unwrap();
+    for error in [
+        with(head, wire::OwnerHead { version: 2, ..read }.encode_to_vec()),
+        with(routes, wire::RouteChunk { version: 2, routes: vec![] }.encode_to_vec()),
+        with(fences, wire::FenceChunk { version: 2, fences: vec![] }.encode_to_vec()),
+    ] {
+        assert!(matches!(error, RecordError::Version { found: 2, .. }), "{error}");
+    }
+    let dead = wire::OwnerHead { dead: true, ..read }.encode_to_vec();
+    let one = |qos, text: &str| wire::RouteChunk {
+        version: 1,
+        routes: vec![wire::Route { filter: text.into(), qos }],
+    };
+    let twice = wire::RouteChunk { version: 1, routes: [one(0, "a").routes, one(1, "a").routes].concat() };
+    for error in [
+        with(head, dead.clone()),
+        with(b"Os\0\x02", dead),
+        with(routes, one(3, "a").encode_to_vec()),
+        with(routes, one(1, "a#").encode_to_vec()),
+        with(routes, twice.encode_to_vec()),
+    ] {
+        assert!(matches!(error, RecordError::Invalid { .. }), "{error}");
+    }
+    for key in
+        [b"R".as_slice(), b"Rx\0\0", b"Rs\0\x02", b"Os\0\x02\0", b"Os\0\x06", b"Oh\0\0\0\x01\0\0\0\x02"]
+    {
+        let mut records = records.clone();
+        records.insert(key.to_vec(), records[head.as_slice()].clone());
+        assert!(matches!(restore(&records), Err(RecordError::Invalid { .. })), "{key:?}");
+    }
+    records.remove(head.as_slice());
+    assert!(matches!(restore(&records), Err(RecordError::Missing { .. })), "chunks of nobody");
+}
+
+#[test]
 fn a_checkpoint_holds_what_changed_and_no_more() {
     let mut cluster = cluster(&[begin(1, 1), begin(2, 1)]);
     assert_eq!(cluster.take_changes().len(), 3);
@@ -141,16 +194,35 @@ fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// One command of each kind, and the members that come of them.
-fn sample() -> Vec<Command> {
-    vec![
+/// A fixture: its name, and one command of each kind there was when it was written.
+type Sample = (&'static str, Vec<Command>);
+
+fn samples() -> [Sample; 2] {
+    let members = vec![
         Command::Tick,
         Command::Found(FOUNDING),
         begin_with(run(1, 3), 0x0123_4567_89AB_CDEF, 1),
         begin_with(run(2, 1), u64::MAX, 2),
         Command::Down(run(2, 1)),
         Command::RaiseLevel(1),
-    ]
+    ];
+    let host = Owner::Host(run(1, 3));
+    let adds = vec![route("a/+/#", 2), route("$share/g/a/b", 1), route("$queue/q", 0), route("a//", 0)];
+    let removes = vec![filter("a//")];
+    let routes = [
+        Command::Found(FOUNDING),
+        begin(1, 3),
+        begin(2, 1),
+        Command::Routes(Routes { owner: host, number: 7, predecessor: 0, removes: Vec::new(), adds }),
+        Command::Routes(Routes { owner: host, number: 9, predecessor: 7, removes, adds: Vec::new() }),
+        add(Owner::Shard(ShardId(5)), 1, "s/#"),
+        add(Owner::Host(run(2, 1)), 1, "gone"),
+        Command::Fence(fence_of("c", 4, run(1, 3))),
+        Command::Fence(fence_of("d", u64::MAX, run(1, 3))),
+        Command::Unfence(fence_of("c", 4, run(1, 3))),
+        Command::Down(run(2, 1)),
+    ];
+    [("v1", members), ("routes-v1", routes.into())]
 }
 
 const SAMPLE_NOW: Millis = Millis(1_790_000_000_000);
@@ -158,25 +230,35 @@ const SAMPLE_NOW: Millis = Millis(1_790_000_000_000);
 /// The debug form of a fixture is committed beside it, so that it means for ever what it meant.
 #[test]
 fn what_version_1_wrote_means_what_it_meant() {
-    if std::env::var_os("QUELEA_WRITE_FIXTURES").is_some() {
-        write_fixtures();
+    for (name, commands) in samples() {
+        if std::env::var("QUELEA_WRITE_FIXTURES").is_ok_and(|wanted| wanted == name) {
+            write_fixtures(name, &commands);
+        }
+        let entry = std::fs::read(fixture(&format!("cluster-entry-{name}.bin"))).unwrap();
+        let (now, commands) = decode_entry(entry.into()).unwrap();
+        assert_eq!(now, SAMPLE_NOW);
+        let meant = std::fs::read_to_string(fixture(&format!("cluster-entry-{name}.txt"))).unwrap();
+        let lines: Vec<String> = commands.iter().map(|command| format!("{command:?}")).collect();
+        assert_eq!(lines, meant.lines().collect::<Vec<_>>());
+        let checkpoint = std::fs::read(fixture(&format!("cluster-checkpoint-{name}.bin"))).unwrap();
+        let state = restore(&unframe(&checkpoint)).unwrap();
+        let meant = std::fs::read_to_string(fixture(&format!("cluster-checkpoint-{name}.txt"))).unwrap();
+        assert_eq!(shown(&state), meant);
     }
-    let entry = std::fs::read(fixture("cluster-entry-v1.bin")).unwrap();
-    let (now, commands) = decode_entry(entry.into()).unwrap();
-    assert_eq!(now, SAMPLE_NOW);
-    let meant = std::fs::read_to_string(fixture("cluster-entry-v1.txt")).unwrap();
-    let lines: Vec<String> = commands.iter().map(|command| format!("{command:?}")).collect();
-    assert_eq!(lines, meant.lines().collect::<Vec<_>>());
-    let checkpoint = std::fs::read(fixture("cluster-checkpoint-v1.bin")).unwrap();
-    let state = restore(&unframe(&checkpoint)).unwrap();
-    let meant = std::fs::read_to_string(fixture("cluster-checkpoint-v1.txt")).unwrap();
-    assert_eq!(shown(&state), meant);
 }
 
 fn shown(state: &Cluster) -> String {
     let head = (state.founding(), state.now(), state.apply_level());
     let members: String = state.members().map(|member| format!("{member:?}\n")).collect();
-    format!("{head:?}\n{members}")
+    let owner = |owner| {
+        let routes: String = state.routes(owner).map(|route| format!("{route:?}\n")).collect();
+        format!("{owner} {}\n{routes}", state.last_routes(owner))
+    };
+    let owners: String = state.owners().map(owner).collect();
+    let hosts = state.members().map(|(node, member)| Host { node, incarnation: member.begun });
+    let fences: String =
+        hosts.flat_map(|host| state.fences(host)).map(|fence| format!("{fence:?}\n")).collect();
+    format!("{head:?}\n{members}{owners}{fences}")
 }
 
 /// Records one behind the other, each part with its length in front.
@@ -196,18 +278,18 @@ fn unframe(mut bytes: &[u8]) -> Records {
 }
 
 /// To be used when a version is added, never to change a fixture that was released.
-fn write_fixtures() {
-    let commands = sample();
+fn write_fixtures(name: &str, commands: &[Command]) {
     std::fs::create_dir_all(fixture("")).unwrap();
-    std::fs::write(fixture("cluster-entry-v1.bin"), encode_entry(SAMPLE_NOW, &commands)).unwrap();
+    let file = |kind: &str, end: &str| fixture(&format!("cluster-{kind}-{name}.{end}"));
+    std::fs::write(file("entry", "bin"), encode_entry(SAMPLE_NOW, commands)).unwrap();
     let lines: String = commands.iter().map(|command| format!("{command:?}\n")).collect();
-    std::fs::write(fixture("cluster-entry-v1.txt"), lines).unwrap();
+    std::fs::write(file("entry", "txt"), lines).unwrap();
     let mut state = Cluster::default();
-    for command in &commands {
+    for command in commands {
         state.apply(SAMPLE_NOW, command).unwrap();
     }
     let mut records = Records::new();
     write(&mut records, &state.take_changes());
-    std::fs::write(fixture("cluster-checkpoint-v1.bin"), frame(&records)).unwrap();
-    std::fs::write(fixture("cluster-checkpoint-v1.txt"), shown(&state)).unwrap();
+    std::fs::write(file("checkpoint", "bin"), frame(&records)).unwrap();
+    std::fs::write(file("checkpoint", "txt"), shown(&state)).unwrap();
 }
