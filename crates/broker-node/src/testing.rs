@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft_consensus::checkpoint::Checkpointer;
 use raft_consensus::cluster::LowestLive;
@@ -40,6 +41,8 @@ pub(crate) fn first_run(node: u32) -> Host {
 pub(crate) fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.node.worker_threads = 1;
+    // On a busy machine a leader may take its time.
+    settings.limits.connect_timeout = Duration::from_secs(60);
     settings.storage.segment_size = 1 << 20;
     let listener =
         ListenerSettings { address: "127.0.0.1:0".into(), protocol: Protocol::Tcp, ..Default::default() };
@@ -68,16 +71,19 @@ impl TestNode {
         let storage = open(data, &settings);
         let members =
             Members { nodes: vec![1], networks: &Alone, peers: Peers::default(), timing: Timing::ZONES };
-        Self::start((host, live), (storage, settings), members, methods).await
+        Self::start((host, live), (storage, settings), members, methods).await.unwrap()
     }
 
     /// A node as one of several.
+    ///
+    /// # Errors
+    /// Its shards do not start.
     pub(crate) async fn start<N: Networks<TokioTypes>>(
         (host, live): (Host, watch::Receiver<LowestLive>),
         (storage, settings): (Storage, Settings),
         members: Members<'_, N>,
         methods: Vec<Arc<dyn Method>>,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let settings = Arc::new(settings);
         let counters: Arc<[Arc<NodeCounters>]> =
             (0..=2 * usize::from(SHARDS)).map(|_| Arc::default()).collect();
@@ -95,7 +101,7 @@ impl TestNode {
             cluster: ClusterView::told(live, clock.of_groups(u64::from(host.node.0))),
             members,
         };
-        let (shards, mut tasks) = start.start().await.unwrap();
+        let (shards, mut tasks) = start.start().await?;
         let mut checkpoints = Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone());
         for group in shards.groups() {
             checkpoints.watch(group);
@@ -111,7 +117,7 @@ impl TestNode {
         let address = bound.addresses().pop().unwrap();
         let connections = Connections::new(Arc::new(node), Arc::clone(&counters), stop.clone());
         let listeners = Listeners::start(bound, &settings, Slots::new(1_000), connections, &stop).unwrap();
-        Self { address, counters, shards, stopper, listeners, tasks, checkpoints, storage }
+        Ok(Self { address, counters, shards, stopper, listeners, tasks, checkpoints, storage })
     }
 
     /// What it has counted.

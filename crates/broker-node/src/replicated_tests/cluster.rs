@@ -9,7 +9,9 @@ use std::time::Duration;
 use raft_consensus::cluster::LowestLive;
 use raft_consensus::disk::FileDisk;
 use raft_consensus::group::Timing;
-use raft_consensus::network::{Channel, Dispatcher, Joined, MemoryNetwork, StoreSnapshots};
+use raft_consensus::network::{
+    Channel, Dispatcher, Joined, MemoryNetwork, MemoryTransport, Networks, StoreSnapshots,
+};
 use raft_consensus::types::TokioTypes;
 use session_store::{Host, Incarnation, NodeId};
 use tempfile::TempDir;
@@ -44,6 +46,16 @@ struct Starting {
 
 impl Starting {
     async fn start(self) -> (u32, TestNode) {
+        let node = self.node;
+        let started = timeout(PATIENCE, self.start_with(|networks| networks)).await;
+        (node, started.expect("a node that starts in time").unwrap())
+    }
+
+    /// Starts it with networks that are not quite those of the cluster.
+    async fn start_with<N: Networks<TokioTypes>>(
+        self,
+        with: impl FnOnce(Joined<MemoryTransport<TokioTypes>>) -> N,
+    ) -> anyhow::Result<TestNode> {
         let settings = testing::settings();
         let storage = testing::open_replica(&self.data, &settings);
         let node = u64::from(self.node);
@@ -52,34 +64,48 @@ impl Starting {
         let dispatcher = Dispatcher::new(node, disk.clone(), files.clone());
         let transport = Arc::new(self.network.transport(node));
         self.network.join(node, dispatcher.clone());
-        let networks = Joined { node, transport, disk, files, dispatcher };
+        let networks = with(Joined { node, transport, disk, files, dispatcher });
         let members = Members {
             nodes: NODES.map(u64::from).to_vec(),
             networks: &networks,
             peers: self.peers,
             timing: Timing::ZONES,
         };
-        let started = TestNode::start((self.host, self.live), (storage, settings), members, Vec::new());
-        (self.node, timeout(PATIENCE, started).await.expect("a node that starts in time"))
+        TestNode::start((self.host, self.live), (storage, settings), members, Vec::new()).await
     }
 }
 
 impl Cluster {
     pub(super) async fn start() -> Self {
+        let mut cluster = Self::down();
+        let starting = NODES.map(|node| tokio::spawn(cluster.begin(node).start()));
+        for started in starting {
+            cluster.nodes.extend([started.await.unwrap()]);
+        }
+        cluster
+    }
+
+    /// A cluster of which no node runs.
+    pub(super) fn down() -> Self {
         let directories = NODES.map(|node| (node, tempfile::tempdir_in(data_root()).unwrap())).into();
-        let mut cluster = Self {
+        Self {
             network: MemoryNetwork::new(1),
             peers: Peers::default(),
             live: watch::Sender::new(LowestLive::new()),
             directories,
             incarnations: BTreeMap::new(),
             nodes: BTreeMap::new(),
-        };
-        let starting = NODES.map(|node| tokio::spawn(cluster.begin(node).start()));
-        for started in starting {
-            cluster.nodes.extend([started.await.unwrap()]);
         }
-        cluster
+    }
+
+    /// Starts a node with networks of a test's own, and gives what became of the start.
+    pub(super) async fn try_start<N: Networks<TokioTypes>>(
+        &mut self,
+        node: u32,
+        with: impl FnOnce(Joined<MemoryTransport<TokioTypes>>) -> N,
+    ) -> anyhow::Result<()> {
+        let started = timeout(PATIENCE, self.begin(node).start_with(with)).await;
+        started.expect("a start that ends in time").map(|started| drop(self.nodes.insert(node, started)))
     }
 
     /// The next run of a node begins; those before it are dead.
@@ -103,6 +129,21 @@ impl Cluster {
         let killed = self.nodes.remove(&node).unwrap();
         self.network.leave(u64::from(node));
         killed.kill().await;
+    }
+
+    /// What is said of shards to a node is lost, until what is returned is called.
+    pub(super) fn lose_words_to(&self, node: u32) -> impl FnOnce() + use<> {
+        self.peers.lose_words_to(u64::from(node))
+    }
+
+    /// Waits until a CONNECT on a node is known to wait for another connection to stop.
+    pub(super) async fn until_deferred(&self, node: u32) {
+        let waits = async {
+            while self.nodes[&node].shards.deferred() == 0 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, waits).await.expect("a CONNECT that waits in time");
     }
 
     /// A node that is down loses all its checkpoints.

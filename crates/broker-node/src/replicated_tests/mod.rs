@@ -3,6 +3,7 @@
 
 mod client;
 mod cluster;
+mod lost;
 mod moving;
 
 use std::time::Duration;

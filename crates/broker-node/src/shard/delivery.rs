@@ -150,3 +150,53 @@ fn host_of(effect: &Effect) -> Option<Host> {
 pub(super) fn node_of(host: Host) -> NodeId {
     NodeId::from(host.node.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use session_store::command::Reply;
+    use session_store::limits::QueuePolicy;
+    use session_store::{ConnectionId, Incarnation, NodeId as Node};
+
+    use super::*;
+    use crate::config::SharedStrategy;
+    use crate::inbox::{Inbox, InboxLimits};
+
+    const HOST: Host = Host { node: Node(1), incarnation: Incarnation(1) };
+
+    fn connection(homes: &[Home]) -> Arc<Inbox> {
+        let limits =
+            InboxLimits { messages_max: 9, bytes_max: 9, qos0_bytes_max: 9, policy: QueuePolicy::DropNewest };
+        let inbox = Inbox::new(ConnectionId { host: HOST, number: 1 }, limits);
+        homes[0].directory.insert(&inbox);
+        inbox
+    }
+
+    /// What an earlier leader missed it must not go on behind: the host would leave out what is said again of it.
+    #[test]
+    fn who_has_led_before_tells_nobody_anything_until_they_attach_again() {
+        let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
+        let (home, _words) = Home::new((0, HOST), &Arc::default(), &fanout);
+        let (homes, peers) = (Arc::new([home]) as Arc<[Home]>, Peers::default());
+        peers.join(node_of(HOST), &homes);
+        let inbox = connection(&homes);
+        let mut delivery = Delivery::new((0, HOST), &fanout, (&homes, &peers));
+        let say = |delivery: &mut Delivery, leads| {
+            delivery.carry_out(&mut vec![Effect::Reply(inbox.id(), Reply::Stop)], leads);
+            match inbox.poll_take(&Context::from_waker(Waker::noop())) {
+                Poll::Ready(taken) => taken.mail.replies.len(),
+                Poll::Pending => 0,
+            }
+        };
+        delivery.attach(HOST, homes[0].link.attach(), Vec::new());
+        assert_eq!((say(&mut delivery, true), say(&mut delivery, true)), (1, 1));
+        assert_eq!(say(&mut delivery, false), 0, "another leads");
+        assert_eq!(say(&mut delivery, true), 0, "and something of what that one said is missing here");
+        delivery.attach(HOST, homes[0].link.attach(), Vec::new());
+        assert_eq!(say(&mut delivery, true), 1);
+        // Nothing follows from an entry of another leader: it has led all the same.
+        delivery.carry_out(&mut Vec::new(), false);
+        assert_eq!(say(&mut delivery, true), 0);
+    }
+}

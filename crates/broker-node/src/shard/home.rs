@@ -234,4 +234,42 @@ mod tests {
         home.set_outbox_full(false);
         waits.await;
     }
+
+    /// Were they noted before their turn, those that follow could be carried out between.
+    #[test]
+    fn words_are_noted_when_it_is_their_turn_to_be_carried_out() {
+        use std::future::Future as _;
+        use std::pin::pin;
+        use std::sync::mpsc::sync_channel;
+        use std::task::{Context, Waker};
+        use std::time::{Duration, Instant};
+
+        let (home, _words) = home();
+        let attachment = home.link.attach();
+        let is_noted = || {
+            let noted = pin!(home.link.until_attached(attachment));
+            noted.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        };
+        let (says, said) = sync_channel(1);
+        let others = home.directory.lock();
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                says.send(()).unwrap();
+                home.hear(Word::Told(Told {
+                    attachment,
+                    number: 0,
+                    outbox_full: false,
+                    effects: Vec::new(),
+                }));
+            });
+            said.recv().unwrap();
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(200) {
+                assert!(!is_noted(), "before its turn");
+                std::thread::yield_now();
+            }
+            drop(others);
+        });
+        assert!(is_noted());
+    }
 }

@@ -269,6 +269,12 @@ impl Shards {
         self.inner.homes.iter().for_each(|home| home.directory.end_all(reason));
     }
 
+    /// CONNECTs of this host that wait for another connection of their client to stop.
+    #[cfg(test)]
+    pub(crate) fn deferred(&self) -> usize {
+        self.inner.homes.iter().map(|home| home.link.deferred().len()).sum()
+    }
+
     /// How much all shards hold.
     pub(crate) async fn sizes(&self) -> ShardSizes {
         let mut sum = ShardSizes::default();

@@ -73,4 +73,11 @@ impl Peers {
             home.hear(word);
         }
     }
+
+    /// What is said to a node is lost, until what is returned is called.
+    #[cfg(test)]
+    pub(crate) fn lose_words_to(&self, node: NodeId) -> impl FnOnce() + use<> {
+        let (nodes, homes) = (Arc::clone(&self.nodes), self.nodes.write().remove(&node));
+        move || nodes.write().extend(homes.map(|homes| (node, homes)))
+    }
 }
