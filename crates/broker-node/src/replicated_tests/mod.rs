@@ -42,7 +42,9 @@ async fn any_client_on_any_node_gets_what_is_published_on_any_other() {
         }
     }
     for client in &mut subscribers {
-        let mut got = payloads(&client.receive(usize::MAX, QUIET).await);
+        let mut got = client.receive(sent.len(), LONG).await;
+        got.extend(client.receive(1, QUIET).await);
+        let mut got = payloads(&got);
         got.sort_unstable();
         assert_eq!(got, sent);
     }
@@ -91,7 +93,9 @@ async fn a_queue_that_has_left_memory_is_drained_on_any_node_while_leaderships_m
         assert!(client.session_present);
         let mut got = client.receive(100, LONG).await;
         cluster.lead_all(node).await;
-        got.extend(client.receive(usize::MAX, QUIET).await);
+        let left = usize::try_from(MESSAGES).unwrap().saturating_sub(got.len());
+        got.extend(client.receive(left, LONG).await);
+        got.extend(client.receive(1, QUIET).await);
         assert!(got.iter().all(|(_, dup)| !dup), "nothing was sent twice on one connection");
         assert_eq!(payloads(&got), (0..MESSAGES).collect::<Vec<u64>>());
     }
