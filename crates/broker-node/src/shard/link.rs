@@ -13,10 +13,14 @@ use session_store::command::{Command, Published, Reply};
 use session_store::{ConnectionId, Request, Source};
 use tokio::sync::{Notify, oneshot};
 
+use super::weight;
 use crate::inbox::Inbox;
 
 /// Requests to one shard that may be without an answer; whoever has more waits. Fewer than the shard keeps answers for.
 const UNANSWERED_MAX: usize = 3_584;
+/// Bytes of these requests, after which whoever has more waits: while no leader is known nothing else bounds them. More
+/// than a group's mailbox and the entries on their way have.
+const UNANSWERED_BYTES_MAX: usize = 32 << 20;
 
 /// Who waits for the answer to a request.
 #[derive(Debug, Default)]
@@ -85,6 +89,7 @@ pub(crate) struct Link {
 struct Asked {
     asker: Asker,
     request: Arc<Request>,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -93,6 +98,8 @@ struct Numbers {
     done_below: u64,
     /// From `done_below` on: what was asked; `None` where the answer has come.
     asked: VecDeque<Option<Asked>>,
+    /// Bytes of what is there.
+    bytes: usize,
     /// CONNECTs that wait for another connection to stop. They are answered, and hear the rest later.
     deferred: BTreeMap<ConnectionId, Arc<Request>>,
     route: Route,
@@ -108,6 +115,10 @@ impl Numbers {
     fn next(&self) -> u64 {
         self.done_below + self.asked.len() as u64
     }
+
+    fn has_room(&self) -> bool {
+        self.asked.len() < UNANSWERED_MAX && self.bytes < UNANSWERED_BYTES_MAX
+    }
 }
 
 impl Link {
@@ -115,7 +126,8 @@ impl Link {
     pub(crate) fn new(source: Source) -> Self {
         let (asked, deferred) = (VecDeque::new(), BTreeMap::new());
         let (route, attachment, heard, answers) = (Route::Closed, 0, 0, 0);
-        let numbers = Numbers { done_below: 1, asked, deferred, route, attachment, heard, answers };
+        let (done_below, bytes) = (1, 0);
+        let numbers = Numbers { done_below, asked, bytes, deferred, route, attachment, heard, answers };
         let [attached, broken, room, opened] = [(); 4].map(|()| Notify::new());
         Self { source, numbers: Mutex::new(numbers), attached, broken, room, opened }
     }
@@ -129,7 +141,7 @@ impl Link {
     pub(crate) async fn room(&self) {
         loop {
             let room = self.room.notified();
-            if self.numbers.lock().asked.len() < UNANSWERED_MAX {
+            if self.numbers.lock().has_room() {
                 return;
             }
             room.await;
@@ -141,11 +153,17 @@ impl Link {
     pub(crate) fn send(&self, command: Command, asker: Asker, send: impl FnOnce(NodeId, Arc<Request>)) {
         let mut numbers = self.numbers.lock();
         let (done_below, number) = (numbers.done_below, numbers.next());
+        let bytes = weight::command(&command).bytes;
         let request = Arc::new(Request { source: self.source, number, done_below, command });
         if let Route::To(leader) = numbers.route {
             send(leader, Arc::clone(&request));
         }
-        numbers.asked.push_back(Some(Asked { asker, request }));
+        numbers.bytes += bytes;
+        numbers.asked.push_back(Some(Asked { asker, request, bytes }));
+        if numbers.has_room() {
+            // One answer may have made room for several.
+            self.room.notify_one();
+        }
     }
 
     /// The number of the next request.
@@ -188,7 +206,8 @@ impl Link {
     pub(crate) fn answered(&self, number: u64, deferred: bool) -> Option<Asker> {
         let mut numbers = self.numbers.lock();
         let index = usize::try_from(number.checked_sub(numbers.done_below)?).ok()?;
-        let Asked { asker, request } = numbers.asked.get_mut(index)?.take()?;
+        let Asked { asker, request, bytes } = numbers.asked.get_mut(index)?.take()?;
+        numbers.bytes -= bytes;
         while let Some(None) = numbers.asked.front() {
             numbers.asked.pop_front();
             numbers.done_below += 1;
@@ -289,9 +308,12 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
-    use mqtt_codec::PacketId;
-    use session_store::command::{Connect, Release};
-    use session_store::{ClientId, Epoch, Host};
+    use std::task::{Context, Waker};
+
+    use bytes::Bytes;
+    use mqtt_codec::{PacketId, QoS, SharedPublish, Text};
+    use session_store::command::{Connect, Receive, Release};
+    use session_store::{ClientId, Epoch, Host, Message};
 
     use super::*;
 
@@ -379,16 +401,52 @@ mod tests {
         assert_eq!([0, 0].map(|number| link.hear(second, number)), [Words::Next, Words::Stale]);
     }
 
+    /// Whether something would wait.
+    fn waits(future: impl Future) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        std::pin::pin!(future).poll(&mut context).is_pending()
+    }
+
     #[tokio::test]
     async fn who_has_too_much_unanswered_waits() {
-        use std::future::poll_fn;
-        use std::pin::pin;
-
         let link = opened();
         (0..UNANSWERED_MAX).for_each(|_| assert!(sent(&link).is_some()));
-        let mut room = pin!(link.room());
-        assert!(poll_fn(|context| std::task::Poll::Ready(room.as_mut().poll(context))).await.is_pending());
+        assert!(waits(link.room()));
         link.answered(1, false);
-        room.await;
+        link.room().await;
+    }
+
+    #[tokio::test]
+    async fn who_has_too_many_bytes_unanswered_waits_and_one_answer_makes_room_for_several() {
+        let link = opened();
+        link.attach();
+        let body =
+            |bytes| SharedPublish::new(&Text::new("t").unwrap(), &Bytes::new(), &vec![0; bytes].into());
+        let receive = |bytes| {
+            let message = Arc::new(Message {
+                body: body(bytes),
+                qos: QoS::ExactlyOnce,
+                retain: false,
+                expires_at: None,
+            });
+            let (client, packet_id) = (ClientId::new("c"), PacketId::MIN);
+            Command::Receive(Receive { client, epoch: Epoch::default(), packet_id, message })
+        };
+        let send = |bytes| link.send(receive(bytes), Asker::default(), |_, _| panic!("no way is open"));
+        send(1_000);
+        assert!(!waits(link.room()));
+        send(UNANSWERED_BYTES_MAX);
+        let others: [_; 2] = std::array::from_fn(|_| async {
+            link.room().await;
+            send(1);
+        });
+        let [mut first, mut second] = others.map(Box::pin);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(
+            first.as_mut().poll(&mut context).is_pending() && second.as_mut().poll(&mut context).is_pending()
+        );
+        link.answered(2, false);
+        first.await;
+        second.await;
     }
 }
