@@ -8,7 +8,7 @@ use std::time::Duration;
 use session_store::{Host, Request};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::Shards;
 use super::guests::{ForMember, HostLane};
@@ -135,14 +135,18 @@ impl Lane {
             let last = together.last().map_or(0, |request: &Arc<Request>| request.number);
             let mut answered = std::pin::pin!(relay.until_answered(Target::Shard(self.target), last));
             loop {
-                let Some(leader) = self.shards.home(self.target)?.link.leader() else {
+                let link = &self.shards.home(self.target)?.link;
+                let Some((leader, attachment)) = link.way() else {
                     sleep(NO_LEADER).await;
                     continue;
                 };
                 self.shards.has_space().await;
                 self.shards.carry(leader, self.target, together.clone()).await;
-                if timeout(ANSWER_TIMEOUT, &mut answered).await.is_ok() {
-                    break;
+                tokio::select! {
+                    () = &mut answered => break,
+                    // What was sent may have been lost with the leader that it was sent to.
+                    () = link.until_opened_again(attachment) => {}
+                    () = sleep(ANSWER_TIMEOUT) => {}
                 }
             }
             together.clear();

@@ -173,9 +173,26 @@ impl Link {
 
     /// Who leads the shard, where the way there is open.
     pub(crate) fn leader(&self) -> Option<NodeId> {
-        match self.numbers.lock().route {
+        self.way().map(|(leader, _)| leader)
+    }
+
+    /// The same, with the number of the attachment.
+    pub(super) fn way(&self) -> Option<(NodeId, u64)> {
+        let numbers = self.numbers.lock();
+        match numbers.route {
             Route::Closed => None,
-            Route::To(leader) => Some(leader),
+            Route::To(leader) => Some((leader, numbers.attachment)),
+        }
+    }
+
+    /// Waits until the way to a leader was opened anew: what was sent before may be lost.
+    pub(super) async fn until_opened_again(&self, attachment: u64) {
+        loop {
+            let opened = self.opened.notified();
+            if self.way().is_some_and(|(_, now)| now != attachment) {
+                return;
+            }
+            opened.await;
         }
     }
 
@@ -448,5 +465,17 @@ mod tests {
         link.answered(2, false);
         first.await;
         second.await;
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_an_answer_hears_of_a_new_way() {
+        let link = opened();
+        let (leader, attachment) = link.way().unwrap();
+        assert!(waits(link.until_opened_again(attachment)));
+        link.attach();
+        assert!(link.way().is_none() && waits(link.until_opened_again(attachment)));
+        assert!(link.unanswered_behind(0, 10, leader + 1).is_empty());
+        link.until_opened_again(attachment).await;
+        assert_eq!(link.way(), Some((leader + 1, attachment + 1)));
     }
 }
