@@ -1,5 +1,6 @@
-//! What nodes say to each other over the network, by gRPC: it implements the transport that `raft-consensus` asks for,
-//! and answers for a node. Used by the broker. It reads no message that it carries, and knows nothing of clients.
+//! What is between nodes: what they say to each other by gRPC, with the transport that `raft-consensus` asks for; which of
+//! them a topic stands for; and how long each may rely on that. Used by the broker. The network reads no message that it
+//! carries, routes and leases know no network, and nothing here knows of clients.
 
 pub mod counters;
 pub mod identity;
@@ -12,3 +13,4 @@ mod refusal;
 pub mod security;
 pub mod server;
 pub mod transport;
+pub mod view;
