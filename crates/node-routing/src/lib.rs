@@ -4,6 +4,7 @@
 
 pub mod counters;
 pub mod identity;
+pub mod lease;
 pub mod limits;
 mod line;
 mod opaque;
