@@ -7,11 +7,13 @@ use tonic_prost_build::Config;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
-    // What replicas say to each other is passed on as it is: only the service is made, over bytes.
-    let opaque = tonic_prost_build::configure()
-        .extern_path(".quelea.raft.v1", "crate::opaque")
-        .codec_path("crate::opaque::Opaque");
-    compile(opaque, &folder, "raft.proto")?;
+    // What others say to each other is passed on as it is: only their services are made, over bytes.
+    for name in ["raft", "session"] {
+        let opaque = tonic_prost_build::configure()
+            .extern_path(format!(".quelea.{name}.v1"), "crate::opaque")
+            .codec_path("crate::opaque::Opaque");
+        compile(opaque, &folder, &format!("{name}.proto"))?;
+    }
     compile(tonic_prost_build::configure(), &folder, "routing.proto")
 }
 

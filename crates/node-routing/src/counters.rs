@@ -50,6 +50,10 @@ counters! {
     peer_streams: "streams", "Streams opened to other nodes.";
     peer_sent: "bytes", "Bytes of requests to other nodes.";
     peer_received: "bytes", "Bytes of answers of other nodes.";
+    peer_words: "words", "Words of hosts and leaders of shards to other nodes.";
+    peer_batches: "messages", "Messages in which these went. Divides peer_words: how many share one.";
+    peer_words_lost: "words", "Words that were not sent, since the other node was out of reach or too slow: they are said again.";
+    peer_links_broken: "times", "Times that the way of words to another node broke.";
     peer_accepted: "connections", "Connections that were accepted at the port for nodes.";
     peer_turned_away: "connections", "Connections that were closed at once at the port for nodes, since there were too many.";
     peer_strangers: "connections", "Connections at the port for nodes that ended before anybody said who it was.";

@@ -10,6 +10,11 @@ pub(crate) type Request = Bytes;
 /// An answer, as bytes.
 pub(crate) type Response = Bytes;
 
+/// Words of one node to another, as bytes.
+pub(crate) type Words = Bytes;
+/// What is never said.
+pub(crate) type Nothing = Bytes;
+
 /// Leaves messages as they are.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Opaque;

@@ -6,6 +6,12 @@ pub(crate) mod raft {
     include!(concat!(env!("OUT_DIR"), "/quelea.raft.v1.rs"));
 }
 
+/// The service of `proto/session.proto`.
+#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated")]
+pub(crate) mod session {
+    include!(concat!(env!("OUT_DIR"), "/quelea.session.v1.rs"));
+}
+
 /// The service and the messages of `proto/routing.proto`.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated")]
 pub(crate) mod routing {

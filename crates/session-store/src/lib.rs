@@ -29,6 +29,7 @@ pub mod shard;
 pub mod store;
 pub mod stream;
 mod tracked;
+pub mod word;
 
 pub use effect::Effect;
 pub use ids::{ClientId, ConnectionId, Epoch, Host, Incarnation, Millis, NodeId, SessionKey, ShardId};

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use raft_consensus::types::NodeId;
 use session_store::command::RouteChange;
+use session_store::word::Told;
 use session_store::{Answer, Effect, Host, Source};
 
 use super::home::Home;
 use super::lane::Target;
-use super::peers::{Peers, Told, Word};
+use super::peers::{Peers, Word};
 use crate::fanout::Fanout;
 
 /// A host that hears everything that concerns it.

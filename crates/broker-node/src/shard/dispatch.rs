@@ -8,10 +8,10 @@ use session_store::command::{Command, GroupPick, PublishItem};
 use session_store::matching::GroupRef;
 use session_store::outbox::{OutboxItem, OutboxKind};
 use session_store::picks::{InGroup, Pick, Taker};
+use session_store::word::ForMember;
 use session_store::{ClientId, ConnectionId, Host, Incarnation, MessageRef, NodeId};
 
 use super::Staged;
-use super::guests::ForMember;
 use crate::fanout::{Accepted, Fanout, Gathering, Matched, Placed};
 use crate::inbox::Dropped;
 

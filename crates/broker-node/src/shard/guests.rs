@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use session_store::Host;
 use session_store::command::Input;
 use session_store::picks::{InGroup, Taker};
-use session_store::{ConnectionId, Host, MessageRef};
+use session_store::word::{ForMember, Given};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -22,26 +23,6 @@ use crate::inbox::{Dropped, Run};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait where a host is not there to hear it.
 const NOBODY_HEARS: Duration = Duration::from_millis(50);
-
-/// A message for a transient member of a group, who was picked for it.
-#[derive(Clone, Debug)]
-pub(crate) struct ForMember {
-    /// Which item of the outbox it is, in which group.
-    pub(super) of: InGroup,
-    /// The member's connection.
-    pub(super) member: ConnectionId,
-    /// The message.
-    pub(super) message: MessageRef,
-}
-
-/// What a host did with messages for its members.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Given {
-    /// It has given all up to this one.
-    up_to: Option<InGroup>,
-    /// The member that is to have this one, the next, is gone. Nothing behind it was given.
-    gone: Option<InGroup>,
-}
 
 /// A shard's outbox, as a host sees it.
 #[derive(Debug, Default)]
@@ -147,7 +128,7 @@ mod tests {
     use mqtt_codec::{QoS, SharedPublish, Text};
     use session_store::limits::QueuePolicy;
     use session_store::matching::{GroupName, GroupRef, Subscribed};
-    use session_store::{Incarnation, Message, NodeId};
+    use session_store::{ConnectionId, Incarnation, Message, NodeId};
     use topic_index::Filter;
 
     use super::*;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use session_store::command::Reply;
+use session_store::word::Told;
 use session_store::{Answer, ConnectionId, Effect, Host, Source};
 use tokio::sync::{Notify, mpsc};
 
@@ -16,7 +17,7 @@ use super::lane::Target;
 use super::link::{Asker, Link, Words};
 use super::machine::Totals;
 use super::parked::Parked;
-use super::peers::{Told, Word};
+use super::peers::Word;
 use super::relay::RelayMail;
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use session_store::word::ForMember;
 use session_store::{Host, Request};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::Shards;
-use super::guests::{ForMember, HostLane};
+use super::guests::HostLane;
 
 /// Requests that wait for one shard; with so many, the outbox is not read any further.
 const WAITING_MAX: usize = 256;

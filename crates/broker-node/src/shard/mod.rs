@@ -33,10 +33,10 @@ use raft_consensus::wal::Room;
 use session_store::command::{Command, End, Input, PublishItem};
 use session_store::counters::{QueueCounters, ShardCounters};
 use session_store::failpoint::{self, Mutant};
+pub(crate) use session_store::word::{Page, PageWanted};
 use session_store::{ClientId, Host, MessageRef, Request, ShardSizes};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
-use topic_index::{Cursor, PageBounds, PlainFilter};
 
 pub(crate) use self::dispatch::Dispatch;
 pub(crate) use self::held::HELD_MAX;
@@ -56,26 +56,6 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The group of one shard.
 pub(crate) type ShardGroup = Group<TokioTypes, ShardMachine>;
-
-/// Which page of retained messages is wanted.
-#[derive(Clone, Debug)]
-pub(crate) struct PageWanted {
-    /// What the topics must match.
-    pub(crate) filter: PlainFilter,
-    /// Where the page before says to go on.
-    pub(crate) from: Option<Cursor>,
-    /// How much it may be, in messages and in topics looked at.
-    pub(crate) bounds: PageBounds,
-}
-
-/// A page of retained messages.
-#[derive(Debug)]
-pub(crate) struct Page {
-    /// The messages, in the order of their topics.
-    pub(crate) messages: Vec<MessageRef>,
-    /// Where to go on; `None` when there are no more. A page may be empty and have more behind it.
-    pub(crate) next: Option<Cursor>,
-}
 
 /// This node's replica of one shard.
 struct Replica {

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use raft_consensus::types::NodeId;
 use session_store::command::Publish;
-use session_store::{ConnectionId, Effect, Host, Request, StoredAt, StoredPage};
+use session_store::word::{ForMember, Given, Page, PageWanted, Told};
+use session_store::{ConnectionId, Host, Request, StoredAt, StoredPage};
 use tokio::sync::oneshot;
 
-use super::guests::{ForMember, Given};
 use super::home::Home;
-use super::{Page, PageWanted};
 
 /// Something that one node says to another about one shard.
 #[derive(Debug)]
@@ -34,19 +33,6 @@ pub(crate) enum Word {
     ForMembers(Host, Vec<ForMember>, oneshot::Sender<Given>),
     /// To the leader of an outbox: this shard has everything of it up to this position.
     Taken(u16, u64),
-}
-
-/// What a leader says to a host: the effects that concern it, in their order.
-#[derive(Debug)]
-pub(crate) struct Told {
-    /// The number that the host attached with.
-    pub(super) attachment: u64,
-    /// How often the leader has spoken under it before.
-    pub(super) number: u64,
-    /// Whether the shard's outbox has no room.
-    pub(super) outbox_full: bool,
-    /// What is to be done.
-    pub(super) effects: Vec<Effect>,
 }
 
 /// The nodes of a cluster that this one reaches, itself included. Clones are the same.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_util::future::{BoxFuture, Either, Ready, ready};
 use http::{Request, Response};
+use raft_consensus::types::NodeId;
 use tokio::sync::Notify;
 use tonic::body::Body;
 use tower::{Layer, Service};
@@ -41,6 +42,10 @@ pub(crate) struct Gated<S> {
     inner: S,
 }
 
+/// Who asks, as the gate has found: beside each request that it has let through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known(pub(crate) NodeId);
+
 type Answer = Result<Response<Body>, Infallible>;
 
 impl<S, B> Service<Request<B>> for Gated<S>
@@ -60,11 +65,12 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let checked = self.gate.identity.check(request.headers(), &self.gate.peers.borrow());
         match checked {
-            Ok(_from) => {
+            Ok(from) => {
                 self.gate.known.notify_one();
+                request.extensions_mut().insert(Known(from));
                 Either::Right(self.inner.call(request))
             }
             Err(refusal) => {

@@ -19,16 +19,26 @@ use tokio::time::{sleep, timeout};
 use tower::Layer;
 
 use self::gate::Gate;
+pub(crate) use self::gate::Known;
 use self::services::Services;
 use crate::counters::count;
 use crate::line::{FRAME_BYTES, HEADERS_BYTES_MAX, SEND_BUFFER_BYTES};
-use crate::transport::Ways;
+use crate::links::Hears;
+use crate::reach::Ways;
 
 /// Streams of a connection that its other end may have reset before they were looked at, or that were reset here for its mistakes; with more
 /// it is closed.
 const RESETS_MAX: usize = 64;
 /// Before connections are accepted again after that failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is asked at the port.
+pub struct Answers {
+    /// The node's groups.
+    pub dispatcher: Dispatcher,
+    /// Who hears what hosts and leaders say.
+    pub hears: Arc<dyn Hears>,
+}
 
 /// The port of a node for others.
 pub struct Server {
@@ -42,10 +52,10 @@ struct Serving {
 }
 
 impl Server {
-    /// Answers at a port from now on: for the groups of `dispatcher`, as who `ways` say.
+    /// Answers at a port from now on, as who `ways` say.
     #[must_use]
-    pub fn start(listener: TcpListener, ways: Ways, dispatcher: Dispatcher) -> Self {
-        let services = Services::new(ways.identity, dispatcher, &ways.limits);
+    pub fn start(listener: TcpListener, ways: Ways, answers: Answers) -> Self {
+        let services = Services::new(ways.identity, answers, &ways.limits);
         let serving = Arc::new(Serving { ways, services });
         let mut accepting = JoinSet::new();
         accepting.spawn(serving.accept(listener));

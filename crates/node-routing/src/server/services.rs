@@ -18,11 +18,14 @@ use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::Answers;
 use crate::identity::Identity;
 use crate::limits::Limits;
+use crate::links::Listener;
 use crate::proto::raft::raft_server::{Raft, RaftServer};
 use crate::proto::routing::handshake_server::{Handshake, HandshakeServer};
 use crate::proto::routing::{Greeting, Welcome};
+use crate::proto::session::shards_server::ShardsServer;
 use crate::refusal;
 
 /// Bytes of a greeting at most.
@@ -33,14 +36,17 @@ const GREETING_BYTES_MAX: usize = 1 << 10;
 pub(crate) struct Services {
     handshake: HandshakeServer<Greeter>,
     raft: RaftServer<Groups>,
+    shards: ShardsServer<Listener>,
 }
 
 impl Services {
-    pub(crate) fn new(identity: Identity, dispatcher: Dispatcher, limits: &Limits) -> Self {
+    pub(crate) fn new(identity: Identity, answers: Answers, limits: &Limits) -> Self {
+        let Answers { dispatcher, hears } = answers;
         let groups = Groups { dispatcher, within: limits.answer_within };
         let raft = RaftServer::new(groups).max_decoding_message_size(limits.message_bytes_max);
         let handshake = HandshakeServer::new(Greeter(identity)).max_decoding_message_size(GREETING_BYTES_MAX);
-        Self { handshake, raft }
+        let shards = ShardsServer::new(Listener(hears)).max_decoding_message_size(limits.message_bytes_max);
+        Self { handshake, raft, shards }
     }
 }
 
@@ -57,6 +63,7 @@ impl tower::Service<HttpRequest<Incoming>> for Services {
         let service = request.uri().path().strip_prefix('/').and_then(|path| path.split('/').next());
         match service {
             Some("quelea.raft.v1.Raft") => self.raft.call(request),
+            Some("quelea.session.v1.Shards") => self.shards.call(request),
             Some("quelea.routing.v1.Handshake") => self.handshake.call(request),
             _ => {
                 let unknown = Status::unimplemented("there is no such service");

@@ -174,7 +174,7 @@ async fn who_asks_nothing_notices_as_well_that_a_node_is_gone() {
         timeout(WITHIN, heard.recv()).await.unwrap().unwrap()
     };
     let gone = tokio::select! {
-        () = one.transport.keep_in_touch() => panic!("it should go on"),
+        () = one.reach.keep_in_touch() => panic!("it should go on"),
         gone = dies => gone,
     };
     assert_eq!(gone.node, 2);

@@ -15,6 +15,7 @@ mod cluster;
 mod groups;
 mod hostile;
 mod lines;
+mod links;
 mod place;
 mod proxy;
 mod sockets;

@@ -10,10 +10,13 @@ use bytes::Bytes;
 use node_routing::counters::{PeerCounters, Tally};
 use node_routing::identity::Identity;
 use node_routing::limits::Limits;
+use node_routing::links::{Hears, Links};
 use node_routing::peers::{Gone, Peer, Peers, PeersWatch};
+use node_routing::reach::{Reach, Ways};
 use node_routing::security::Plain;
-use node_routing::server::Server;
-use node_routing::transport::{Transport, Ways};
+use node_routing::server::{Answers, Server};
+use node_routing::transport::Transport;
+use parking_lot::Mutex;
 use raft_consensus::cluster::ClusterId;
 use raft_consensus::disk::FileDisk;
 use raft_consensus::network::{Channel, Dispatcher, PeerTransport, Refusal, SnapshotFiles, TransportError};
@@ -57,8 +60,55 @@ impl SnapshotFiles for NoSnapshots {
     }
 }
 
+/// Keeps what it hears.
+#[derive(Default)]
+pub(crate) struct Ear {
+    /// From whom, and what, in its order.
+    pub(crate) heard: Mutex<Vec<(NodeId, Bytes)>>,
+    pub(crate) lost: Mutex<Vec<NodeId>>,
+}
+
+impl Ear {
+    /// All that a node said, one behind the other.
+    pub(crate) fn from(&self, node: NodeId) -> Vec<u8> {
+        let heard = self.heard.lock();
+        heard.iter().filter(|(from, _)| *from == node).flat_map(|(_, words)| words.to_vec()).collect()
+    }
+
+    /// Whether a node said this.
+    pub(crate) fn has(&self, node: NodeId, byte: u8) -> bool {
+        let heard = self.heard.lock();
+        heard.iter().any(|(from, words)| *from == node && words.contains(&byte))
+    }
+
+    /// How much a node said.
+    pub(crate) fn bytes(&self, node: NodeId) -> usize {
+        let heard = self.heard.lock();
+        heard.iter().filter(|(from, _)| *from == node).map(|(_, words)| words.len()).sum()
+    }
+
+    pub(crate) fn lost_of(&self, node: NodeId) -> usize {
+        self.lost.lock().iter().filter(|other| **other == node).count()
+    }
+}
+
+impl Hears for Ear {
+    fn hear(&self, from: NodeId, words: Bytes) -> Result<(), Refusal> {
+        if words.contains(&0xFF) {
+            return Err(Refusal::Malformed("it is nonsense".to_owned()));
+        }
+        self.heard.lock().push((from, words));
+        Ok(())
+    }
+
+    fn lost(&self, node: NodeId) {
+        self.lost.lock().push(node);
+    }
+}
+
 /// A node's port.
 pub(crate) struct Host {
+    pub(crate) ear: Arc<Ear>,
     pub(crate) address: String,
     pub(crate) tally: Arc<Tally>,
     pub(crate) view: watch::Sender<Peers>,
@@ -80,8 +130,9 @@ impl Host {
         let dispatcher = Dispatcher::new(identity.node, disk, Arc::new(NoSnapshots));
         let (tally, view) = (Arc::default(), watch::Sender::new(Peers::new()));
         let ways = Ways { limits, ..ways(identity, view.subscribe(), &tally) };
-        let server = Server::start(listener, ways, dispatcher);
-        Self { address, tally, view, _server: server, _directory: directory }
+        let ear = Arc::new(Ear::default());
+        let server = Server::start(listener, ways, Answers { dispatcher, hears: ear.clone() });
+        Self { ear, address, tally, view, _server: server, _directory: directory }
     }
 
     pub(crate) fn counters(&self) -> PeerCounters {
@@ -92,6 +143,9 @@ impl Host {
 /// A node's ways to others.
 pub(crate) struct Caller {
     pub(crate) transport: Transport,
+    pub(crate) reach: Arc<Reach>,
+    pub(crate) links: Links,
+    pub(crate) ear: Arc<Ear>,
     pub(crate) gone: mpsc::Receiver<Gone>,
     pub(crate) tally: Arc<Tally>,
     view: watch::Sender<Peers>,
@@ -101,8 +155,10 @@ impl Caller {
     pub(crate) fn new(identity: Identity, limits: Limits) -> Self {
         let (view, peers) = watch::channel(Peers::new());
         let tally = Arc::default();
-        let (transport, gone) = Transport::new(Ways { limits, ..ways(identity, peers, &tally) });
-        Self { transport, gone, tally, view }
+        let (reach, gone) = Reach::new(Ways { limits, ..ways(identity, peers, &tally) });
+        let (transport, ear) = (Transport::new(reach.clone()), Arc::new(Ear::default()));
+        let links = Links::new(reach.clone(), ear.clone());
+        Self { transport, reach, links, ear, gone, tally, view }
     }
 
     /// Says where a node is.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use node_routing::counters::{PeerCounters, Tally};
 use node_routing::peers::{Gone, Peer, Peers};
-use node_routing::server::Server;
+use node_routing::reach::Reach;
+use node_routing::server::{Answers, Server};
 use node_routing::transport::Transport;
 use raft_consensus::network::Dispatcher;
 use raft_consensus::types::NodeId;
@@ -15,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::cluster::{NODES, Net};
-use crate::place::{identity, ways};
+use crate::place::{Ear, identity, ways};
 use crate::proxy::{Faults, Proxy};
 
 struct Place {
@@ -76,18 +77,17 @@ fn ways_between() -> impl Iterator<Item = (NodeId, NodeId)> {
 }
 
 impl Net for Sockets {
-    type Transport = Arc<Transport>;
+    type Transport = Transport;
 
-    fn begin(&mut self, node: NodeId) -> Arc<Transport> {
+    fn begin(&mut self, node: NodeId) -> Transport {
         let place = self.places.get_mut(&node).unwrap();
         place.runs += 1;
-        let (transport, gone) =
-            Transport::new(ways(identity(node, place.runs), place.view.subscribe(), &place.tally));
+        let (reach, gone) =
+            Reach::new(ways(identity(node, place.runs), place.view.subscribe(), &place.tally));
         self.gone.insert(node, gone);
-        let transport = Arc::new(transport);
-        let keeps = Arc::clone(&transport);
+        let keeps = Arc::clone(&reach);
         place.keeping = Some(tokio::task::JoinSet::from_iter([async move { keeps.keep_in_touch().await }]));
-        transport
+        Transport::new(reach)
     }
 
     async fn join(&mut self, node: NodeId, dispatcher: Dispatcher) {
@@ -96,7 +96,8 @@ impl Net for Sockets {
         let place = self.places.get_mut(&node).unwrap();
         let ways = ways(identity(node, place.runs), place.view.subscribe(), &place.tally);
         let lowest_live = Incarnation(place.runs);
-        place.server = Some(Server::start(listener, ways, dispatcher));
+        place.server =
+            Some(Server::start(listener, ways, Answers { dispatcher, hears: Arc::new(Ear::default()) }));
         for (other, place) in self.places.iter().filter(|(other, _)| **other != node) {
             let address = self.proxies.get(&(*other, node)).map_or(address, |proxy| {
                 proxy.aim(address);

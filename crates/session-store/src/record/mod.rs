@@ -1,5 +1,5 @@
-//! What is written down: entries of a shard's log and records of its checkpoint, as prost messages with a
-//! version (`proto/session.proto`). Used by whoever appends to a log or a store. Reading never panics, whatever
+//! What is written down or said to other nodes: entries of a shard's log, records of its checkpoint, words, as prost
+//! messages (`proto/session.proto`). Used by whoever appends to a log or a store, or has links. Reading never panics, whatever
 //! the bytes, and never allocates by a length that was only announced.
 
 mod acks;
@@ -16,11 +16,13 @@ mod reply;
 mod scanned;
 mod stored;
 mod subscribe;
+mod word;
 
 pub use self::entry::{ENTRY_VERSION, Entry, decode_entry, encode_entry};
 pub use self::error::RecordError;
 pub use self::stored::STORED_VERSION;
 pub(crate) use self::stored::{seal, seal_as, unseal};
+pub use self::word::{decode_words, encode_word};
 
 /// What `build.rs` makes of `proto/session.proto`.
 #[allow(clippy::all, missing_docs, unreachable_pub, reason = "generated")]

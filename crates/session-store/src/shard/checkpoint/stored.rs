@@ -37,10 +37,10 @@ pub enum Found {
 /// A page of a queue in memory again, some 64 KiB, or one larger message.
 #[derive(Debug)]
 pub struct StoredPage {
-    session: SessionKey,
+    pub(crate) session: SessionKey,
     /// The numbers of its items: from the first up to and without the second.
-    serials: Range<u64>,
-    items: VecDeque<(u64, Outgoing)>,
+    pub(crate) serials: Range<u64>,
+    pub(crate) items: VecDeque<(u64, Outgoing)>,
 }
 
 impl StoredPage {

@@ -1,0 +1,279 @@
+//! One lane of words to one node: what waits, and the stream by which it goes, many words to a message while there is
+//! load. Used by the links. A stream carries everything in order or ends, and its end is reported.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, Stream};
+use parking_lot::Mutex;
+use raft_consensus::types::NodeId;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::time::timeout;
+use tonic::Streaming;
+
+use super::Hears;
+use crate::counters::{Tally, count};
+use crate::line::Connection;
+use crate::proto::session::shards_client::ShardsClient;
+use crate::reach::{Purpose, Reach};
+use crate::refusal;
+
+/// Bytes that wait for a node at most, but for words that are larger by themselves.
+const BYTES_MAX: usize = 16 << 20;
+/// Whoever can wait does so while more than this waits, in bytes.
+const ROOM_BYTES: usize = 1 << 20;
+/// Bytes of a message in which several words are put together, at most.
+const BATCH_BYTES: usize = 64 << 10;
+
+#[derive(Debug, Default)]
+struct Waiting {
+    words: VecDeque<Bytes>,
+    bytes: usize,
+    /// It was too much: the stream has to end.
+    overflown: bool,
+    /// Which stream may take from it.
+    stream: u64,
+}
+
+/// What waits on a lane.
+#[derive(Debug)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    filled: Notify,
+    room: Notify,
+    tally: Arc<Tally>,
+}
+
+/// What is next on a lane.
+enum Next {
+    Batch(Bytes),
+    Nothing,
+    /// There was too much, or another stream goes on.
+    Over,
+}
+
+impl Queue {
+    pub(super) fn new(tally: Arc<Tally>) -> Self {
+        Self { waiting: Mutex::default(), filled: Notify::new(), room: Notify::new(), tally }
+    }
+
+    /// Puts words behind the others; where there is no room all of them are lost.
+    pub(super) fn push(&self, words: Bytes) {
+        count(&self.tally.peer_words, 1);
+        let mut waiting = self.waiting.lock();
+        if !waiting.words.is_empty() && waiting.bytes + words.len() > BYTES_MAX {
+            waiting.overflown = true;
+            self.lose(&mut waiting, 1);
+        } else {
+            waiting.bytes += words.len();
+            waiting.words.push_back(words);
+        }
+        drop(waiting);
+        self.filled.notify_one();
+    }
+
+    /// Waits while much waits.
+    pub(super) async fn room(&self) {
+        loop {
+            let told = self.room.notified();
+            if self.waiting.lock().bytes < ROOM_BYTES {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    fn lose(&self, waiting: &mut Waiting, more: usize) {
+        let words = waiting.words.len() + more;
+        count(&self.tally.peer_words_lost, words);
+        waiting.words.clear();
+        waiting.bytes = 0;
+        self.room.notify_waiters();
+    }
+
+    /// Loses what waits and what the present stream has taken, and lets it take no more.
+    fn clear(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.overflown = false;
+        waiting.stream += 1;
+        self.lose(&mut waiting, 0);
+        drop(waiting);
+        self.filled.notify_waiters();
+    }
+
+    async fn filled(&self) {
+        loop {
+            if !self.waiting.lock().words.is_empty() {
+                return;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    fn next(&self, stream: u64) -> Next {
+        let mut waiting = self.waiting.lock();
+        if waiting.overflown || waiting.stream != stream {
+            return Next::Over;
+        }
+        let Some(first) = waiting.words.pop_front() else { return Next::Nothing };
+        let mut more = Vec::new();
+        let mut bytes = first.len();
+        while let Some(words) = waiting.words.front()
+            && bytes + words.len() <= BATCH_BYTES
+        {
+            bytes += words.len();
+            more.extend(waiting.words.pop_front());
+        }
+        waiting.bytes = waiting.bytes.saturating_sub(bytes);
+        if waiting.bytes < ROOM_BYTES {
+            self.room.notify_waiters();
+        }
+        drop(waiting);
+        count(&self.tally.peer_batches, 1);
+        Next::Batch(if more.is_empty() { first } else { join(&first, &more, bytes) })
+    }
+
+    /// Batches as they are wanted; ends when there was too much.
+    fn batches(self: &Arc<Self>) -> impl Stream<Item = Bytes> + Send + 'static {
+        let number = self.waiting.lock().stream;
+        stream::unfold(Arc::clone(self), move |queue: Arc<Self>| async move {
+            loop {
+                match queue.next(number) {
+                    Next::Batch(batch) => return Some((batch, queue)),
+                    Next::Nothing => queue.filled.notified().await,
+                    Next::Over => {
+                        // What it was woken for is for the next one.
+                        queue.filled.notify_one();
+                        return None;
+                    }
+                }
+            }
+        })
+    }
+}
+
+/// Words one behind the other.
+fn join(first: &Bytes, more: &[Bytes], bytes: usize) -> Bytes {
+    let mut all = BytesMut::with_capacity(bytes);
+    all.extend_from_slice(first);
+    more.iter().for_each(|words| all.extend_from_slice(words));
+    all.freeze()
+}
+
+/// Keeps a stream for a lane while there is something to say.
+pub(super) struct Keeper {
+    pub(super) reach: Arc<Reach>,
+    pub(super) hears: Arc<dyn Hears>,
+    pub(super) to: NodeId,
+    pub(super) queue: Arc<Queue>,
+}
+
+impl Keeper {
+    /// Runs until it is dropped.
+    pub(super) async fn run(self) {
+        loop {
+            self.queue.filled().await;
+            if let Some((mut answers, _permit)) = self.open().await {
+                let end = answers.message().await;
+                tracing::debug!(node = self.to, ?end, "a link has ended");
+                count(&self.reach.context.tally.peer_links_broken, 1);
+            }
+            self.queue.clear();
+            self.hears.lost(self.to);
+        }
+    }
+
+    /// Opens a stream. Where that fails what it has taken is lost.
+    async fn open(&self) -> Option<(Streaming<Bytes>, OwnedSemaphorePermit)> {
+        let opening = async {
+            let line = self.reach.line(self.to, Purpose::Words).ok()?;
+            let connection: Connection = line.connection().await.ok()?;
+            let permit = connection.permit().await?;
+            let mut client = ShardsClient::with_origin(connection.clone(), connection.origin());
+            match client.say(self.queue.batches()).await {
+                Ok(answers) => Some((answers.into_inner(), permit)),
+                Err(status) => {
+                    tracing::debug!(node = self.to, reason = refusal::reason(&status), "cannot open a link");
+                    None
+                }
+            }
+        };
+        timeout(self.reach.context.limits.greet_within, opening).await.ok().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::{FutureExt, StreamExt};
+
+    use super::*;
+
+    fn word(byte: u8, bytes: usize) -> Bytes {
+        vec![byte; bytes].into()
+    }
+
+    #[test]
+    fn what_waits_goes_together_and_in_order_and_what_is_large_by_itself() {
+        let queue = Arc::new(Queue::new(Arc::default()));
+        let mut batches = pin!(queue.batches());
+        assert!(batches.next().now_or_never().is_none());
+        (0..100).for_each(|byte| queue.push(word(byte, 1)));
+        queue.push(word(200, BATCH_BYTES));
+        queue.push(word(201, 1));
+        let all: Bytes = (0..100).collect::<Vec<u8>>().into();
+        assert_eq!(batches.next().now_or_never(), Some(Some(all)));
+        assert_eq!(batches.next().now_or_never(), Some(Some(word(200, BATCH_BYTES))));
+        assert_eq!(batches.next().now_or_never(), Some(Some(word(201, 1))));
+        assert!(batches.next().now_or_never().is_none());
+        let counted = queue.tally.read();
+        assert_eq!((counted.peer_words, counted.peer_batches, counted.peer_words_lost), (102, 3, 0));
+    }
+
+    #[test]
+    fn too_much_ends_the_stream_and_all_that_waits_is_lost() {
+        let queue = Arc::new(Queue::new(Arc::default()));
+        let mut batches = pin!(queue.batches());
+        queue.push(word(1, 2 * BYTES_MAX));
+        assert_eq!(queue.tally.read().peer_words_lost, 0, "one alone may be larger");
+        queue.push(word(2, 1));
+        assert_eq!(batches.next().now_or_never(), Some(None));
+        assert_eq!(queue.tally.read().peer_words_lost, 2);
+        queue.clear();
+        queue.push(word(3, 1));
+        let mut next = pin!(queue.batches());
+        assert_eq!(next.next().now_or_never(), Some(Some(word(3, 1))));
+    }
+
+    #[test]
+    fn an_old_stream_takes_nothing_from_the_next_one() {
+        let queue = Arc::new(Queue::new(Arc::default()));
+        let mut old = pin!(queue.batches());
+        assert!(old.next().now_or_never().is_none());
+        queue.clear();
+        let mut new = pin!(queue.batches());
+        assert!(new.next().now_or_never().is_none());
+        queue.push(word(1, 1));
+        assert_eq!(old.next().now_or_never(), Some(None));
+        assert_eq!(new.next().now_or_never(), Some(Some(word(1, 1))));
+    }
+
+    #[test]
+    fn who_can_wait_does_until_there_is_room() {
+        let queue = Arc::new(Queue::new(Arc::default()));
+        assert!(queue.room().now_or_never().is_some());
+        let mut batches = pin!(queue.batches());
+        queue.push(word(1, ROOM_BYTES));
+        let mut room = pin!(queue.room());
+        assert!(room.as_mut().now_or_never().is_none());
+        assert!(batches.next().now_or_never().is_some());
+        assert!(room.now_or_never().is_some());
+        queue.push(word(1, ROOM_BYTES));
+        let mut room = pin!(queue.room());
+        assert!(room.as_mut().now_or_never().is_none());
+        queue.clear();
+        assert!(room.now_or_never().is_some(), "who is out of reach is not waited for");
+    }
+}

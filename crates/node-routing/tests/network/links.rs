@@ -1,0 +1,136 @@
+//! Words between nodes: in their order on each lane, together where there are many, and never lost without a word.
+
+use std::time::Duration;
+
+use node_routing::limits::Limits;
+use node_routing::links::Lane;
+
+use crate::cluster::eventually;
+use crate::place::{Caller, Host, identity};
+use crate::proxy::Proxy;
+
+async fn hears(host: &Host, all: &[u8]) {
+    eventually("all words", || async { (host.ear.from(1) == all).then_some(()) }).await;
+}
+
+async fn loses(what: &str, lost: impl Fn() -> usize, more_than: usize) {
+    eventually(what, || async { (lost() > more_than).then_some(()) }).await;
+}
+
+#[tokio::test]
+async fn words_arrive_in_their_order_and_share_messages() {
+    let two = Host::start(identity(2, 1), Limits::default()).await;
+    let one = Caller::new(identity(1, 1), Limits::default());
+    one.place(2, &two.address);
+    let all: Vec<u8> = (0..2_000_u32).map(|number| (number % 250) as u8).collect();
+    for word in &all {
+        one.links.say(2, Lane::Told, vec![*word].into());
+    }
+    hears(&two, &all).await;
+    let counted = one.tally.read();
+    assert_eq!((counted.peer_words, counted.peer_words_lost), (2_000, 0));
+    assert!(counted.peer_batches * 32 <= counted.peer_words, "{counted:?}");
+    assert_eq!(counted.peer_dials, 1, "all lanes share a connection");
+    assert_eq!((one.ear.lost_of(2), two.ear.lost_of(1)), (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_prompt_waits_for_nothing_large() {
+    let patient = Limits { keep_alive: Duration::from_secs(3_600), ..Limits::default() };
+    let two = Host::start(identity(2, 1), patient).await;
+    let proxy = Proxy::new(5);
+    proxy.aim(two.address.parse().unwrap());
+    // Far less than is said fits into what is on its way, and nobody loses patience meanwhile.
+    let one = Caller::new(identity(1, 1), patient);
+    one.place(2, &proxy.address.to_string());
+    one.links.say(2, Lane::Asked, vec![1].into());
+    one.links.say(2, Lane::Prompt, vec![2].into());
+    eventually("both lanes", || async { (two.ear.bytes(1) == 2).then_some(()) }).await;
+    proxy.change(|faults| faults.silent = true);
+    (0..12).for_each(|_| one.links.say(2, Lane::Asked, vec![3; 1 << 20].into()));
+    // The lane for what is large takes as much as it can.
+    tokio::task::yield_now().await;
+    one.links.say(2, Lane::Prompt, vec![4].into());
+    proxy.change(|faults| faults.silent = false);
+    eventually("all of it", || async { (two.ear.bytes(1) == 3 + (12 << 20)).then_some(()) }).await;
+    let heard = two.ear.heard.lock();
+    let mut behind = heard.iter().skip_while(|(_, words)| !words.contains(&4));
+    assert!(behind.any(|(_, words)| words.contains(&3)), "it came last");
+}
+
+#[tokio::test]
+async fn a_link_that_breaks_is_reported_at_both_ends_and_made_anew() {
+    let two = Host::start(identity(2, 1), Limits::default()).await;
+    let proxy = Proxy::new(6);
+    proxy.aim(two.address.parse().unwrap());
+    let one = Caller::new(identity(1, 1), Limits::default());
+    one.place(2, &proxy.address.to_string());
+    for round in 1..=3 {
+        let before = (one.ear.lost_of(2), two.ear.lost_of(1));
+        // As whoever says everything again that may be lost.
+        eventually("the word", || async {
+            one.links.say(2, Lane::Asked, vec![round].into());
+            two.ear.has(1, round).then_some(())
+        })
+        .await;
+        proxy.cut();
+        loses("a report here", || one.ear.lost_of(2), before.0).await;
+        loses("a report there", || two.ear.lost_of(1), before.1).await;
+    }
+}
+
+#[tokio::test]
+async fn words_to_a_node_that_is_out_of_reach_are_lost_and_that_is_said() {
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = nobody.local_addr().unwrap().to_string();
+    drop(nobody);
+    let one = Caller::new(identity(1, 1), Limits::default());
+    one.links.say(2, Lane::Asked, vec![1].into());
+    one.place(2, &address);
+    one.links.say(2, Lane::Asked, vec![2].into());
+    eventually("a word that is lost", || async { (one.tally.read().peer_words_lost > 0).then_some(()) })
+        .await;
+    one.links.room(2, Lane::Asked).await;
+    loses("a report", || one.ear.lost_of(2), 0).await;
+    let two = Host::start(identity(2, 1), Limits::default()).await;
+    one.place(2, &two.address);
+    eventually("a word that arrives", || async {
+        one.links.say(2, Lane::Asked, vec![3].into());
+        two.ear.has(1, 3).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_that_takes_nothing_costs_bounded_memory_and_is_told_again() {
+    let patient = Limits { keep_alive: Duration::from_secs(3_600), ..Limits::default() };
+    let two = Host::start(identity(2, 1), patient).await;
+    let proxy = Proxy::new(7);
+    proxy.aim(two.address.parse().unwrap());
+    let one = Caller::new(identity(1, 1), patient);
+    one.place(2, &proxy.address.to_string());
+    one.links.say(2, Lane::Told, vec![1].into());
+    hears(&two, &[1]).await;
+    proxy.change(|faults| faults.silent = true);
+    // More than the queue and all that is on its way can hold.
+    for _ in 0..80 {
+        one.links.say(2, Lane::Told, vec![2; 1 << 20].into());
+        tokio::task::yield_now().await;
+    }
+    assert!(one.tally.read().peer_words_lost > 16);
+    proxy.change(|faults| faults.silent = false);
+    loses("a report here", || one.ear.lost_of(2), 0).await;
+    loses("a report there", || two.ear.lost_of(1), 0).await;
+}
+
+#[tokio::test]
+async fn nonsense_ends_its_stream_and_is_reported() {
+    let two = Host::start(identity(2, 1), Limits::default()).await;
+    let one = Caller::new(identity(1, 1), Limits::default());
+    one.place(2, &two.address);
+    one.links.say(2, Lane::Prompt, vec![0xFF].into());
+    loses("a report", || one.ear.lost_of(2), 0).await;
+    assert_eq!(one.tally.read().peer_links_broken, 1);
+    one.links.say(2, Lane::Prompt, vec![5].into());
+    hears(&two, &[5]).await;
+}
