@@ -7,6 +7,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use raft_consensus::machine::{BadEntry, Machine, Weight};
 use raft_consensus::snapshot::SnapshotData;
+use raft_consensus::wal::GroupId;
 use session_store::command::Input;
 use session_store::limits::ShardLimits;
 use session_store::store::Changes;
@@ -15,9 +16,22 @@ use session_store::{
 };
 use tokio::sync::Notify;
 
+use crate::history::{History, Promise, Sometimes};
 use crate::store::{self, Records, SimStore};
+use crate::{bounds, expiry};
 
-pub(crate) const ME: ShardNumber = ShardNumber { number: ShardId(0), of: 1 };
+/// Shards of the simulated cluster: each sends to the other by its outbox.
+pub(crate) const SHARDS: u16 = 2;
+
+/// The group of a shard.
+pub(crate) fn group_of(shard: u16) -> GroupId {
+    GroupId(u32::from(shard) + 1)
+}
+
+/// The home of a client, or of a topic.
+pub(crate) fn home_of(name: &[u8]) -> u16 {
+    name.iter().fold(0, |sum: u16, byte| sum.wrapping_add(u16::from(*byte))) % SHARDS
+}
 
 /// What a replica's machine decided, on its way to the hosts.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +64,15 @@ impl Outlet {
         }
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.closed.lock()
+    }
+
+    /// Whether it is the same outlet.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.queue, &other.queue)
+    }
+
     pub(crate) fn close(&self) {
         *self.closed.lock() = true;
         self.filled.notify_one();
@@ -61,16 +84,17 @@ pub(crate) struct Home {
     pub(crate) installs: usize,
     store: SimStore,
     outlet: Outlet,
+    history: History,
     effects: Vec<Effect>,
 }
 
-pub(crate) fn restore(records: &Records) -> Result<Shard, Unread> {
-    let limits = ShardLimits::default();
+pub(crate) fn restore(shard: u16, records: &Records) -> Result<Shard, Unread> {
+    let (me, limits) = (ShardNumber { number: ShardId(shard), of: SHARDS }, ShardLimits::default());
     if records.is_empty() {
-        return Ok(Shard::new(ME, limits));
+        return Ok(Shard::new(me, limits));
     }
     let all = records.iter().map(|(key, value)| Ok((key.clone(), value.clone())));
-    Shard::restore(ME, limits, all, |key| records.get(key).cloned().ok_or(Unread))
+    Shard::restore(me, limits, all, |key| records.get(key).cloned().ok_or(Unread))
 }
 
 /// A record is not in the store now, or makes no sense.
@@ -90,16 +114,49 @@ impl Home {
             Found::Gone => return Ok(None),
             Found::Here(page) => page,
             Found::Page(start) => {
-                let records = self.store.state().1;
+                let records = self.store.state(self.group()).1;
                 StoredPage::read(at, start, |key| records.get(key).cloned().ok_or(Unread))?
             }
         };
         Ok(page.take(at))
     }
 
-    pub(crate) fn new(store: SimStore, outlet: Outlet) -> Self {
-        let shard = restore(&store.state().1).unwrap();
-        Self { shard, installs: 0, store, outlet, effects: Vec::new() }
+    pub(crate) fn new(shard: u16, store: SimStore, outlet: Outlet, history: History) -> Self {
+        let shard = restore(shard, &store.state(group_of(shard)).1).unwrap();
+        Self { shard, installs: 0, store, outlet, history, effects: Vec::new() }
+    }
+
+    fn group(&self) -> GroupId {
+        group_of(self.shard.number().number.0)
+    }
+
+    /// What concerns the clients of a host whose way to a leader is new.
+    pub(crate) fn begin_to_lead(&mut self) {
+        self.shard.ask_again(&mut self.effects);
+        self.outlet.put(&mut self.effects);
+    }
+
+    /// Holds what was applied against what must hold after every step.
+    fn check_step(&mut self) {
+        let steps = [
+            (Promise::Expiry, expiry::check_step(&self.shard, &self.effects)),
+            (Promise::Bounds, bounds::check_step(&self.shard)),
+        ];
+        for (promise, found) in steps {
+            if let Err(how) = found {
+                self.history.broken(promise, how);
+            }
+        }
+        let (shard, queues) = self.shard.take_counters();
+        for (count, what) in [
+            (queues.dropped_expired, Sometimes::ExpiredInQueue),
+            (shard.sessions_expired, Sometimes::SessionExpired),
+            (shard.wills_cancelled, Sometimes::WillCancelled),
+        ] {
+            if count > 0 {
+                self.history.saw(what);
+            }
+        }
     }
 }
 
@@ -125,6 +182,7 @@ impl Machine for Home {
         for input in entry.inputs {
             self.shard.apply(entry.now, input, &mut self.effects);
         }
+        self.check_step();
         if leads {
             self.outlet.put(&mut self.effects);
         }
@@ -137,8 +195,9 @@ impl Machine for Home {
         let SnapshotData::Received(path) = snapshot else { return Err(bad("it is the own one".to_owned())) };
         let name = path.to_str().unwrap_or_default();
         let (meta, records) = store::read(self.store.disk(), name).map_err(|error| bad(error.to_string()))?;
-        self.shard = restore(&records).map_err(|unread| bad(format!("{unread:?}")))?;
-        self.store.replace(meta, records).map_err(|error| bad(error.to_string()))?;
+        let (shard, group) = (self.shard.number().number.0, self.group());
+        self.shard = restore(shard, &records).map_err(|unread| bad(format!("{unread:?}")))?;
+        self.store.replace(group, meta, records).map_err(|error| bad(error.to_string()))?;
         self.installs += 1;
         Ok(())
     }

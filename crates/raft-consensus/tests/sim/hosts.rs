@@ -1,4 +1,4 @@
-//! A model of a host: numbers the requests of its connections, sends them to whoever leads, again where the leader
+//! A model of a host: numbers the requests of its connections to each shard, sends them to whoever leads it, again where the leader
 //! changed or nothing is heard, and hands out what comes back. It has no disk: when it dies its connections are gone.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,6 +12,7 @@ use session_store::stream::Told;
 use session_store::{Answer, ClientId, ConnectionId, Effect, Epoch, Host, Request, Source};
 use tokio::sync::{Notify, oneshot};
 
+use crate::home::{SHARDS, home_of};
 use crate::replica::SimTypes;
 use crate::world::{View, World};
 
@@ -27,8 +28,7 @@ pub(crate) enum Event {
 
 struct Open {
     command: Command,
-    answer: Option<oneshot::Sender<()>>,
-    replies: Arc<Mutex<Option<Reply>>>,
+    answer: Option<oneshot::Sender<Option<Reply>>>,
 }
 
 struct Socket {
@@ -38,18 +38,32 @@ struct Socket {
     closed: bool,
 }
 
+/// The requests of a host to one shard.
 #[derive(Default)]
-struct State {
+struct Link {
     last: u64,
     open: BTreeMap<u64, Open>,
+    /// What waits for space in the log of whoever leads the shard. It has no number yet.
+    parked: VecDeque<Open>,
     /// CONNECTs that wait for another connection to stop. A repeat is told what has become of it.
     deferred: BTreeMap<u64, Command>,
     sent: u64,
     /// What is deferred is to be asked again.
     again: bool,
+    heard: u64,
+}
+
+#[derive(Default)]
+struct State {
+    links: [Link; SHARDS as usize],
     sockets: BTreeMap<u64, Socket>,
     dead: bool,
-    heard: u64,
+}
+
+impl State {
+    fn link(&mut self, shard: u16) -> &mut Link {
+        &mut self.links[usize::from(shard)]
+    }
 }
 
 /// One run of a host.
@@ -57,7 +71,7 @@ struct State {
 pub(crate) struct HostRun {
     pub(crate) host: Host,
     state: Arc<Mutex<State>>,
-    wake: Arc<Notify>,
+    wakes: Arc<[Notify; SHARDS as usize]>,
 }
 
 /// The host died, or will not answer any more.
@@ -65,17 +79,14 @@ pub(crate) struct Dead;
 
 impl HostRun {
     pub(crate) fn new(host: Host) -> Self {
-        Self { host, state: Arc::default(), wake: Arc::default() }
+        Self { host, state: Arc::default(), wakes: Arc::default() }
     }
 
     pub(crate) fn die(&self) {
         let mut state = self.state.lock();
-        state.dead = true;
-        state.open.clear();
-        state.deferred.clear();
-        state.sockets.clear();
+        *state = State { dead: true, ..State::default() };
         drop(state);
-        self.wake.notify_waiters();
+        self.wakes.iter().for_each(Notify::notify_waiters);
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -106,34 +117,39 @@ impl HostRun {
 
     fn tell_end(&self, client: ClientId, epoch: Epoch) {
         let (will, expiry_s, unsent) = (WillFate::Keep, None, Vec::new());
-        self.tell(Command::End(End { client, epoch, will, expiry_s, unsent }));
+        let shard = home_of(client.as_str().as_bytes());
+        self.tell(shard, Command::End(End { client, epoch, will, expiry_s, unsent }));
     }
 
-    /// Asks the home for something; the answer is there when this returns.
-    pub(crate) async fn ask(&self, command: Command) -> Result<Option<Reply>, Dead> {
+    /// Asks a shard for something, now and not when the answer is first waited for.
+    pub(crate) fn ask(
+        &self,
+        shard: u16,
+        command: Command,
+    ) -> impl Future<Output = Result<Option<Reply>, Dead>> + use<> {
         let (answer, answered) = oneshot::channel();
-        let replies = Arc::new(Mutex::new(None));
-        self.push(Open { command, answer: Some(answer), replies: Arc::clone(&replies) });
-        answered.await.map_err(|_| Dead)?;
-        let reply = replies.lock().take();
-        Ok(reply)
+        self.push(shard, Open { command, answer: Some(answer) });
+        async move { answered.await.map_err(|_| Dead) }
     }
 
-    /// Tells the home something without waiting.
-    pub(crate) fn tell(&self, command: Command) {
-        self.push(Open { command, answer: None, replies: Arc::default() });
+    /// Tells a shard something without waiting.
+    pub(crate) fn tell(&self, shard: u16, command: Command) {
+        self.push(shard, Open { command, answer: None });
     }
 
-    fn push(&self, open: Open) {
+    fn push(&self, shard: u16, open: Open) {
         let mut state = self.state.lock();
         if state.dead {
             return;
         }
-        state.last += 1;
-        let number = state.last;
-        state.open.insert(number, open);
+        let link = state.link(shard);
+        if open.command.frees() {
+            link.number(open);
+        } else {
+            link.parked.push_back(open);
+        }
         drop(state);
-        self.wake.notify_one();
+        self.wakes[usize::from(shard)].notify_one();
     }
 
     /// What happened on a connection, if anything has; `None` within an error where it is closed.
@@ -143,34 +159,47 @@ impl HostRun {
         Ok(socket.events.pop_front())
     }
 
-    /// Ends a connection, once.
+    /// Ends a connection, once; its will is kept.
     pub(crate) fn close(&self, connection: ConnectionId) {
-        let end = {
-            let mut state = self.state.lock();
-            let socket = state.sockets.get_mut(&connection.number).filter(|socket| !socket.closed);
-            let Some(socket) = socket else { return };
-            socket.closed = true;
-            socket.epoch.map(|epoch| (socket.client.clone(), epoch))
-        };
-        if let Some((client, epoch)) = end {
+        if let Some((client, Some(epoch))) = self.shut(connection) {
             self.tell_end(client, epoch);
         }
     }
 
-    /// What the home says.
-    pub(crate) fn hear(&self, effect: Effect) {
+    /// DISCONNECT of a client, that discards its will; it counts once this returns.
+    pub(crate) async fn disconnect(
+        &self,
+        connection: ConnectionId,
+        expiry_s: Option<u32>,
+    ) -> Result<(), Dead> {
+        let Some((client, Some(epoch))) = self.shut(connection) else { return Err(Dead) };
+        let shard = home_of(client.as_str().as_bytes());
+        let (will, unsent) = (WillFate::Discard, Vec::new());
+        self.ask(shard, Command::End(End { client, epoch, will, expiry_s, unsent })).await.map(drop)
+    }
+
+    fn shut(&self, connection: ConnectionId) -> Option<(ClientId, Option<Epoch>)> {
+        let mut state = self.state.lock();
+        let socket = state.sockets.get_mut(&connection.number).filter(|socket| !socket.closed)?;
+        socket.closed = true;
+        Some((socket.client.clone(), socket.epoch))
+    }
+
+    /// What a shard says.
+    pub(crate) fn hear(&self, shard: u16, effect: Effect) {
         match effect {
             Effect::Answer(Answer { number, reply, .. }) => {
                 if let Some((Some(connection), Reply::Connected(Ok(told)))) = &reply {
                     self.attached(*connection, told.epoch);
                 }
-                self.answered(number, reply);
+                self.heard_answer(shard, number, reply);
             }
             Effect::Gap { last, .. } => {
                 let mut state = self.state.lock();
-                state.sent = state.sent.min(last);
+                let link = state.link(shard);
+                link.sent = link.sent.min(last);
                 drop(state);
-                self.wake.notify_one();
+                self.wakes[usize::from(shard)].notify_one();
             }
             Effect::Reply(connection, Reply::Stop) => self.close(connection),
             Effect::Reply(connection, reply) => {
@@ -192,22 +221,23 @@ impl HostRun {
         }
     }
 
-    fn answered(&self, number: u64, reply: Option<Told>) {
+    fn heard_answer(&self, shard: u16, number: u64, reply: Option<Told>) {
         let mut state = self.state.lock();
-        state.heard += 1;
-        let Some(open) = state.open.remove(&number) else {
-            if reply.is_some() && state.deferred.remove(&number).is_some() {
+        let link = state.link(shard);
+        link.heard += 1;
+        let Some(open) = link.open.remove(&number) else {
+            if reply.is_some() && link.deferred.remove(&number).is_some() {
                 drop(state);
                 self.told_late(reply);
             }
             return;
         };
         if reply.is_none() && matches!(open.command, Command::Connect(_)) {
-            state.deferred.insert(number, open.command);
+            link.deferred.insert(number, open.command);
         }
-        *open.replies.lock() = reply.map(|(_, reply)| reply);
+        drop(state);
         if let Some(answer) = open.answer {
-            let _ = answer.send(());
+            let _ = answer.send(reply.map(|(_, reply)| reply));
         }
     }
 
@@ -217,52 +247,73 @@ impl HostRun {
         }
     }
 
-    /// Sends what is open until the host dies.
-    pub(crate) async fn drive(self, world: World) {
+    /// Sends what is open to a shard until the host dies.
+    pub(crate) async fn drive(self, world: World, shard: u16) {
         let mut view = View::default();
         let mut heard = (0, SimTypes::now());
         while !self.is_dead() {
-            let _ = SimTypes::timeout(LOOK, self.wake.notified()).await;
-            let Some((now, replica)) = world.leader() else { continue };
+            let _ = SimTypes::timeout(LOOK, self.wakes[usize::from(shard)].notified()).await;
+            let Some((now, part)) = world.leader(shard) else { continue };
+            let has_room = world.replica(now.node).is_some_and(|replica| replica.has_room());
             let batch = {
                 let mut state = self.state.lock();
-                if state.heard != heard.0 {
-                    heard = (state.heard, SimTypes::now());
+                let link = state.link(shard);
+                if link.heard != heard.0 {
+                    heard = (link.heard, SimTypes::now());
                 }
                 if now != view || SimTypes::now() >= heard.1 + PATIENCE {
-                    state.sent = 0;
-                    state.again = true;
+                    link.sent = 0;
+                    link.again = true;
                     heard.1 = SimTypes::now();
                 }
-                self.unsent(&mut state)
+                link.unsent(self.host, has_room)
             };
             view = now;
             SimTypes::sleep(world.chance.millis(0..3)).await;
             for input in batch {
-                let Ok(Ok(room)) = SimTypes::timeout(PATIENCE, replica.group.room()).await else { break };
+                let Ok(Ok(room)) = SimTypes::timeout(PATIENCE, part.group.room()).await else { break };
                 room.propose(input);
             }
         }
     }
 
+    /// Whether everything was answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        let idle = |link: &Link| link.open.is_empty() && link.parked.is_empty();
+        self.state.lock().links.iter().all(idle)
+    }
+
     /// What nothing was heard of, for the end of a run.
     pub(crate) fn open(&self) -> String {
         let state = self.state.lock();
-        let open = state.open.iter().map(|(number, open)| format!("{number}: {:?}", open.command));
-        format!("{:?} has open {:?} of {}", self.host, open.collect::<Vec<_>>(), state.last)
+        let of = |link: &Link| {
+            let open = link.open.iter().map(|(number, open)| format!("{number}: {:?}", open.command));
+            open.collect::<Vec<_>>()
+        };
+        format!("{:?} has open {:?}", self.host, state.links.iter().map(of).collect::<Vec<_>>())
+    }
+}
+
+impl Link {
+    fn number(&mut self, open: Open) {
+        self.last += 1;
+        self.open.insert(self.last, open);
     }
 
-    fn unsent(&self, state: &mut State) -> Vec<Input> {
-        let done_below = state.open.first_key_value().map_or(state.last + 1, |(first, _)| *first);
-        let source = Source::Host(self.host);
-        let deferred = state.deferred.iter().filter(|_| state.again);
-        let open = state.open.range(state.sent + 1..).map(|(number, open)| (number, &open.command));
+    fn unsent(&mut self, host: Host, has_room: bool) -> Vec<Input> {
+        while has_room && let Some(open) = self.parked.pop_front() {
+            self.number(open);
+        }
+        let done_below = self.open.first_key_value().map_or(self.last + 1, |(first, _)| *first);
+        let source = Source::Host(host);
+        let deferred = self.deferred.iter().filter(|_| self.again);
+        let open = self.open.range(self.sent + 1..).map(|(number, open)| (number, &open.command));
         let request = |(number, command): (&u64, &Command)| {
             Input::from(Request { source, number: *number, done_below, command: command.clone() })
         };
         let batch: Vec<Input> = open.chain(deferred).map(request).collect();
-        state.again = false;
-        state.sent = state.last;
+        self.again = false;
+        self.sent = self.last;
         batch
     }
 }

@@ -1,4 +1,4 @@
-//! Deterministic simulation: three replicas of a shard, the production log, proposer, network and machine, over a disk,
+//! Deterministic simulation: three replicas of two shards, the production log, proposer, network and machine, over a disk,
 //! a network and a clock that are simulated. Everything that happens follows from a seed. Each property is a file.
 //!
 //! `QUELEA_SIM_SEEDS` says how many seeds are tried and `QUELEA_SIM_SEED` which is the first; `cargo xtask sim` sets
@@ -17,18 +17,33 @@ mod clients;
 mod history;
 mod home;
 mod hosts;
+mod leader;
+mod relay;
+mod repair;
 mod replica;
 mod run;
 mod store;
+mod trouble;
 mod world;
 
 mod acknowledged;
 mod agreement;
+mod bounds;
+mod crash_images;
 mod determinism;
+mod ended;
 mod epochs;
 mod exactly_once;
+mod expiry;
 mod liveness;
 mod mutants;
+mod order;
 mod packet_ids;
 mod phantoms;
+mod qos2_states;
+mod retained;
+mod shared;
 mod sometimes;
+mod streams;
+mod subscriptions;
+mod wills;

@@ -4,22 +4,30 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use mqtt_codec::QoS;
 use openraft::async_runtime::AsyncRuntime;
 use openraft::type_config::TypeConfigExt;
-use openraft_rt_sim::SimRuntime;
-use raft_consensus::disk::CrashMode;
-use raft_consensus::network::Faults;
-use raft_consensus::types::{LogId, NodeId};
+use openraft_rt_sim::{SimJoinHandle, SimRuntime};
+use raft_consensus::types::LogId;
 use session_store::failpoint::{self, Mutant};
+use session_store::{Incarnation, NodeId, Shard};
 
-use crate::clients::{Subscriber, publisher};
-use crate::history::{Outcome, Promise, Sometimes};
+use crate::clients::{consumer, ending, groups, publisher, retained as registers, willed};
+use crate::history::{Facts, Outcome, Promise, Sometimes};
+use crate::home::SHARDS;
 use crate::replica::{NODES, SimTypes};
-use crate::world::{HOSTS, World};
+use crate::trouble::{befall, deck, heal, keep_running, mend};
+use crate::world::World;
+use crate::{acknowledged, exactly_once};
+use crate::{crash_images, ended, order, phantoms, retained, shared, streams, subscriptions, wills};
 
-/// What befalls the world of a run.
-const TROUBLES: usize = 5;
-const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+const SETTLES_WITHIN: Duration = Duration::from_secs(20);
+
+/// Everybody who has a session.
+pub(crate) const CLIENTS: [&str; 15] = [
+    "all", "once", "plain", "exact", "exactly", "willing", "testator", "register", "reader", "sharer",
+    "stays", "comes", "goes", "fleeting", "fickle",
+];
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
@@ -80,209 +88,165 @@ pub(crate) fn run_traced(seed: u64, mutant: Option<Mutant>, trace: bool) -> (Out
 
 async fn live(seed: u64) -> Outcome {
     let world = World::begin(seed).await;
-    for name in ["s1", "s2"] {
-        let _detached = SimTypes::spawn(Subscriber::new(world.clone(), name).run());
-    }
-    let mut publishers = Vec::new();
-    for (number, (name, qos2)) in [("p1", false), ("p2", true), ("p3", true)].into_iter().enumerate() {
-        let first = (number as u64 + 1) * 1_000_000;
-        publishers.push(SimTypes::spawn(publisher(world.clone(), name.to_owned(), qos2, first)));
-    }
+    let clients = cast(&world);
     for trouble in deck(&world) {
         SimTypes::sleep(world.chance.millis(50..400)).await;
+        NODES.into_iter().for_each(|node| crash_images::check(&world, world.disk(node)));
         befall(&world, trouble).await;
         SimTypes::sleep(world.chance.millis(50..600)).await;
         mend(&world).await;
     }
     heal(&world).await;
-    world.stop_publishers();
-    settle(&world, publishers).await;
-    world.history.check();
+    let _detached = SimTypes::spawn(keep_running(world.clone()));
+    world.stop_clients();
+    settle(&world, clients).await;
+    check(&world).await;
     world.history.outcome()
 }
 
-fn any_node(world: &World) -> NodeId {
-    NODES[world.chance.below(NODES.len() as u64) as usize]
-}
-
-fn any_crash(world: &World) -> CrashMode {
-    [CrashMode::LoseAll, CrashMode::KeepAll, CrashMode::Torn, CrashMode::Torn, CrashMode::Torn]
-        [world.chance.below(5) as usize]
-}
-
-/// What can happen to the world.
-#[derive(Clone, Copy)]
-enum Trouble {
-    OneCrashes,
-    LeaderCrashes,
-    AllLosePower,
-    OneIsAlone,
-    LeaderIsAlone,
-    OneWayIsCut,
-    Losses,
-    HostDies,
-}
-
-/// What happens to one world: each kind comes as often as the others, so that few seeds see all of them.
-fn deck(world: &World) -> Vec<Trouble> {
-    use Trouble::{
-        AllLosePower, HostDies, LeaderCrashes, LeaderIsAlone, Losses, OneCrashes, OneIsAlone, OneWayIsCut,
-    };
-    let mut deck = vec![
-        OneCrashes,
-        LeaderCrashes,
-        AllLosePower,
-        OneIsAlone,
-        LeaderIsAlone,
-        OneWayIsCut,
-        Losses,
-        HostDies,
+/// Who takes part: two who get all messages, their publishers, and some of the others. Returns who comes to an end.
+fn cast(world: &World) -> Vec<SimJoinHandle<()>> {
+    let of = || world.clone();
+    for (name, qos) in [("all", QoS::ExactlyOnce), ("once", QoS::AtLeastOnce)] {
+        let _detached = SimTypes::spawn(consumer::subscriber(of(), name, qos));
+    }
+    let mut ends = vec![
+        SimTypes::spawn(publisher::publisher(of(), "plain", "t/1", 1_000_000)),
+        SimTypes::spawn(publisher::publisher(of(), "exact", "t/2", 2_000_000)),
+        SimTypes::spawn(willed::willed(of(), "willing", 4_000_000)),
+        SimTypes::spawn(willed::willed(of(), "testator", 5_000_000)),
     ];
-    for left in (1..deck.len()).rev() {
-        deck.swap(left, world.chance.below(left as u64 + 1) as usize);
+    if world.chance.one_in(2) {
+        ends.push(SimTypes::spawn(publisher::publisher(of(), "exactly", "t/3", 3_000_000)));
     }
-    deck.truncate(TROUBLES);
-    deck
-}
-
-fn leader_of(world: &World) -> NodeId {
-    NODES.into_iter().find(|node| world.leads(*node)).unwrap_or(1)
-}
-
-/// One thing that happens to the world.
-async fn befall(world: &World, trouble: Trouble) {
-    match trouble {
-        Trouble::OneCrashes => crash(world, &[any_node(world)]).await,
-        Trouble::LeaderCrashes => crash(world, &[leader_of(world)]).await,
-        Trouble::AllLosePower => {
-            world.history.saw(Sometimes::AllLostPower);
-            crash(world, &NODES).await;
-        }
-        Trouble::OneIsAlone => {
-            world.history.saw(Sometimes::Partition);
-            world.network.isolate(any_node(world), NODES);
-        }
-        Trouble::LeaderIsAlone => {
-            world.history.saw(Sometimes::Partition);
-            world.network.isolate(leader_of(world), NODES);
-        }
-        Trouble::OneWayIsCut => {
-            world.history.saw(Sometimes::Partition);
-            world.network.cut(any_node(world), any_node(world));
-        }
-        Trouble::Losses => world.network.set_faults(Faults {
-            loss_permille: world.chance.below(60) as u32,
-            duplicate_permille: world.chance.below(60) as u32,
-            delay: Some(Duration::ZERO..world.chance.millis(1..30)),
-        }),
-        Trouble::HostDies => world.kill_host(HOSTS[world.chance.below(2) as usize]),
+    if world.chance.one_in(2) {
+        ends.push(SimTypes::spawn(registers::writer(of(), 6_000_000)));
+        ends.push(SimTypes::spawn(registers::reader(of())));
     }
-}
-
-/// Some of it is mended, or all, or nothing.
-async fn mend(world: &World) {
-    match world.chance.below(4) {
-        0 => {}
-        1 => start_all(world).await,
-        2 => world.network.heal(),
-        _ => heal(world).await,
-    }
-}
-
-/// Ends nodes together. Where the power goes it does so between any two changes of the disk, and the process may run on
-/// for a moment without one.
-async fn crash(world: &World, nodes: &[NodeId]) {
-    let modes: Vec<_> = nodes.iter().map(|node| (*node, any_crash(world))).collect();
-    for (node, _) in modes.iter().filter(|(_, mode)| *mode != CrashMode::KeepAll) {
-        world.cut_power(*node);
-    }
-    let off = async {
-        while !nodes.iter().any(|node| world.is_powerless(*node)) {
-            SimTypes::sleep(Duration::from_millis(1)).await;
+    if world.chance.one_in(2) {
+        for member in [groups::STAYS, "comes", "goes"] {
+            let _detached = SimTypes::spawn(groups::member(of(), member));
         }
-    };
-    let _ = SimTypes::timeout(world.chance.millis(20..300), off).await;
-    SimTypes::sleep(world.chance.millis(0..20)).await;
-    for (node, mode) in modes {
-        world.crash(node, mode);
+        ends.push(SimTypes::spawn(groups::publisher(of(), 7_000_000)));
     }
-}
-
-async fn start_all(world: &World) {
-    for node in NODES {
-        if !world.runs(node) {
-            world.start(node).await;
-        }
+    if world.chance.one_in(2) {
+        let _detached = SimTypes::spawn(ending::fickle(of()));
+        ends.push(SimTypes::spawn(ending::fleeting(of())));
     }
-}
-
-async fn heal(world: &World) {
-    world.network.heal();
-    world.network.set_faults(Faults::default());
-    start_all(world).await;
+    ends
 }
 
 /// Waits until everything that was acknowledged is delivered and all replicas are the same.
-async fn settle(world: &World, publishers: Vec<openraft_rt_sim::SimJoinHandle<()>>) {
+async fn settle(world: &World, clients: Vec<SimJoinHandle<()>>) {
     let settled = async {
-        for publisher in publishers {
-            let _ = publisher.await;
+        for client in clients {
+            let _ = client.await;
         }
-        while !world.history.missing().is_empty() || !is_settled(world).await {
+        while !world.history.look(Facts::missing).is_empty() || !is_settled(world).await {
             SimTypes::sleep(Duration::from_millis(50)).await;
         }
     };
     if SimTypes::timeout(SETTLES_WITHIN, settled).await.is_err() {
-        let leader = world.leader().map(|(view, _)| view);
-        let open: Vec<_> = HOSTS.into_iter().map(|host| world.host(host).open()).collect();
-        let (missing, states) = (world.history.missing(), states(world).await);
-        let how = format!("not at rest in time; missing {missing:?}; {states:?} under {leader:?}; {open:?}");
+        let open: Vec<_> = world.hosts().iter().map(crate::hosts::HostRun::open).collect();
+        let missing = world.history.look(Facts::missing);
+        let mut all = Vec::new();
+        for shard in 0..SHARDS {
+            all.push(states(world, shard).await);
+        }
+        let how =
+            format!("not at rest in time; missing {missing:?}; {all:?} under {:?}; {open:?}", world.views());
         world.history.broken(Promise::Liveness, how);
     }
-    for (node, replica) in world.replicas() {
-        let Ok((valid, installs)) = replica
-            .group
-            .look_now(|state| {
-                let home = state.machine();
-                (home.shard.validate(), home.installs)
-            })
-            .await
-        else {
-            world.history.broken(Promise::Agreement, format!("the group of node {node} has ended"));
-            continue;
-        };
-        for _ in 0..installs {
-            world.history.saw(Sometimes::SnapshotInstalled);
+}
+
+/// Holds what happened against what was promised.
+async fn check(world: &World) {
+    type Check = fn(&Facts) -> Result<(), String>;
+    let checks: [(Promise, Check); 8] = [
+        (Promise::Acknowledged, acknowledged::check),
+        (Promise::ExactlyOnce, exactly_once::check),
+        (Promise::Phantoms, phantoms::check),
+        (Promise::Order, order::check),
+        (Promise::Streams, streams::check),
+        (Promise::Shared, shared::check),
+        (Promise::Wills, wills::check),
+        (Promise::Ended, ended::check),
+    ];
+    for (promise, check) in checks {
+        if let Err(how) = world.history.look(check) {
+            world.history.broken(promise, how);
         }
-        if let Err(how) = valid {
-            world.history.broken(Promise::Agreement, format!("node {node}: {how}"));
+    }
+    if world.history.look(wills::seen_after_host_death) {
+        world.history.saw(Sometimes::WillAfterHostDeath);
+    }
+    if let Err(how) = retained::check_replicas(world).await {
+        world.history.broken(Promise::Retained, how);
+    }
+    for (node, replica) in world.replicas() {
+        for shard in 0..SHARDS {
+            let looked = replica.part(shard).group.look_now(|state| {
+                let home = state.machine();
+                (home.shard.validate(), subscriptions::check(&home.shard), home.installs)
+            });
+            let Ok((valid, routes, installs)) = looked.await else {
+                world.history.broken(Promise::Agreement, format!("shard {shard} of node {node} has ended"));
+                continue;
+            };
+            (0..installs).for_each(|_| world.history.saw(Sometimes::SnapshotInstalled));
+            for (promise, found) in
+                [(Promise::Agreement, valid.map_err(str::to_owned)), (Promise::Subscriptions, routes)]
+            {
+                if let Err(how) = found {
+                    world.history.broken(promise, format!("shard {shard} of node {node}: {how}"));
+                }
+            }
         }
     }
 }
 
-/// What a replica has applied, the digest of its state, and how much is on its way in it.
+/// What a replica has applied, the digest of its state, and how much is on its way in it or to come by itself.
 type State = (Option<LogId>, u64, usize);
 
-async fn states(world: &World) -> Vec<State> {
+async fn states(world: &World, shard: u16) -> Vec<State> {
     let mut states = Vec::new();
     for (_, replica) in world.replicas() {
-        let looked = replica.group.look_now(|state| {
+        let live = world.live();
+        let looked = replica.part(shard).group.look_now(move |state| {
             let applied = state.applied().last_log_id;
             let shard = &mut state.machine().shard;
-            (applied, shard.digest(), shard.sizes().queued_messages + shard.outbox().len())
+            (applied, shard.digest(), waiting(shard) + unheard(shard, &live))
         });
         states.extend(looked.await);
     }
     states
 }
 
+fn waiting(shard: &mut Shard) -> usize {
+    shard.sizes().queued_messages + shard.outbox().len() + usize::from(shard.next_due().is_some())
+}
+
+/// Hosts that died, and the shard does not know.
+fn unheard(shard: &Shard, live: &[(NodeId, Incarnation)]) -> usize {
+    live.iter().filter(|(node, lowest)| *lowest > Incarnation(1) && shard.last_run(*node) < *lowest).count()
+}
+
 /// Whether nothing is on its way and all replicas have the same state.
 async fn is_settled(world: &World) -> bool {
-    let states = states(world).await;
-    let (Some(first), true) = (states.first(), states.len() == NODES.len()) else { return false };
-    let same = states.iter().all(|state| state.0 == first.0);
-    if same && states.iter().any(|state| state.1 != first.1) {
-        world.history.broken(Promise::Agreement, format!("replicas at {:?} differ: {states:?}", first.0));
+    if !world.hosts().iter().all(crate::hosts::HostRun::is_idle) {
+        return false;
     }
-    same && first.2 == 0
+    for shard in 0..SHARDS {
+        let states = states(world, shard).await;
+        let (Some(first), true) = (states.first(), states.len() == NODES.len()) else { return false };
+        let same = states.iter().all(|state| state.0 == first.0);
+        if same && states.iter().any(|state| state.1 != first.1) {
+            let how = format!("replicas of shard {shard} at {:?} differ: {states:?}", first.0);
+            world.history.broken(Promise::Agreement, how);
+        }
+        if !same || first.2 > 0 {
+            return false;
+        }
+    }
+    true
 }

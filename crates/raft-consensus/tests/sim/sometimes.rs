@@ -4,19 +4,27 @@ use crate::history::Sometimes;
 use crate::run::{all, seeds};
 
 /// Everything that is to be seen.
-const ALL: [Sometimes; 12] = [
+const ALL: [Sometimes; 20] = [
     Sometimes::Acknowledged,
-    Sometimes::Redelivered,
-    Sometimes::LeaderChangeDuringQos2,
-    Sometimes::Takeover,
-    Sometimes::StaleAck,
-    Sometimes::HostDied,
-    Sometimes::TornTailCut,
-    Sometimes::SnapshotInstalled,
     Sometimes::AllLostPower,
-    Sometimes::Partition,
+    Sometimes::ClockJumped,
+    Sometimes::DiskFull,
+    Sometimes::ExpiredInQueue,
+    Sometimes::HostDied,
+    Sometimes::LeaderChangeDuringQos2,
     Sometimes::MinorityRefused,
+    Sometimes::Partition,
     Sometimes::QuotaZero,
+    Sometimes::Redelivered,
+    Sometimes::RetainedScanned,
+    Sometimes::SessionExpired,
+    Sometimes::SharedRedispatch,
+    Sometimes::SnapshotInstalled,
+    Sometimes::StaleAck,
+    Sometimes::Takeover,
+    Sometimes::TornTailCut,
+    Sometimes::WillAfterHostDeath,
+    Sometimes::WillCancelled,
 ];
 
 #[test]

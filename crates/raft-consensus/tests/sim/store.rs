@@ -1,5 +1,5 @@
-//! Checkpoints of a simulated node: the records of its shard as one file on the simulated disk, in the place of the
-//! store's own files, which no simulation can hold. Written whole, synced, and renamed.
+//! Checkpoints of a simulated node: the records of each of its shards as one file on the simulated disk, in the place of
+//! the store's own files, which no simulation can hold. Written whole, synced, and renamed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,15 +15,16 @@ use raft_consensus::types::SnapshotMeta;
 use raft_consensus::wal::GroupId;
 use session_store::store::Changes;
 
-const NAME: &str = "checkpoint";
-const UNFINISHED: &str = "checkpoint.unfinished";
-
 pub(crate) type Records = BTreeMap<Bytes, Bytes>;
 
 #[derive(Clone, Debug)]
 pub(crate) struct SimStore {
     disk: SimDisk,
-    state: Arc<Mutex<(SnapshotMeta, Records)>>,
+    states: Arc<Mutex<BTreeMap<GroupId, (SnapshotMeta, Records)>>>,
+}
+
+fn name(group: GroupId) -> String {
+    format!("checkpoint-{}", group.0)
 }
 
 fn put(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -69,39 +70,43 @@ pub(crate) fn read(disk: &SimDisk, name: &str) -> io::Result<(SnapshotMeta, Reco
 
 impl SimStore {
     /// What the disk has, or nothing yet.
-    pub(crate) fn open(disk: &SimDisk) -> io::Result<Self> {
-        let state = match read(disk, NAME) {
-            Ok(state) => state,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Default::default(),
-            Err(error) => return Err(error),
-        };
-        Ok(Self { disk: disk.clone(), state: Arc::new(Mutex::new(state)) })
+    pub(crate) fn open(disk: &SimDisk, groups: impl IntoIterator<Item = GroupId>) -> io::Result<Self> {
+        let mut states = BTreeMap::new();
+        for group in groups {
+            match read(disk, &name(group)) {
+                Ok(state) => drop(states.insert(group, state)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self { disk: disk.clone(), states: Arc::new(Mutex::new(states)) })
     }
 
     pub(crate) fn disk(&self) -> &SimDisk {
         &self.disk
     }
 
-    pub(crate) fn state(&self) -> (SnapshotMeta, Records) {
-        self.state.lock().clone()
+    pub(crate) fn state(&self, group: GroupId) -> (SnapshotMeta, Records) {
+        self.states.lock().get(&group).cloned().unwrap_or_default()
     }
 
-    pub(crate) fn write(&self, meta: SnapshotMeta, changes: &Changes) -> io::Result<()> {
-        let mut records = self.state.lock().1.clone();
+    pub(crate) fn write(&self, group: GroupId, meta: SnapshotMeta, changes: &Changes) -> io::Result<()> {
+        let mut records = self.state(group).1;
         for (key, value) in changes.iter() {
             match value {
                 Some(value) => drop(records.insert(key.to_vec().into(), value.clone())),
                 None => drop(records.remove(key)),
             }
         }
-        self.replace(meta, records)
+        self.replace(group, meta, records)
     }
 
-    pub(crate) fn replace(&self, meta: SnapshotMeta, records: Records) -> io::Result<()> {
-        self.put_file(UNFINISHED, &encode(&meta, &records))?;
-        self.disk.rename(UNFINISHED, NAME)?;
+    pub(crate) fn replace(&self, group: GroupId, meta: SnapshotMeta, records: Records) -> io::Result<()> {
+        let (name, unfinished) = (name(group), format!("{}.unfinished", name(group)));
+        self.put_file(&unfinished, &encode(&meta, &records))?;
+        self.disk.rename(&unfinished, &name)?;
         self.disk.sync_dir("")?;
-        *self.state.lock() = (meta, records);
+        self.states.lock().insert(group, (meta, records));
         Ok(())
     }
 
@@ -117,8 +122,8 @@ impl SimStore {
 }
 
 impl SnapshotFiles for SimStore {
-    fn export(&self, _: GroupId, name: &str) -> io::Result<SnapshotMeta> {
-        let (meta, records) = self.state();
+    fn export(&self, group: GroupId, name: &str) -> io::Result<SnapshotMeta> {
+        let (meta, records) = self.state(group);
         if meta.last_log_id.is_none() {
             return Err(io::ErrorKind::NotFound.into());
         }
