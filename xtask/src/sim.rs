@@ -1,5 +1,6 @@
-//! `cargo xtask sim`: the deterministic simulation of consensus and sessions under many seeds, or under one again.
-//! Called by `main`. The simulation itself, and what it asserts, is in `crates/raft-consensus/tests/sim`.
+//! `cargo xtask sim`: the deterministic simulations under many seeds, or under one again: of consensus and sessions
+//! (`crates/raft-consensus/tests/sim`), and of leases, routes and fences (`crates/node-routing/tests/interleavings`).
+//! Called by `main`. What they assert is there.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,9 @@ pub(crate) fn main(arguments: &[String]) -> Result<bool> {
     let runner = Runner::new(&gate::root()?, Instant::now() + Duration::from_secs(MINUTES_MAX * 60))?;
     let mut command = runner.cargo("test");
     // Optimised, and with the checks of debug builds in it.
-    command.args(["--locked", "--profile", "gate", "--package", "raft-consensus", "--test", "sim"]);
+    command.args(["--locked", "--profile", "gate", "--no-fail-fast"]);
+    command.args(["--package", "raft-consensus", "--test", "sim"]);
+    command.args(["--package", "node-routing", "--test", "interleavings"]);
     command.env("QUELEA_SIM_SEEDS", seeds.to_string()).env("QUELEA_SIM_SEED", seed.to_string());
     // Mutants have seeds of their own.
     command.args(["--", "--nocapture", "--skip", "mutants::"]);

@@ -15,6 +15,10 @@
 //!   says up to which number they are in force. SUBACK waits for the number *as of its SUBSCRIBE*, whether that changed a
 //!   route or not.
 //!
+//! Every [`Moment`] of a node has to come from one clock that goes on while the machine sleeps. Raft dates its heartbeats by
+//! a clock that does not: such a time is carried over with two readings, one of each clock, that were taken *before* the
+//! round was sent, so that a sleep between can only make the round look older than it is.
+//!
 //! Why an acknowledgement is never wrong: an entry is in force once each run that may hold a lease has applied it. A lease
 //! rests on heartbeats that a quorum acknowledged, so that it has run out before a leader that does not know of it says
 //! that anything is in force; and it names what is committed when it is granted, so that whoever gets one later acts only

@@ -125,6 +125,22 @@ fn in_force_is_what_all_who_may_hold_a_lease_have_applied() {
 }
 
 #[test]
+fn nothing_is_in_force_before_a_new_leader_knows_all_members() {
+    let mut leases = Leases::elected(profile(), NodeId(1), at(1_000));
+    leases.committed(9, true, at(1_000));
+    // Node 3 joined under the last leader, and may hold a lease.
+    leases.applied(7, false, [run(1), run(2)], at(1_000));
+    leases.reported(run(1), 7, at(1_000));
+    leases.reported(run(2), 9, at(1_000));
+    assert_eq!(leases.in_force(at(1_000)), 0);
+    assert_eq!(downs(&mut leases, (1_000, 4_000)), [], "nor is anybody known to be silent");
+    leases.applied(9, true, (1..=3).map(run), at(1_000));
+    leases.reported(run(1), 9, at(1_000));
+    assert_eq!(leases.in_force(at(1_000 + GUARDED - 1)), 0, "node 3 has not said what it has applied");
+    assert_eq!(leases.in_force(at(1_000 + GUARDED)), 9);
+}
+
+#[test]
 fn a_new_leader_takes_every_lease_as_running() {
     let mut leases = leader();
     assert!(leases.may_hold(run(3), at(1_000 + GUARDED - 1)));

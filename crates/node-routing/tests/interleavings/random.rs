@@ -1,5 +1,6 @@
 //! Whatever happens: subscribers, publishers and takeovers on all nodes, while nodes are stopped, killed, cut off, elected
-//! and slow, as the seed says. Then everything comes back.
+//! and slow, as the seed says. Then everything comes back. `QUELEA_SIM_SEEDS` says how many seeds are tried and
+//! `QUELEA_SIM_SEED` which is the first; `cargo xtask sim` sets both.
 
 use raft_consensus::cluster::Fence;
 use session_store::{ClientId, Epoch};
@@ -48,33 +49,39 @@ fn run(seed: u64, mutant: Option<Mutant>) -> World {
     world
 }
 
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
 #[test]
 fn whatever_happens_nothing_is_missed_and_everything_recovers() {
+    let (first, count) = (number("QUELEA_SIM_SEED", 0), number("QUELEA_SIM_SEEDS", 100));
     let mut acknowledged = 0;
-    for seed in 0..SEEDS {
+    for seed in first..first + count {
         let mut world = run(seed, None);
         assert_eq!(world.check.found, Vec::<String>::new(), "seed {seed}");
         acknowledged += world.check.acknowledged();
         world.assert_recovers();
     }
-    assert!(acknowledged > SEEDS as usize * 10, "{acknowledged} publishes were acknowledged");
+    assert!(acknowledged as u64 > count * 10, "{acknowledged} publishes were acknowledged");
 }
 
-/// How many seeds a run takes.
-const SEEDS: u64 = 40;
+mod mutants {
+    use super::*;
 
-#[test]
-fn faults_that_are_built_in_are_noticed() {
-    let mutants = [
-        Mutant::CheckFirst,
-        Mutant::NoWait,
-        Mutant::SubackAtOnce,
-        Mutant::AnyIndex,
-        Mutant::ClockStops,
-        Mutant::NoFence,
-    ];
-    for mutant in mutants {
-        let noticed = (0..400).find(|seed| !run(*seed, Some(mutant)).check.found.is_empty());
-        assert!(noticed.is_some(), "{mutant:?}");
+    #[test]
+    fn faults_that_are_built_in_are_noticed() {
+        let mutants = [
+            Mutant::CheckFirst,
+            Mutant::NoWait,
+            Mutant::SubackAtOnce,
+            Mutant::AnyIndex,
+            Mutant::ClockStops,
+            Mutant::NoFence,
+        ];
+        for mutant in mutants {
+            let noticed = (0..400).find(|seed| !run(*seed, Some(mutant)).check.found.is_empty());
+            assert!(noticed.is_some(), "{mutant:?}");
+        }
     }
 }
