@@ -110,18 +110,21 @@ impl RouteView {
     }
 
     /// Changes the routes, and then says as of which entry they are.
-    fn change(&self, applied: u64, change: impl FnOnce(&mut Index)) {
+    fn change<R>(&self, applied: u64, change: impl FnOnce(&mut Index) -> R) -> R {
         let mut index = self.index.write();
-        change(&mut index);
+        let result = change(&mut index);
         self.version.fetch_add(1, Ordering::Release);
         self.applied.store(applied, Ordering::Release);
+        result
     }
 }
 
 impl Follow for RouteView {
     fn begin(&self, index: u64, state: &Cluster) {
         *self.fences.write() = Fences::of(state);
-        self.change(index, |view| *view = Index::of(state));
+        // A million routes are put together, and let go of, while others go on matching.
+        let new = Index::of(state);
+        drop(self.change(index, |view| std::mem::replace(view, new)));
     }
 
     fn applied(&self, index: u64, changes: Vec<Change>) {

@@ -17,6 +17,8 @@ pub(super) enum Owners {
     Many(Box<Vec<(OwnerNumber, QoS)>>),
 }
 
+const _: () = assert!(size_of::<Owners>() <= 16, "there is one in each node of the index");
+
 impl Owners {
     pub(super) fn is_empty(&self) -> bool {
         matches!(self, Self::None)

@@ -75,6 +75,10 @@ pub struct Routes {
 
 /// A connection that its home takes for over although its host has not said so: the host acknowledges nothing for it any
 /// more once it has applied this, and what it sent for it and is still on its way counts as nothing.
+///
+/// It is a level, not an edge: whoever leads the client's home proposes it until it is there, and its end once the host has
+/// reported that of the connection, with all that it had sent answered; a new leader looks for fences of connections that
+/// have ended in [`super::Cluster::fences`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Fence {
     /// Whose connection.
