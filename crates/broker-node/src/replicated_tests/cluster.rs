@@ -13,7 +13,7 @@ use raft_consensus::network::{
     Channel, Dispatcher, Joined, MemoryNetwork, MemoryTransport, Networks, StoreSnapshots,
 };
 use raft_consensus::types::TokioTypes;
-use session_store::{Host, Incarnation, NodeId};
+use session_store::{ClientId, Host, Incarnation, NodeId};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -168,6 +168,18 @@ impl Cluster {
 
     pub(super) async fn client(&self, node: u32, client: &str) -> Client {
         Client::connect(self.address(node), client).await
+    }
+
+    /// The home of a client.
+    pub(super) fn home_of(&self, client: &str) -> u16 {
+        self.nodes[&1].shards.home_of_client(&ClientId::new(client))
+    }
+
+    /// Some nodes have no replica of a shard any more.
+    pub(super) async fn stop_shard(&self, shard: u16, nodes: impl IntoIterator<Item = u32>) {
+        for node in nodes {
+            self.nodes[&node].shards.groups().nth(usize::from(shard)).unwrap().stop().await;
+        }
     }
 
     /// Who leads a shard, as the nodes that are up see it.

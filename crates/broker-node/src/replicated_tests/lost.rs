@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use mqtt_codec::ReasonCode;
+use mqtt_codec::{Connect, QoS, ReasonCode};
 use raft_consensus::group::Group;
 use raft_consensus::machine::Machine;
 use raft_consensus::network::Networks;
@@ -12,8 +12,9 @@ use raft_consensus::types::{NodeId, TokioTypes};
 use raft_consensus::wal::GroupId;
 use tokio::time::{sleep, timeout};
 
-use super::client::{Client, PATIENCE};
+use super::client::{Client, PATIENCE, persistent};
 use super::cluster::Cluster;
+use super::{LONG, payloads};
 
 /// The leader that hears of the end of the old connection tells the new one, which does not hear it: it asks again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,6 +38,32 @@ async fn a_connect_that_waits_hears_what_became_of_it_although_the_word_was_lost
     new_hears_again();
     let new = timeout(PATIENCE, connecting).await.expect("a CONNACK in time").unwrap();
     assert!(new.session_present);
+}
+
+/// What is for it waits until it has one again, and what is for others does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_without_a_quorum_holds_back_nobody_else() {
+    const MESSAGES: usize = 400;
+    let mut cluster = Cluster::start().await;
+    cluster.lead_all(1).await;
+    let mut elsewhere = (0..).map(|n| format!("s-{n}")).filter(|name| cluster.home_of(name) == 1);
+    let mut waits = cluster.client(1, &elsewhere.next().unwrap()).await;
+    waits.subscribe("t").await;
+    let mut names = (0..).map(|n| format!("c-{n}")).filter(|name| cluster.home_of(name) == 0);
+    let connect = Connect { clean_start: true, session_expiry_s: None, ..persistent(&names.next().unwrap()) };
+    let mut subscriber = Client::connect_with(cluster.address(1), connect).await;
+    subscriber.subscribe("t").await;
+    let mut publisher = cluster.client(1, &names.next().unwrap()).await;
+    cluster.stop_shard(1, [2, 3]).await;
+    // Each of them is for the other shard as well, which does not take it.
+    for number in 0..MESSAGES as u64 {
+        assert!(publisher.publish("t", number, QoS::ExactlyOnce).await);
+    }
+    let all = (0..MESSAGES as u64).collect::<Vec<u64>>();
+    assert_eq!(payloads(&subscriber.receive(MESSAGES, LONG).await), all);
+    cluster.kill(2).await;
+    cluster.restart(2).await;
+    assert_eq!(payloads(&waits.receive(MESSAGES, LONG).await), all);
 }
 
 /// Networks of groups that end once the start has nothing left to do but to wait for their leader.

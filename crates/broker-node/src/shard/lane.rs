@@ -14,7 +14,8 @@ use tokio::time::sleep;
 use super::Shards;
 use super::guests::HostLane;
 
-/// Requests that wait for one shard; with so many, the outbox is not read any further.
+/// Requests on their way to one target at most. What comes behind them is read from the outbox again when there is room, and
+/// holds back no other target.
 const WAITING_MAX: usize = 256;
 /// Requests that are sent together, and again where one of them is not answered.
 pub(super) const TOGETHER: usize = 64;
@@ -40,14 +41,59 @@ pub(super) struct Lanes {
     to_hosts: BTreeMap<Host, mpsc::Sender<Vec<ForMember>>>,
     /// The first and the last position of each request on its way.
     on_their_way: BTreeMap<Target, VecDeque<(u64, u64)>>,
+    /// Targets that were given nothing from a position on, since too much was on its way to them.
+    behind: BTreeMap<Target, u64>,
+    /// Nothing is left out, since it could not be sent again as it was: whoever sends waits for a target that lags.
+    waits: bool,
     /// The last position that was given to each lane.
     given: BTreeMap<u16, u64>,
     relayed: u64,
 }
 
 impl Lanes {
-    /// Gives a request to its shard's lane; waits while too many wait there.
+    /// Whether the log has who takes what is sent from now on in shared groups: else it cannot be left out and sent later.
+    pub(super) fn sends_logged(&mut self, logged: bool) {
+        self.waits = !logged;
+    }
+
+    /// Whether a target is to be given what begins at this position; what goes on with an item that it was given a part of
+    /// always is.
+    fn takes(&mut self, target: Target, position: u64, goes_on: bool) -> bool {
+        if self.behind.get(&target).is_some_and(|behind| *behind <= position) {
+            return false;
+        }
+        let waiting = self.on_their_way.get(&target).map_or(0, VecDeque::len);
+        let takes = goes_on || self.waits || waiting < WAITING_MAX;
+        if !takes {
+            self.behind.insert(target, position);
+        }
+        takes
+    }
+
+    /// A target that lacks something and has room for more of it again, and the position to go on from:
+    /// [`Self::went_on`] says how far that went.
+    pub(super) fn goes_on(&mut self) -> Option<(Target, u64)> {
+        let waiting = |target: &Target| self.on_their_way.get(target).map_or(0, VecDeque::len);
+        let found = self.behind.iter().find(|(target, _)| waiting(target) < WAITING_MAX / 2);
+        let (target, from) = found.map(|(target, from)| (*target, *from))?;
+        self.behind.remove(&target);
+        Some((target, from))
+    }
+
+    /// A target was given again what there is before `position`, as far as it had room; what was sent to others lies
+    /// before `next`.
+    pub(super) fn went_on(&mut self, target: Target, position: u64, next: u64) {
+        if position < next {
+            self.behind.entry(target).or_insert(position);
+        }
+    }
+
+    /// Gives a request to its shard's lane, unless that lags.
     pub(super) async fn send(&mut self, target: u16, mut request: Request, lane: impl FnOnce() -> Lane) {
+        let (first, goes_on) = (positions(&request).0, request.done_below > 0);
+        if !self.takes(Target::Shard(target), first, goes_on) {
+            return;
+        }
         // A shard that does not have the one before refuses it.
         request.done_below = request.done_below.max(self.given.insert(target, request.number).unwrap_or(0));
         self.on_their_way.entry(Target::Shard(target)).or_default().push_back(positions(&request));
@@ -60,7 +106,7 @@ impl Lanes {
         let _groups_ended = lane.send(Arc::new(request)).await;
     }
 
-    /// Gives messages for members of shared groups to their host's lane; waits while too many wait there.
+    /// Gives messages for members of shared groups to their host's lane, unless that lags.
     pub(super) async fn send_to_host(
         &mut self,
         host: Host,
@@ -69,6 +115,9 @@ impl Lanes {
     ) {
         let (Some(first), Some(last)) = (messages.first(), messages.last()) else { return };
         let positions = (first.of.position, last.of.position);
+        if !self.takes(Target::Host(host), positions.0, false) {
+            return;
+        }
         self.on_their_way.entry(Target::Host(host)).or_default().push_back(positions);
         let tasks = &mut self.tasks;
         let lane = self.to_hosts.entry(host).or_insert_with(|| {
@@ -82,7 +131,8 @@ impl Lanes {
     /// Up to which position every target has what was sent, if that is further than it was; everything up to `sent` was
     /// given to the lanes.
     pub(super) fn relayed(&mut self, sent: u64, has: impl Fn(Target, u64) -> bool) -> Option<u64> {
-        let mut relayed = sent;
+        let lacking = self.behind.values().map(|behind| behind.saturating_sub(1)).min();
+        let mut relayed = lacking.unwrap_or(sent).min(sent);
         for (target, on_their_way) in &mut self.on_their_way {
             while on_their_way.front().is_some_and(|(_, last)| has(*target, *last)) {
                 on_their_way.pop_front();
@@ -202,5 +252,33 @@ mod tests {
         assert_eq!(relayed(&has), Some(3));
         has.insert(Target::Shard(2), 5);
         assert_eq!(relayed(&has), Some(6), "the last went to nobody");
+    }
+
+    #[test]
+    fn a_target_that_takes_nothing_lags_and_goes_on_where_it_was_left() {
+        let (sick, well) = (Target::Shard(1), Target::Shard(2));
+        let mut lanes = Lanes::default();
+        let give = |lanes: &mut Lanes, target: Target, position: u64| {
+            let takes = lanes.takes(target, position, false);
+            if takes {
+                lanes.on_their_way.entry(target).or_default().push_back((position, position));
+            }
+            takes
+        };
+        let full = WAITING_MAX as u64;
+        assert!((1..=full).all(|position| give(&mut lanes, sick, position)));
+        assert!(lanes.takes(sick, full, true), "the rest of what it has a part of");
+        assert!((full + 1..=full + 9).all(|position| !give(&mut lanes, sick, position)));
+        assert!((1..=full + 9).all(|position| lanes.takes(well, position, false)));
+        assert!(lanes.goes_on().is_none(), "there is no room yet");
+        assert_eq!(lanes.relayed(full + 9, |_, up_to| up_to < full), Some(full - 1));
+        assert_eq!(lanes.goes_on(), Some((sick, full + 1)));
+        assert!((full + 1..=full + 4).all(|position| give(&mut lanes, sick, position)));
+        lanes.went_on(sick, full + 5, full + 10);
+        assert_eq!(lanes.relayed(full + 9, |_, _| true), Some(full + 4), "it lacks the rest");
+        assert_eq!(lanes.goes_on(), Some((sick, full + 5)));
+        assert!((full + 5..=full + 9).all(|position| give(&mut lanes, sick, position)));
+        lanes.went_on(sick, full + 10, full + 10);
+        assert_eq!((lanes.goes_on(), lanes.relayed(full + 9, |_, _| true)), (None, Some(full + 9)));
     }
 }

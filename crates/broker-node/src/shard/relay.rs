@@ -142,14 +142,16 @@ impl Relay {
             let (items, logged) = if looks { self.picked_from(next).await? } else { Default::default() };
             if let Some(last) = items.last().map(|(position, _)| *position) {
                 self.give_out(&mut dispatch, &items, logged)?;
-                self.send(dispatch.finish(), &mut lanes).await;
+                lanes.sends_logged(logged);
+                self.send(dispatch.finish(), None, &mut lanes).await;
                 next = last + 1;
                 mail.more.store(true, Ordering::Release);
             }
             if let Some(up_to) = lanes.relayed(next - 1, |target, position| mail.has(target, position)) {
                 self.group.room().await.ok()?.propose(Input::Relayed(up_to));
             }
-            if items.is_empty() && !scans {
+            let lagged = self.go_on(&mut dispatch, next, &mut lanes).await?;
+            if items.is_empty() && !scans && !lagged {
                 mail.work.notified().await;
             }
         }
@@ -202,14 +204,29 @@ impl Relay {
         Some(())
     }
 
-    /// Sends what was collected: each target takes it by a lane of its own, and waits for no other.
-    async fn send(&self, dispatched: Dispatched, lanes: &mut Lanes) {
+    /// Sends a target that lagged some of what it lacks; says whether there was one.
+    async fn go_on(&self, dispatch: &mut Dispatch, next: u64, lanes: &mut Lanes) -> Option<bool> {
+        let Some((target, from)) = lanes.goes_on() else { return Some(false) };
+        let look = self.group.look_now(move |state| state.machine().outbox_from(from, Dispatch::BATCH));
+        let mut items = look.await.ok()?;
+        items.retain(|(position, _)| *position < next);
+        self.give_out(dispatch, &items, true)?;
+        self.send(dispatch.finish(), Some(target), lanes).await;
+        lanes.went_on(target, items.last().map_or(next, |(last, _)| last + 1), next);
+        Some(true)
+    }
+
+    /// Sends what was collected, to all targets or to one: each takes it by a lane of its own, and waits for no other.
+    async fn send(&self, dispatched: Dispatched, only: Option<Target>, lanes: &mut Lanes) {
         self.counters.count_dropped(dispatched.dropped);
-        for (target, request) in requests(ShardId(self.number), dispatched.commands) {
+        let is_for = |target| only.is_none_or(|only| only == target);
+        let shards = requests(ShardId(self.number), dispatched.commands);
+        for (target, request) in shards.into_iter().filter(|(target, _)| is_for(Target::Shard(*target))) {
             let lane = || Lane { outbox: self.number, target, shards: self.shards.clone() };
             lanes.send(target, request, lane).await;
         }
-        for (host, messages) in by_host(dispatched.members) {
+        let hosts = by_host(dispatched.members);
+        for (host, messages) in hosts.into_iter().filter(|(host, _)| is_for(Target::Host(*host))) {
             let (outbox, shards, group) = (self.number, self.shards.clone(), self.group.clone());
             lanes.send_to_host(host, messages, || HostLane { outbox, host, shards, group }).await;
         }
