@@ -24,6 +24,11 @@ const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
 const REFUSED_STREAM: u32 = 7;
 
+/// What no silence ends.
+fn patient() -> Limits {
+    Limits { keep_alive: Duration::from_secs(3_600), ..Limits::default() }
+}
+
 /// A host that hangs up in time on who does not say who it is.
 async fn host(limits: Limits) -> Host {
     Host::start(identity(2, 1), Limits { greet_within: Duration::from_secs(10), ..limits }).await
@@ -115,7 +120,7 @@ impl Raw {
 
 #[tokio::test]
 async fn garbage_and_silence_end_with_the_connection() {
-    let soon = Limits { greet_within: Duration::from_millis(200), ..Limits::default() };
+    let soon = Limits { greet_within: Duration::from_millis(200), ..patient() };
     let host = Host::start(identity(2, 1), soon).await;
     let mut seed = 7_u64;
     let mut garbage = |length: usize| -> Vec<u8> {
@@ -140,7 +145,8 @@ async fn garbage_and_silence_end_with_the_connection() {
 
 #[tokio::test]
 async fn who_greets_as_http_and_does_not_say_who_it_is_may_not_stay() {
-    let host = host(Limits::default()).await;
+    let host =
+        Host::start(identity(2, 1), Limits { greet_within: Duration::from_secs(5), ..patient() }).await;
     let mut raw = Raw::greet(&host).await;
     raw.send(&frame(HEADERS, END_HEADERS, 1, &headers("3"))).await;
     let answer = raw.until(|(kind, stream, _)| (*kind, *stream) == (HEADERS, 1)).await;
