@@ -165,6 +165,23 @@ fn a_dead_run_has_nothing_at_once_and_is_buried_in_pieces() {
 }
 
 #[test]
+fn chunks_that_were_emptied_just_before_the_death_go_too() {
+    let fence = fence_of("c", 1, run(1, 3));
+    let mut cluster = cluster(&[begin(1, 3), add(HOST, 1, "a"), Command::Fence(fence.clone())]);
+    let mut records = Records::new();
+    write(&mut records, &cluster.take_changes());
+    assert_eq!(records.len(), 2 + 1 + 2, "head, member, owner, two chunks");
+    let removes = vec![filter("a")];
+    let routes = Routes { owner: HOST, number: 2, predecessor: 1, removes, adds: vec![] };
+    for command in [Command::Routes(routes), Command::Unfence(fence), Command::Down(run(1, 3))] {
+        cluster.apply(Millis(5), &command).unwrap();
+    }
+    cluster.clean_up(1, &mut |_| ());
+    write(&mut records, &cluster.take_changes());
+    assert_eq!(records.len(), 2);
+}
+
+#[test]
 fn a_fence_stays_until_the_end_is_reported_or_the_run_is_dead() {
     let mut cluster = cluster(&[begin(1, 3), begin(2, 1)]);
     let (here, there) = (fence_of("c", 4, run(1, 3)), fence_of("c", 5, run(2, 1)));
