@@ -77,6 +77,7 @@ impl Shard {
     /// Gives the client to a new connection.
     fn attach(&mut self, connect: Connect, asked: Asked, out: &mut Out<'_>) {
         let id = connect.client.clone();
+        self.carry_out_due(&id, out);
         let kept = self.clients.get(&id).and_then(|client| client.session);
         let creates = connect.expiry_s > 0 && (kept.is_none() || connect.clean_start);
         let full = self.sessions.len() - usize::from(kept.is_some()) >= self.limits.sessions_max;
@@ -118,6 +119,21 @@ impl Shard {
         if let Some(key) = key {
             self.count_in_groups(key, true, out);
             self.pump(key, out);
+        }
+    }
+
+    /// What the client was away too long for happens before it is back, though no tick has come since.
+    fn carry_out_due(&mut self, id: &ClientId, out: &mut Out<'_>) {
+        let is_due = |at: Option<Millis>| at.is_some_and(|at| at <= self.now);
+        let Some(client) = self.clients.get(id) else { return };
+        let (will, expiry) = (is_due(client.will_due), is_due(client.expiry_due));
+        if will {
+            self.publish_will(id, out);
+        }
+        if expiry {
+            self.counters.sessions_expired += 1;
+            self.publish_will_if_alone(id, out);
+            self.end_session(id, out);
         }
     }
 

@@ -306,6 +306,23 @@ fn sessions_expire_at_their_time_and_not_before() {
 }
 
 #[test]
+fn who_is_back_before_a_tick_says_that_the_time_ran_out_is_back_too_late() {
+    let mut world = World::new();
+    world.connect_with("c", false, 10, will(5));
+    world.end("c", WillFate::Keep);
+    world.now = Millis(1_004_999);
+    assert!(connected(&world.connect_with("c", false, 10, will(5)).1).unwrap().session_present);
+    assert!(world.sent().is_empty(), "it was back before its will was due");
+    world.end("c", WillFate::Keep);
+    world.now = Millis(1_009_999);
+    assert!(connected(&world.connect("c", false, 10).1).unwrap().session_present);
+    assert_eq!(world.sent().len(), 1, "its will was due, and its session was not");
+    world.end("c", WillFate::Keep);
+    world.now = Millis(1_019_999);
+    assert!(!connected(&world.connect("c", false, 10).1).unwrap().session_present);
+}
+
+#[test]
 fn qos_2_of_a_persistent_client_is_passed_on_once() {
     let mut world = World::new();
     world.connect("c", false, 100);
