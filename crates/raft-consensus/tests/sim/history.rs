@@ -131,6 +131,8 @@ pub(crate) struct Facts {
     /// From when to when a client had no subscription.
     pub(crate) without: Vec<(String, u64, u64)>,
     epochs: BTreeMap<String, u64>,
+    /// Clients that have asked for a connection, and may have got it without hearing so.
+    asked: BTreeSet<String>,
     broken: BTreeMap<Promise, String>,
     sometimes: BTreeMap<Sometimes, u64>,
     /// FNV-1a over all that happened, in its order.
@@ -229,16 +231,22 @@ impl History {
         let mut facts = self.facts.lock();
         facts.note(&format!("{client} is {epoch}"));
         let before = facts.epochs.insert(client.to_owned(), epoch);
+        let unheard = before.is_none() && facts.asked.contains(client);
         drop(facts);
         if before.is_some_and(|before| before >= epoch) {
             self.broken(Promise::Epochs, format!("{client} got epoch {epoch} after {before:?}"));
         }
-        if before.is_some() != present {
+        if before.is_some() != present && !unheard {
             self.broken(
                 Promise::Epochs,
                 format!("{client} was told session present {present} at epoch {epoch}"),
             );
         }
+    }
+
+    /// A connection that a client had asked for is lost before it was told what became of it.
+    pub(crate) fn lost_unheard(&self, client: &str) {
+        self.facts.lock().asked.insert(client.to_owned());
     }
 
     /// A client is about to connect with a will.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -39,6 +40,7 @@ pub(crate) struct Outlet {
     queue: Arc<Mutex<VecDeque<Effect>>>,
     closed: Arc<Mutex<bool>>,
     filled: Arc<Notify>,
+    count: Arc<AtomicUsize>,
 }
 
 impl Outlet {
@@ -47,6 +49,7 @@ impl Outlet {
             effects.clear();
             return;
         }
+        self.count.fetch_add(effects.len(), Ordering::Relaxed);
         self.queue.lock().extend(effects.drain(..));
         self.filled.notify_one();
     }
@@ -66,6 +69,11 @@ impl Outlet {
 
     pub(crate) fn is_closed(&self) -> bool {
         *self.closed.lock()
+    }
+
+    /// How many effects were put in since the last call.
+    pub(crate) fn count(&self) -> usize {
+        self.count.swap(0, Ordering::Relaxed)
     }
 
     /// Whether it is the same outlet.

@@ -24,6 +24,7 @@ mod replica;
 mod run;
 mod store;
 mod trouble;
+mod twins;
 mod world;
 
 mod acknowledged;
@@ -42,6 +43,7 @@ mod packet_ids;
 mod phantoms;
 mod qos2_states;
 mod retained;
+mod sequences;
 mod shared;
 mod sometimes;
 mod streams;

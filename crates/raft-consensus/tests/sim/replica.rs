@@ -19,6 +19,7 @@ use raft_consensus::state_machine::Taken;
 use raft_consensus::time::GroupClock;
 use raft_consensus::types::{Applied, NodeId, Proposal};
 use raft_consensus::wal::{Call, Room, Wal, WalOptions};
+use tokio::sync::watch;
 
 use crate::chance::Chance;
 use crate::history::{History, Promise};
@@ -104,9 +105,9 @@ impl Replica {
         let cut = Arc::<AtomicBool>::default();
         drive(&wal, chance, (quiet, cut_while_writing(&cut, disk, &wal)));
         let joined = joined(place, &store);
-        let mut parts = Vec::new();
-        for shard in 0..SHARDS {
-            parts.push(start_part(place, (shard, &joined), (&wal, &store, &clock)).await?);
+        let (mut parts, rooms) = (Vec::new(), rooms(&wal));
+        for (shard, room) in (0..SHARDS).zip(rooms) {
+            parts.push(start_part(place, (shard, &joined, room), (&wal, &store, &clock)).await?);
         }
         network.join(*node, joined.dispatcher.clone());
         for part in &parts {
@@ -205,7 +206,7 @@ fn joined(place: &Place<'_>, store: &SimStore) -> Joined<MemoryTransport<SimType
 
 async fn start_part(
     place: &Place<'_>,
-    (shard, joined): (u16, &Joined<MemoryTransport<SimTypes>>),
+    (shard, joined, room): (u16, &Joined<MemoryTransport<SimTypes>>, watch::Receiver<Room>),
     (wal, store, clock): (&Wal, &SimStore, &Arc<Mutex<GroupClock>>),
 ) -> Result<Part, NoStart> {
     let Place { node, began, history, .. } = place;
@@ -215,7 +216,7 @@ async fn start_part(
         group,
         timing: Timing::LAN,
         log: wal.group(group).map_err(NoStart::fails)?,
-        room: wal.room(),
+        room,
         network: Networks::<SimTypes>::network(joined, group),
         machine: Home::new(shard, store.clone(), outlet.clone(), (*history).clone()),
         checkpoint: store.state(group).0,
@@ -230,6 +231,23 @@ async fn start_part(
         tell.store(true, Ordering::Relaxed);
     });
     Ok(Part { group, outlet, ended })
+}
+
+/// Whether the log has room, for each group by itself: of several who wait for the same news, who hears it first is left to
+/// chance that follows from no seed.
+fn rooms(wal: &Wal) -> Vec<watch::Receiver<Room>> {
+    let mut news = wal.room();
+    let now = *news.borrow_and_update();
+    let (tell, rooms): (Vec<_>, Vec<_>) = (0..SHARDS).map(|_| watch::channel(now)).unzip();
+    let _detached = SimTypes::spawn(async move {
+        while news.changed().await.is_ok() {
+            let now = *news.borrow_and_update();
+            for tell in &tell {
+                let _before = tell.send_replace(now);
+            }
+        }
+    });
+    rooms
 }
 
 fn wall_clock(clock: Arc<Mutex<GroupClock>>, began: InstantOf<SimTypes>) -> WallClock {

@@ -23,6 +23,9 @@ use crate::{crash_images, ended, order, phantoms, retained, shared, streams, sub
 
 const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 
+/// Of simulated time, for a schedule of its own.
+const DIRECTED_WITHIN: Duration = Duration::from_secs(120);
+
 /// Everybody who has a session.
 pub(crate) const CLIENTS: [&str; 15] = [
     "all", "once", "plain", "exact", "exactly", "willing", "testator", "register", "reader", "sharer",
@@ -84,6 +87,43 @@ pub(crate) fn run_traced(seed: u64, mutant: Option<Mutant>, trace: bool) -> (Out
         hasher.finalize()
     });
     (outcome, hash)
+}
+
+/// A schedule of its own, in a world to which nothing else happens. It has to come to its end.
+pub(crate) fn directed<F: Future<Output = ()> + Send + 'static>(
+    seed: u64,
+    schedule: impl FnOnce(World) -> F + Send + 'static,
+) {
+    SimRuntime::with_seed(seed).block_on(async move {
+        let world = World::begin(seed).await;
+        let leads = world.clone();
+        until(&world, move || (0..SHARDS).all(|shard| leads.leader(shard).is_some())).await;
+        let ended = SimTypes::timeout(DIRECTED_WITHIN, schedule(world.clone())).await;
+        assert!(ended.is_ok(), "it did not come to its end");
+        assert_eq!(world.history.outcome().broken, std::collections::BTreeMap::new());
+    });
+}
+
+/// Waits until all replicas of a shard have applied the same entries.
+pub(crate) async fn agree(world: &World, shard: u16) {
+    loop {
+        let states = states(world, shard).await;
+        if states.len() == NODES.len() && states.iter().all(|state| state.0 == states[0].0) {
+            return;
+        }
+        SimTypes::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until something holds.
+pub(crate) async fn until(world: &World, holds: impl Fn() -> bool + Send + Sync) {
+    let waits = async {
+        while !holds() {
+            SimTypes::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let held = SimTypes::timeout(SETTLES_WITHIN, waits).await;
+    assert!(held.is_ok(), "it did not happen, with {:?} leading", world.views());
 }
 
 async fn live(seed: u64) -> Outcome {

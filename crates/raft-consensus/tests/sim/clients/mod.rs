@@ -64,11 +64,14 @@ pub(crate) struct Connected {
 
 /// Connects by any host.
 pub(crate) async fn connect(world: &World, wanted: &Wanted) -> Result<Connected, Dead> {
-    connect_by(world, world.any_host(), wanted).await
+    let connected = connect_by(world, world.any_host(), wanted).await;
+    if connected.is_err() {
+        world.history.lost_unheard(wanted.client.as_str());
+    }
+    connected
 }
 
-/// Connects by this host.
-pub(crate) async fn connect_by(world: &World, host: HostRun, wanted: &Wanted) -> Result<Connected, Dead> {
+async fn connect_by(world: &World, host: HostRun, wanted: &Wanted) -> Result<Connected, Dead> {
     let Wanted { client, clean_start, expiry_s, will } = wanted.clone();
     let connection = host.accept(&client);
     let view = world.leader(home_of(client.as_str().as_bytes())).map(|(view, _)| view);
