@@ -5,7 +5,7 @@
 use rustix::thread::disable_transparent_huge_pages;
 
 /// Resident memory in bytes from which on huge pages are allowed: three times what an idle node has.
-const FROM: u64 = 128 * 1024 * 1024;
+const RESIDENT_BYTES_MIN: u64 = 128 * 1024 * 1024;
 
 /// Whether the kernel may use huge pages for this process.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl HugePages {
 
     /// Allows them once the process is large; `resident` is its memory in bytes.
     pub(crate) fn follow(&mut self, resident: u64) {
-        if *self == Self::Off && resident >= FROM {
+        if *self == Self::Off && resident >= RESIDENT_BYTES_MIN {
             let _without_the_switch = disable_transparent_huge_pages(false);
             *self = Self::Allowed;
         }
@@ -41,10 +41,10 @@ mod tests {
         HugePages::start();
         assert!(disabled());
         let mut pages = HugePages::Off;
-        pages.follow(FROM - 1);
+        pages.follow(RESIDENT_BYTES_MIN - 1);
         assert_eq!(pages, HugePages::Off);
         assert!(disabled());
-        pages.follow(FROM);
+        pages.follow(RESIDENT_BYTES_MIN);
         assert_eq!(pages, HugePages::Allowed);
         assert!(!disabled());
         // What was allowed stays so.

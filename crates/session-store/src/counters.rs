@@ -52,7 +52,7 @@ counters! {
         dropped_expired: "messages", "Messages dropped because their expiry interval passed in a queue.";
         dropped_offline_qos0: "messages", "QoS 0 messages for persistent sessions that were not connected.";
         dropped_no_member: "messages", "QoS 0 messages for a shared group whose last member here had just left.";
-        qos2_in_doubt: "messages", "QoS 2 exchanges given up because their session ended.";
+        qos2_in_doubt: "messages", "QoS 2 exchanges given up because their session ended, or the node of a transient member that may have had them.";
     }
 }
 

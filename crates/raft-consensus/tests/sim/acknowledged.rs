@@ -1,4 +1,4 @@
-//! G1, G2, the second invariant: a publish that was acknowledged reaches every session that had subscribed before it was
+//! G1, G2: a publish that was acknowledged reaches every session that had subscribed before it was
 //! sent, whatever stops, lags, loses its power or is cut off.
 
 use crate::history::{Facts, Promise};

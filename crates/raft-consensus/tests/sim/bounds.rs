@@ -1,4 +1,4 @@
-//! The fifth and the fifteenth invariant: what is in flight to a client is never more than it allowed, and no queue is
+//! What is in flight to a client is never more than it allowed, and no queue is
 //! longer than its bound. Held against every step of every replica.
 
 use session_store::Shard;

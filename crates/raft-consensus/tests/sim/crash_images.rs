@@ -1,5 +1,5 @@
-//! The seventeenth invariant: what a crash leaves on a disk, at whatever moment, opens, and has no less than was synced.
-//! Each crash of a run is tried by the start that follows it; besides, images are taken while nodes write.
+//! What the death of a process leaves on a disk, at whatever moment, opens. Each crash of a run, with what a power cut takes, is
+//! tried by the start that follows it, and by what clients find then; besides, images are taken while nodes write.
 
 use std::sync::Arc;
 

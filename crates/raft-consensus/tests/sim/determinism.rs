@@ -1,4 +1,4 @@
-//! The twenty-first invariant: the same seed gives the same run, down to every step of the scheduler, in any process.
+//! The same seed gives the same run, down to every step of the scheduler, in any process.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! G3, G4, the third invariant: a message of QoS 2 reaches each session and its client once, however often it is sent.
+//! G3, G4: a message of QoS 2 reaches each session and its client once, however often it is sent.
 
 use std::collections::BTreeSet;
 

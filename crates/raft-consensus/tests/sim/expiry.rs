@@ -1,4 +1,4 @@
-//! The twelfth invariant: no message is sent for the first time once the log's time is beyond its expiry. Held against
+//! No message is sent for the first time once the log's time is beyond its expiry. Held against
 //! every step of every replica.
 
 use session_store::command::Push;

@@ -1,5 +1,5 @@
-//! Deterministic simulation: three replicas of two shards, the production log, proposer, network and machine, over a disk,
-//! a network and a clock that are simulated. Everything that happens follows from a seed. Each property is a file.
+//! Deterministic simulation: three replicas of two shards, the production log, proposer, replication and machine, over a disk,
+//! a transport and a clock that are simulated. Everything that happens follows from a seed. Each property is a file.
 //!
 //! `QUELEA_SIM_SEEDS` says how many seeds are tried and `QUELEA_SIM_SEED` which is the first; `cargo xtask sim` sets
 //! them.

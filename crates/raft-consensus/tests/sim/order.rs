@@ -1,4 +1,4 @@
-//! G5, the seventh invariant: what a publisher sends on a topic a session first receives in the order in which it was
+//! G5: what a publisher sends on a topic a session first receives in the order in which it was
 //! sent, whatever was repeated. Each topic has one publisher.
 
 use std::collections::{BTreeMap, BTreeSet};

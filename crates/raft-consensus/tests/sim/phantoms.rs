@@ -1,4 +1,4 @@
-//! The thirteenth invariant: nothing is delivered that nobody sent, or under another topic.
+//! Nothing is delivered that nobody sent, or under another topic.
 
 use crate::history::{Facts, Promise};
 use crate::run::assert_kept;

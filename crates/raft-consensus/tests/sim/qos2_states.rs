@@ -1,4 +1,4 @@
-//! G4, the sixth invariant: a QoS 2 exchange goes from PUBLISH to PUBREL and never back. The clients themselves look for a
+//! G4: a QoS 2 exchange goes from PUBLISH to PUBREL and never back. The clients themselves look for a
 //! PUBLISH of which they had PUBREL.
 
 use crate::history::Promise;

@@ -1,4 +1,4 @@
-//! G10, the eighth invariant: whoever subscribes after the PUBACK of a retained message gets it or a newer one, one that was
+//! G10: whoever subscribes after the PUBACK of a retained message gets it or a newer one, one that was
 //! removed never comes back, and what is retained in the end is what was published last.
 
 use session_store::Millis;

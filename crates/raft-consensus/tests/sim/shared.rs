@@ -1,4 +1,4 @@
-//! G12, the tenth invariant: a message of a shared group is one member's at a time. Another gets it only once the
+//! G12: a message of a shared group is one member's at a time. Another gets it only once the
 //! session of the one before has been told to end, and somebody gets it in the end.
 
 use std::collections::{BTreeMap, BTreeSet};

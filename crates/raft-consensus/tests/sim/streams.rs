@@ -1,4 +1,4 @@
-//! The nineteenth invariant: each request is applied once and only after the one before it. A message is in a session's
+//! Each request is applied once and only after the one before it. A message is in a session's
 //! queue as often as its client sent it at most, however often hosts and outboxes repeat it.
 
 use crate::history::{Facts, Promise};

@@ -1,4 +1,4 @@
-//! The ninth invariant: the index of a shard, from which its routes are told, is the union of its sessions' subscriptions.
+//! The index of a shard, from which its routes are told, is the union of its sessions' subscriptions.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! G9, the eleventh invariant: a will is published once where its connection was lost, also with its host; never after an
+//! G9: a will is published once where its connection was lost, also with its host; never after an
 //! accepted DISCONNECT, and never where the client was back before its delay had passed.
 
 use crate::history::{Facts, Fate, Promise, Willed};

@@ -131,9 +131,7 @@ impl Shard {
             self.publish_will(id, out);
         }
         if expiry {
-            self.counters.sessions_expired += 1;
-            self.publish_will_if_alone(id, out);
-            self.end_session(id, out);
+            self.expire_session(id, out);
         }
     }
 
