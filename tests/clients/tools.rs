@@ -61,6 +61,8 @@ pub(crate) fn python(script: &str) -> Result<Command, String> {
 pub(crate) fn node(script: &str) -> Result<Command, String> {
     let modules = provided("js/node_modules")?;
     let mut command = command(&program("node")?);
+    // The brokers listen on IPv4, and Debian's Node tries just one address of `localhost`.
+    command.arg("--dns-result-order=ipv4first");
     command.env("NODE_PATH", modules).arg(ours("js").join(script));
     Ok(command)
 }
