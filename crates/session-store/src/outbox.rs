@@ -129,9 +129,9 @@ impl Outbox {
         positions: RangeInclusive<u64>,
         mut gone: impl FnMut(u64, &GroupRef, ConnectionId) -> bool,
     ) -> Vec<(InGroup, MessageRef)> {
-        let skip = usize::try_from(positions.start().saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let (first, skip) = self.since(*positions.start());
         let mut back = Vec::new();
-        let items = (self.first..).zip(&mut self.items).skip(skip);
+        let items = (first..).zip(self.items.range_mut(skip..));
         for (position, item) in items.take_while(|(position, _)| position <= positions.end()) {
             self.bytes -= item.size();
             let out = item.picks.take_out(|pick| match pick.taker {
@@ -165,8 +165,15 @@ impl Outbox {
 
     /// The items from a position on, with their positions.
     pub fn from(&self, position: u64) -> impl Iterator<Item = (u64, &OutboxItem)> {
+        let (first, skip) = self.since(position);
+        (first..).zip(self.items.range(skip..))
+    }
+
+    /// The first position from this one on that is there or next to come, and how many items are before it.
+    fn since(&self, position: u64) -> (u64, usize) {
         let skip = usize::try_from(position.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        (self.first..).zip(&self.items).skip(skip)
+        let skip = skip.min(self.items.len());
+        (self.first + skip as u64, skip)
     }
 
     /// Items that wait.
