@@ -89,7 +89,16 @@ impl HostLane {
 
     /// Asks the host until it has given all of these to their members, but for those that are for others by then.
     async fn give(&self, mut messages: Vec<ForMember>) -> Option<()> {
-        while !messages.is_empty() {
+        loop {
+            // What others take by then is not for this host any more, and all of it where that is dead.
+            let left = move |machine: &mut ShardMachine| {
+                messages.retain(|one| machine.taker(&one.of) == Some(Taker::Member(one.member)));
+                messages
+            };
+            messages = self.group.look(left).await.ok()?;
+            if messages.is_empty() {
+                return Some(());
+            }
             let (answer, said) = oneshot::channel();
             let word = Word::ForMembers(self.host, messages.clone(), answer);
             self.shards.tell(node_of(self.host), self.outbox, word);
@@ -107,16 +116,7 @@ impl HostLane {
                 self.shards.has_space().await;
                 self.group.room_for(weight::of(&given_back).bytes).await.ok()?.propose(given_back);
             }
-            if !messages.is_empty() {
-                // What others take by then is not for this host any more, and all of it where that is dead.
-                let left = move |machine: &mut ShardMachine| {
-                    messages.retain(|one| machine.taker(&one.of) == Some(Taker::Member(one.member)));
-                    messages
-                };
-                messages = self.group.look(left).await.ok()?;
-            }
         }
-        Some(())
     }
 }
 
