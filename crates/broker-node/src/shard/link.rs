@@ -137,11 +137,16 @@ impl Link {
         self.source
     }
 
+    /// Whether there may be one unanswered request more.
+    pub(super) fn has_room(&self) -> bool {
+        self.numbers.lock().has_room()
+    }
+
     /// Waits until there may be one unanswered request more.
     pub(crate) async fn room(&self) {
         loop {
             let room = self.room.notified();
-            if self.numbers.lock().has_room() {
+            if self.has_room() {
                 return;
             }
             room.await;

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mqtt_codec::ReasonCode;
-use raft_consensus::group::{Group, NoRoom};
+use raft_consensus::group::{self, Group, NoRoom};
 use raft_consensus::types::{NodeId, TokioTypes};
 use raft_consensus::wal::Room;
 use session_store::command::{Command, End, Input, PublishItem};
@@ -191,9 +191,7 @@ impl Shards {
         if let Command::Receive(_) = command {
             home.outbox_room().await;
         }
-        home.link.room().await;
-        // Where another node leads this is a bound like any other.
-        let room = match self.group(shard)?.room_for(weight::command(&command).bytes).await {
+        let room = match self.room_for(home, shard, &command).await {
             Ok(room) => room,
             Err(NoRoom::Gone) => return None,
             Err(too_large @ NoRoom::TooLarge { .. }) => {
@@ -217,6 +215,25 @@ impl Shards {
             }
         });
         Some(())
+    }
+
+    /// Room for a request with its host, and at the shard; waits for both.
+    async fn room_for<'a>(
+        &'a self,
+        home: &Home,
+        shard: u16,
+        command: &Command,
+    ) -> Result<group::Room<'a, ShardMachine>, NoRoom> {
+        let group = self.group(shard).ok_or(NoRoom::Gone)?;
+        loop {
+            home.link.room().await;
+            // Where another node leads this is a bound like any other.
+            let room = group.room_for(weight::command(command).bytes).await?;
+            // Many may have waited for the one room while there was the other.
+            if home.link.has_room() {
+                return Ok(room);
+            }
+        }
     }
 
     /// Brings requests to the leader of a shard, again or of a shard's outbox. What gets lost on the way is not missed
