@@ -1,5 +1,5 @@
 //! The bounds of connections between nodes, the same for who dials and for who accepts. Given by the broker; checked
-//! once.
+//! by both ends when they begin.
 
 use std::time::Duration;
 
@@ -51,8 +51,8 @@ const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// Bounds that do not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLimits {
-    /// Nothing would ever pass.
-    #[error("{0} is zero")]
+    /// Nothing would ever pass, or without a pause.
+    #[error("{0} is 0, expected more than that")]
     Zero(&'static str),
     /// A stream may not have more on its way than its connection, and that not more than HTTP/2 allows.
     #[error(
@@ -81,6 +81,7 @@ impl Limits {
             ("keep_alive", self.keep_alive.as_nanos()),
             ("keep_alive_within", self.keep_alive_within.as_nanos()),
             ("answer_within", self.answer_within.as_nanos()),
+            ("gone_pause", self.gone_pause.as_nanos()),
         ];
         if let Some((name, _)) = least.iter().find(|(_, value)| *value == 0) {
             return Err(BadLimits::Zero(name));
@@ -104,6 +105,8 @@ mod tests {
         assert_eq!(Limits { streams_max: 0, ..fits }.validate(), Err(BadLimits::Zero("streams_max")));
         let keep_alive = Duration::ZERO;
         assert_eq!(Limits { keep_alive, ..fits }.validate(), Err(BadLimits::Zero("keep_alive")));
+        let gone_pause = Duration::ZERO;
+        assert_eq!(Limits { gone_pause, ..fits }.validate(), Err(BadLimits::Zero("gone_pause")));
         let (stream, connection) = (5 << 20, 4 << 20);
         let windows = Limits { stream_window_bytes: stream, connection_window_bytes: connection, ..fits };
         assert_eq!(windows.validate(), Err(BadLimits::Windows { stream, connection }));

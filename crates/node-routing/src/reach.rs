@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::counters::Tally;
 use crate::identity::Identity;
-use crate::limits::Limits;
+use crate::limits::{BadLimits, Limits};
 use crate::line::{Context, Line, Presence};
 use crate::peers::{Gone, PeersWatch};
 use crate::security::Security;
@@ -59,12 +59,15 @@ pub struct Reach {
 impl Reach {
     /// Without a connection yet: each is made when it is first wanted, on the runtime of whoever wants it. Nodes that
     /// are gone are told to whoever has the other half.
-    #[must_use]
-    pub fn new(ways: Ways) -> (Arc<Self>, mpsc::Receiver<Gone>) {
+    ///
+    /// # Errors
+    /// The bounds do not fit together.
+    pub fn new(ways: Ways) -> Result<(Arc<Self>, mpsc::Receiver<Gone>), BadLimits> {
         let Ways { identity, peers, limits, security, tally } = ways;
+        limits.validate()?;
         let context = Arc::new(Context { identity, peers, limits, security, tally });
         let (gone, heard) = mpsc::channel(GONE);
-        (Arc::new(Self { context, lines: Mutex::default(), gone }), heard)
+        Ok((Arc::new(Self { context, lines: Mutex::default(), gone }), heard))
     }
 
     /// Keeps a connection to every node that is known, so that the end of each is noticed by all, also by those who have

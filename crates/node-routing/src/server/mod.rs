@@ -22,6 +22,7 @@ use self::gate::Gate;
 pub(crate) use self::gate::Known;
 use self::services::Services;
 use crate::counters::count;
+use crate::limits::BadLimits;
 use crate::line::{FRAME_BYTES, HEADERS_BYTES_MAX, SEND_BUFFER_BYTES};
 use crate::links::Hears;
 use crate::reach::Ways;
@@ -53,13 +54,16 @@ struct Serving {
 
 impl Server {
     /// Answers at a port from now on, as who `ways` say.
-    #[must_use]
-    pub fn start(listener: TcpListener, ways: Ways, answers: Answers) -> Self {
+    ///
+    /// # Errors
+    /// The bounds do not fit together: nothing is answered.
+    pub fn start(listener: TcpListener, ways: Ways, answers: Answers) -> Result<Self, BadLimits> {
+        ways.limits.validate()?;
         let services = Services::new(ways.identity, answers, &ways.limits);
         let serving = Arc::new(Serving { ways, services });
         let mut accepting = JoinSet::new();
         accepting.spawn(serving.accept(listener));
-        Self { _accepting: accepting }
+        Ok(Self { _accepting: accepting })
     }
 }
 

@@ -1,18 +1,23 @@
 //! Ways to a node: one connection for each purpose, made again after it broke, given up when it falls silent, and never
 //! to anybody else than who is meant.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt, StreamExt, stream};
 use node_routing::identity::Identity;
-use node_routing::limits::Limits;
+use node_routing::limits::{BadLimits, Limits};
+use node_routing::peers::Peers;
+use node_routing::reach::{Reach, Ways};
+use node_routing::server::Server;
 use raft_consensus::cluster::ClusterId;
 use raft_consensus::network::{Channel, PeerTransport, Refusal, TransportError};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::cluster::{WITHIN, eventually};
-use crate::place::{Caller, Host, arrived, identity, question};
+use crate::place::{Caller, Host, answers, arrived, identity, question, ways};
 use crate::proxy::Proxy;
 
 /// Long enough to be asked, too short to wait for somebody who is silent.
@@ -21,6 +26,19 @@ const CHANNELS: [Channel; 3] = [Channel::Control, Channel::Replication, Channel:
 
 fn limits() -> Limits {
     Limits::default()
+}
+
+#[tokio::test]
+async fn bounds_that_do_not_fit_are_refused_by_either_end() {
+    let (_view, peers) = watch::channel(Peers::new());
+    let bad = Limits { gone_pause: Duration::ZERO, ..limits() };
+    let ways = Ways { limits: bad, ..ways(identity(1, 1), peers, &Arc::default()) };
+    let refused = Some(BadLimits::Zero("gone_pause"));
+    assert_eq!(Reach::new(ways.clone()).err(), refused);
+    let (directory, listener) =
+        (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let answers = answers(1, &directory, &Arc::default());
+    assert_eq!(Server::start(listener, ways, answers).err(), refused);
 }
 
 #[tokio::test]
@@ -139,7 +157,7 @@ async fn a_connection_that_falls_silent_is_given_up_and_made_anew_and_nobody_is_
 
 #[tokio::test]
 async fn a_node_whose_connections_broke_and_that_refuses_new_ones_is_gone_each_time() {
-    let mut one = Caller::new(identity(1, 1), Limits { gone_pause: Duration::ZERO, ..limits() });
+    let mut one = Caller::new(identity(1, 1), Limits { gone_pause: Duration::from_nanos(1), ..limits() });
     let mut run = 0;
     let mut start = async || {
         run += 1;

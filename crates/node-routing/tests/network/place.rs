@@ -39,7 +39,6 @@ pub(crate) fn identity(node: NodeId, run: u32) -> Identity {
 
 pub(crate) fn ways(identity: Identity, peers: PeersWatch, tally: &Arc<Tally>) -> Ways {
     let (limits, security) = (Limits::default(), Arc::new(Plain));
-    limits.validate().unwrap();
     Ways { identity, peers, limits, security, tally: Arc::clone(tally) }
 }
 
@@ -106,6 +105,12 @@ impl Hears for Ear {
     }
 }
 
+/// Who answers at a node without groups.
+pub(crate) fn answers(node: NodeId, directory: &TempDir, ear: &Arc<Ear>) -> Answers {
+    let disk = Arc::new(FileDisk::new(directory.path()).unwrap());
+    Answers { dispatcher: Dispatcher::new(node, disk, Arc::new(NoSnapshots)), hears: ear.clone() }
+}
+
 /// A node's port.
 pub(crate) struct Host {
     pub(crate) ear: Arc<Ear>,
@@ -126,12 +131,10 @@ impl Host {
         let directory = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let disk = Arc::new(FileDisk::new(directory.path()).unwrap());
-        let dispatcher = Dispatcher::new(identity.node, disk, Arc::new(NoSnapshots));
         let (tally, view) = (Arc::default(), watch::Sender::new(Peers::new()));
         let ways = Ways { limits, ..ways(identity, view.subscribe(), &tally) };
         let ear = Arc::new(Ear::default());
-        let server = Server::start(listener, ways, Answers { dispatcher, hears: ear.clone() });
+        let server = Server::start(listener, ways, answers(identity.node, &directory, &ear)).unwrap();
         Self { ear, address, tally, view, _server: server, _directory: directory }
     }
 
@@ -155,7 +158,7 @@ impl Caller {
     pub(crate) fn new(identity: Identity, limits: Limits) -> Self {
         let (view, peers) = watch::channel(Peers::new());
         let tally = Arc::default();
-        let (reach, gone) = Reach::new(Ways { limits, ..ways(identity, peers, &tally) });
+        let (reach, gone) = Reach::new(Ways { limits, ..ways(identity, peers, &tally) }).unwrap();
         let (transport, ear) = (Transport::new(reach.clone()), Arc::new(Ear::default()));
         let links = Links::new(reach.clone(), ear.clone());
         Self { transport, reach, links, ear, gone, tally, view }

@@ -83,7 +83,7 @@ impl Net for Sockets {
         let place = self.places.get_mut(&node).unwrap();
         place.runs += 1;
         let (reach, gone) =
-            Reach::new(ways(identity(node, place.runs), place.view.subscribe(), &place.tally));
+            Reach::new(ways(identity(node, place.runs), place.view.subscribe(), &place.tally)).unwrap();
         self.gone.insert(node, gone);
         let keeps = Arc::clone(&reach);
         place.keeping = Some(tokio::task::JoinSet::from_iter([async move { keeps.keep_in_touch().await }]));
@@ -96,8 +96,8 @@ impl Net for Sockets {
         let place = self.places.get_mut(&node).unwrap();
         let ways = ways(identity(node, place.runs), place.view.subscribe(), &place.tally);
         let lowest_live = Incarnation(place.runs);
-        place.server =
-            Some(Server::start(listener, ways, Answers { dispatcher, hears: Arc::new(Ear::default()) }));
+        let answers = Answers { dispatcher, hears: Arc::new(Ear::default()) };
+        place.server = Some(Server::start(listener, ways, answers).unwrap());
         for (other, place) in self.places.iter().filter(|(other, _)| **other != node) {
             let address = self.proxies.get(&(*other, node)).map_or(address, |proxy| {
                 proxy.aim(address);
