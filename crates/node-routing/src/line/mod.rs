@@ -85,7 +85,8 @@ impl Line {
     pub(crate) fn open(context: Arc<Context>, to: NodeId, presence: Arc<Presence>) -> Self {
         let (told, state) = watch::channel(State::Dialing);
         let peers = context.peers.clone();
-        let keeper = Keeper { context, to, presence, told, peers, failures: 0, broke: false };
+        let (failures, broke, misfit) = (0, false, Misfit::default());
+        let keeper = Keeper { context, to, presence, told, peers, failures, broke, misfit };
         let mut task = JoinSet::new();
         task.spawn(keeper.run());
         Self { state, _task: task }
@@ -121,6 +122,22 @@ struct Keeper {
     failures: usize,
     /// The last connection broke, and the node was not reached since.
     broke: bool,
+    misfit: Misfit,
+}
+
+/// What the operator was told of whoever is at the node's address; nothing while that is the node.
+#[derive(Debug, Default)]
+struct Misfit(Option<Refusal>);
+
+impl Misfit {
+    /// Whether this is something else than at the last attempt.
+    fn is_news(&mut self, refusal: &Refusal) -> bool {
+        let news = self.0.as_ref() != Some(refusal);
+        if news {
+            self.0 = Some(refusal.clone());
+        }
+        news
+    }
 }
 
 fn address(peers: &Peers, node: NodeId) -> Option<String> {
@@ -152,6 +169,7 @@ impl Keeper {
         tracing::debug!(node = self.to, address, "connected to a node");
         let since = Instant::now();
         self.broke = false;
+        self.misfit = Misfit::default();
         self.told.send_replace(State::Up(connection));
         let up = self.presence.up();
         let end = tokio::select! {
@@ -185,9 +203,11 @@ impl Keeper {
                     self.broke = false;
                 }
             }
-            DialError::Misfit(..) => {
+            DialError::Misfit(_, refusal) => {
                 count(&tally.peer_misfits, 1);
-                tracing::warn!(node = self.to, %error, "whoever is at a node's address does not fit");
+                if self.misfit.is_news(refusal) {
+                    tracing::warn!(node = self.to, %error, "whoever is at a node's address does not fit");
+                }
             }
             _ => {}
         }
@@ -211,5 +231,21 @@ impl Keeper {
             // Nobody will say so any more.
             std::future::pending().await
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_is_told_of_a_misfit_once_and_of_another_one_again() {
+        let mut misfit = Misfit::default();
+        let dead = |found| Refusal::DeadRun { found, lowest_live: 6 };
+        assert!(misfit.is_news(&dead(4)));
+        assert!(!misfit.is_news(&dead(4)));
+        assert!(misfit.is_news(&Refusal::WrongCluster));
+        assert!(misfit.is_news(&dead(4)), "there was another one between");
+        assert!(misfit.is_news(&dead(5)));
     }
 }
