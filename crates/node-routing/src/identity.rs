@@ -33,11 +33,11 @@ pub struct Identity {
 impl Identity {
     /// What its requests to a node carry.
     pub(crate) fn headers(&self, to: NodeId) -> HeaderMap {
-        // Digits, which any header takes.
-        let text = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static(""));
+        let cluster = HeaderValue::try_from(self.cluster.to_string())
+            .expect("a cluster's id is written in hexadecimal digits, which any header takes");
         HeaderMap::from_iter([
             (VERSION, HeaderValue::from(PROTOCOL)),
-            (CLUSTER, text(self.cluster.to_string())),
+            (CLUSTER, cluster),
             (FROM, HeaderValue::from(self.node)),
             (RUN, HeaderValue::from(self.incarnation.0)),
             (TO, HeaderValue::from(to)),

@@ -88,9 +88,12 @@ impl Index {
             return *number;
         }
         let number = self.free.pop_first().unwrap_or_else(|| {
+            let number = u32::try_from(self.owners.len());
             self.owners.push(None);
-            // Owners are members and shards: far fewer than this holds.
-            OwnerNumber(u32::try_from(self.owners.len() - 1).unwrap_or(u32::MAX))
+            OwnerNumber(number.expect(
+                "owners are shards and runs of at most 1,024 members, and what nothing speaks of is used again: \
+                 there are never 2^32",
+            ))
         });
         self.numbers.insert(owner, number);
         self.name(number, Some(owner));
