@@ -14,10 +14,15 @@ pub const UNHEARD_MAX: Duration = Duration::from_millis(1_500);
 /// A run that another one with a lease did not reach for so long may be taken for dead.
 pub const UNREACHED_MAX: Duration = Duration::from_secs(3);
 
+// Whom nobody hears goes first, whom one alone does not reach later, and both before clients go elsewhere by themselves.
+const _: () = assert!(UNHEARD_MAX.as_nanos() < UNREACHED_MAX.as_nanos());
+const _: () = assert!(UNREACHED_MAX.as_nanos() < SILENT_MAX.as_nanos());
+
 /// What the leader adds to a lease besides a tenth of it.
 const MARGIN: Duration = Duration::from_millis(20);
 
-/// The times of a cluster: round trip < heartbeat < shortest election, and heartbeat < lease.
+/// The times of a cluster: round trip < heartbeat < shortest election, heartbeat < lease, and guarded lease <
+/// [`UNHEARD_MAX`] < [`UNREACHED_MAX`] < [`SILENT_MAX`].
 #[derive(Clone, Copy, Debug)]
 pub struct Profile {
     timing: Timing,
@@ -27,8 +32,9 @@ pub struct Profile {
 /// Times that do not nest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected round trip < heartbeat < shortest election <= longest election, and heartbeat < lease; found a round trip of \
-     {round_trip:?}, heartbeats every {heartbeat:?}, elections after {election:?}, leases of {lease:?}"
+    "expected round trip < heartbeat < shortest election <= longest election, heartbeat < lease, and a lease that the \
+     leader takes as running for less than {UNHEARD_MAX:?}; found a round trip of {round_trip:?}, heartbeats every \
+     {heartbeat:?}, elections after {election:?}, leases of {lease:?} that are taken as running for {guarded_lease:?}"
 )]
 pub struct BadProfile {
     /// What a message and its answer may take.
@@ -39,6 +45,8 @@ pub struct BadProfile {
     pub election: (Duration, Duration),
     /// The length of a lease.
     pub lease: Duration,
+    /// How long the leader would take it as running.
+    pub guarded_lease: Duration,
 }
 
 impl Profile {
@@ -66,10 +74,12 @@ impl Profile {
         let heartbeat = Duration::from_millis(timing.heartbeat_ms);
         let shortest = Duration::from_millis(timing.election_min_ms);
         let longest = Duration::from_millis(timing.election_max_ms);
-        if round_trip < heartbeat && heartbeat < shortest && shortest <= longest && heartbeat < lease {
+        let guarded_lease = guarded(lease);
+        let nests = round_trip < heartbeat && heartbeat < shortest && shortest <= longest;
+        if nests && heartbeat < lease && guarded_lease < UNHEARD_MAX {
             return Ok(Self { timing, lease });
         }
-        Err(BadProfile { round_trip, heartbeat, election: (shortest, longest), lease })
+        Err(BadProfile { round_trip, heartbeat, election: (shortest, longest), lease, guarded_lease })
     }
 
     /// The times of the groups.
@@ -87,7 +97,7 @@ impl Profile {
     /// How long the leader takes a lease as running: a tenth and 20 ms longer, for clocks that do not run alike.
     #[must_use]
     pub fn guarded_lease(&self) -> Duration {
-        self.lease + self.lease / 10 + MARGIN
+        guarded(self.lease)
     }
 
     /// Between two times that a node asks for a lease.
@@ -95,6 +105,10 @@ impl Profile {
     pub fn renewal(&self) -> Duration {
         self.lease / 3
     }
+}
+
+fn guarded(lease: Duration) -> Duration {
+    lease.saturating_add(lease / 10).saturating_add(MARGIN)
 }
 
 #[cfg(test)]
@@ -125,5 +139,16 @@ mod tests {
             let error = Profile::new(MS, timing, MS * lease).unwrap_err();
             assert_eq!(error.lease, MS * lease);
         }
+    }
+
+    #[test]
+    fn a_lease_has_run_out_for_its_leader_before_its_holder_may_be_taken_for_dead() {
+        let timing = Timing::ZONES;
+        // A tenth and 20 ms more: 1,499.9 and 1,501 ms.
+        let longest = Duration::from_micros(1_345_363);
+        assert!(Profile::new(MS, timing, longest).unwrap().guarded_lease() < UNHEARD_MAX);
+        let error = Profile::new(MS, timing, longest + MS).unwrap_err();
+        assert!(error.guarded_lease >= UNHEARD_MAX, "{error}");
+        assert_eq!(Profile::new(MS, timing, Duration::MAX).unwrap_err().guarded_lease, Duration::MAX);
     }
 }
