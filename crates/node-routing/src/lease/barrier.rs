@@ -6,24 +6,33 @@ use std::collections::VecDeque;
 /// Changes that are waited for apart; more of them are waited for together, which takes no less time.
 const APART_MAX: usize = 256;
 
+/// A change of an owner's routes that is applied, with all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Which of the owner's changes it is.
+    pub number: u64,
+    /// The entry as of which it is applied.
+    pub index: u64,
+}
+
 /// Which changes of one owner's routes are in force.
 #[derive(Debug, Default)]
 pub struct Barrier {
     in_force: u64,
     reached: u64,
-    /// Numbers of changes with the entries that brought them.
-    waiting: VecDeque<(u64, u64)>,
+    /// In the order of their numbers.
+    waiting: VecDeque<Applied>,
 }
 
 impl Barrier {
-    /// The owner's change `number`, and all before it, is applied here as of entry `index`.
-    pub fn applied(&mut self, number: u64, index: u64) {
-        let last = self.waiting.back().map_or(self.reached, |(last, _)| *last);
-        if number > last {
+    /// One of the owner's changes is applied here.
+    pub fn applied(&mut self, change: Applied) {
+        let last = self.waiting.back().map_or(self.reached, |last| last.number);
+        if change.number > last {
             if self.waiting.len() >= APART_MAX {
                 self.waiting.pop_back();
             }
-            self.waiting.push_back((number, index));
+            self.waiting.push_back(change);
         }
         self.settle();
     }
@@ -35,8 +44,8 @@ impl Barrier {
     }
 
     fn settle(&mut self) {
-        while let Some((number, _)) = self.waiting.pop_front_if(|(_, index)| *index <= self.in_force) {
-            self.reached = number;
+        while let Some(change) = self.waiting.pop_front_if(|change| change.index <= self.in_force) {
+            self.reached = change.number;
         }
     }
 

@@ -31,7 +31,7 @@ mod holding;
 mod moment;
 mod profile;
 
-pub use self::barrier::Barrier;
+pub use self::barrier::{Applied, Barrier};
 pub use self::grants::{Ask, Denied, Grant, Leases};
 pub use self::holding::{Hold, Holding, Lease};
 pub use self::moment::Moment;

@@ -291,18 +291,19 @@ fn a_lapsed_lease_silences_and_after_five_seconds_it_is_over() {
 #[test]
 fn a_barrier_opens_in_the_order_of_numbers() {
     let mut barrier = Barrier::default();
-    barrier.applied(1, 10);
-    barrier.applied(2, 20);
-    barrier.applied(2, 25);
+    let change = |number, index| Applied { number, index };
+    barrier.applied(change(1, 10));
+    barrier.applied(change(2, 20));
+    barrier.applied(change(2, 25));
     barrier.in_force(19);
     assert_eq!(barrier.reached(), 1);
     barrier.in_force(5);
-    barrier.applied(3, 19);
+    barrier.applied(change(3, 19));
     assert_eq!(barrier.reached(), 1, "number 2 is not in force");
     barrier.in_force(20);
     assert_eq!(barrier.reached(), 3);
     for number in 4..2_000 {
-        barrier.applied(number, 20 + number);
+        barrier.applied(change(number, 20 + number));
     }
     barrier.in_force(2_000);
     assert!(barrier.reached() < 1_999, "what is waited for together opens with its last");

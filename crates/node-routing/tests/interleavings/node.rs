@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mqtt_codec::QoS;
-use node_routing::lease::{Ask, Barrier, Denied, Grant, Hold, Holding, Leases, Moment, Profile};
+use node_routing::lease::{Applied, Ask, Barrier, Denied, Grant, Hold, Holding, Leases, Moment, Profile};
 use node_routing::view::{Announcer, Matched, RouteView};
 use raft_consensus::cluster::{Begin, Change, Cluster, Command, Fence, Follow, Owner};
 use session_store::{ClientId, Epoch, Host, Incarnation, Millis, NodeId};
@@ -338,7 +338,7 @@ impl Node {
                     && routes.owner == Owner::Host(self.run)
                 {
                     self.announcer.applied(routes.number);
-                    self.barrier.applied(routes.number, self.applied);
+                    self.barrier.applied(Applied { number: routes.number, index: self.applied });
                 }
             }
             Follow::applied(&*self.view, self.applied, changes);
