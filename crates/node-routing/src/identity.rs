@@ -95,8 +95,8 @@ impl Identity {
     }
 }
 
-/// Whoever is not in the view is no stranger yet: a node that lags may hear from a leader that joined after what it
-/// knows, and of nobody else.
+/// Whoever is not in the view is no stranger yet, whatever its run: a node that lags may hear from one that joined after
+/// what it knows.
 fn check_run(node: NodeId, run: Incarnation, peers: &Peers) -> Result<(), Refusal> {
     match peers.get(&node).map(|peer| peer.lowest_live) {
         Some(lowest_live) if run < lowest_live => {

@@ -1,5 +1,6 @@
 //! The other nodes as this one knows them: where they are, and which of their runs live. Kept up to date by the broker,
-//! from its configuration and from the cluster group; read by lines and by the server whenever they need it.
+//! from its configuration and from the cluster group; read by lines, by links and by the server whenever they need
+//! it.
 
 use std::collections::BTreeMap;
 

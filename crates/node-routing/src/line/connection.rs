@@ -1,5 +1,5 @@
 //! One HTTP/2 connection to another node: requests with this node's headers, a bounded number at a time. Made by `dial`,
-//! used by the transport. It notices by itself when the other end falls silent.
+//! used by the transport of groups and by the links. It notices by itself when the other end falls silent.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

@@ -1,5 +1,6 @@
 //! The way to one node for one purpose: a connection that is made when it is first wanted, and made again whenever it
-//! broke. One task a line; the transport asks it for the connection. It never waits longer than half a second between attempts.
+//! broke. One task a line; the transport of groups and the links ask it for the connection. It never waits longer than half a
+//! second between attempts.
 
 mod connection;
 mod dial;

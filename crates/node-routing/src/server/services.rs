@@ -1,5 +1,5 @@
-//! What a node answers to others: greetings, and what replicas ask of each other. Behind the gate of each connection; it
-//! hands on what it is asked, and decides nothing.
+//! What a node answers to others: greetings, what replicas ask of each other, and words of hosts and leaders. Behind the gate
+//! of each connection; it hands on what it is asked, and decides nothing.
 
 use std::convert::Infallible;
 use std::sync::Arc;
