@@ -52,6 +52,7 @@ counters! {
     peer_received: "bytes", "Bytes of answers of other nodes.";
     peer_words: "words", "Words of hosts and leaders of shards to other nodes.";
     peer_batches: "messages", "Messages in which these went. Divides peer_words: how many share one.";
+    peer_words_too_large: "words", "Words that were refused, since no message between nodes may be so large.";
     peer_words_lost: "words", "Words that were not sent, since the other node was out of reach or too slow: they are said again.";
     peer_links_broken: "times", "Times that the way of words to another node broke.";
     peer_accepted: "connections", "Connections that were accepted at the port for nodes.";

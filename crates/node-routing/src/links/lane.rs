@@ -12,7 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::timeout;
 use tonic::Streaming;
 
-use super::Hears;
+use super::{Hears, TooLarge};
 use crate::counters::{Tally, count};
 use crate::line::Connection;
 use crate::proto::session::shards_client::ShardsClient;
@@ -43,6 +43,8 @@ pub(super) struct Queue {
     filled: Notify,
     room: Notify,
     tally: Arc<Tally>,
+    /// Bytes of a message at most, as the other end will have it.
+    bound: usize,
 }
 
 /// What is next on a lane.
@@ -54,12 +56,20 @@ enum Next {
 }
 
 impl Queue {
-    pub(super) fn new(tally: Arc<Tally>) -> Self {
-        Self { waiting: Mutex::default(), filled: Notify::new(), room: Notify::new(), tally }
+    pub(super) fn new(tally: Arc<Tally>, bound: usize) -> Self {
+        Self { waiting: Mutex::default(), filled: Notify::new(), room: Notify::new(), tally, bound }
     }
 
     /// Puts words behind the others; where there is no room all of them are lost.
-    pub(super) fn push(&self, words: Bytes) {
+    ///
+    /// # Errors
+    /// The other end would end the stream for them, and all the others with it.
+    pub(super) fn push(&self, words: Bytes) -> Result<(), TooLarge> {
+        let (found, bound) = (words.len(), self.bound);
+        if found > bound {
+            count(&self.tally.peer_words_too_large, 1);
+            return Err(TooLarge { found, bound });
+        }
         count(&self.tally.peer_words, 1);
         let mut waiting = self.waiting.lock();
         if !waiting.words.is_empty() && waiting.bytes + words.len() > BYTES_MAX {
@@ -71,6 +81,7 @@ impl Queue {
         }
         drop(waiting);
         self.filled.notify_one();
+        Ok(())
     }
 
     /// Waits while much waits.
@@ -119,8 +130,9 @@ impl Queue {
         let Some(first) = waiting.words.pop_front() else { return Next::Nothing };
         let mut more = Vec::new();
         let mut bytes = first.len();
+        let most = BATCH_BYTES.min(self.bound);
         while let Some(words) = waiting.words.front()
-            && bytes + words.len() <= BATCH_BYTES
+            && bytes + words.len() <= most
         {
             bytes += words.len();
             more.extend(waiting.words.pop_front());
@@ -215,14 +227,37 @@ mod tests {
         vec![byte; bytes].into()
     }
 
+    fn queue(bound: usize) -> Arc<Queue> {
+        Arc::new(Queue::new(Arc::default(), bound))
+    }
+
+    #[test]
+    fn what_no_message_can_carry_is_refused_and_the_others_go_on() {
+        let queue = queue(10);
+        let mut batches = pin!(queue.batches());
+        queue.push(word(1, 6)).unwrap();
+        assert_eq!(queue.push(word(2, 11)), Err(TooLarge { found: 11, bound: 10 }));
+        queue.push(word(3, 5)).unwrap();
+        queue.push(word(4, 5)).unwrap();
+        assert_eq!(
+            batches.next().now_or_never(),
+            Some(Some(word(1, 6))),
+            "no two that are too large together"
+        );
+        let two = [word(3, 5), word(4, 5)].concat();
+        assert_eq!(batches.next().now_or_never(), Some(Some(two.into())));
+        let counted = queue.tally.read();
+        assert_eq!((counted.peer_words, counted.peer_words_too_large, counted.peer_words_lost), (3, 1, 0));
+    }
+
     #[test]
     fn what_waits_goes_together_and_in_order_and_what_is_large_by_itself() {
-        let queue = Arc::new(Queue::new(Arc::default()));
+        let queue = queue(usize::MAX);
         let mut batches = pin!(queue.batches());
         assert!(batches.next().now_or_never().is_none());
-        (0..100).for_each(|byte| queue.push(word(byte, 1)));
-        queue.push(word(200, BATCH_BYTES));
-        queue.push(word(201, 1));
+        (0..100).for_each(|byte| queue.push(word(byte, 1)).unwrap());
+        queue.push(word(200, BATCH_BYTES)).unwrap();
+        queue.push(word(201, 1)).unwrap();
         let all: Bytes = (0..100).collect::<Vec<u8>>().into();
         assert_eq!(batches.next().now_or_never(), Some(Some(all)));
         assert_eq!(batches.next().now_or_never(), Some(Some(word(200, BATCH_BYTES))));
@@ -234,43 +269,43 @@ mod tests {
 
     #[test]
     fn too_much_ends_the_stream_and_all_that_waits_is_lost() {
-        let queue = Arc::new(Queue::new(Arc::default()));
+        let queue = queue(usize::MAX);
         let mut batches = pin!(queue.batches());
-        queue.push(word(1, 2 * BYTES_MAX));
+        queue.push(word(1, 2 * BYTES_MAX)).unwrap();
         assert_eq!(queue.tally.read().peer_words_lost, 0, "one alone may be larger");
-        queue.push(word(2, 1));
+        queue.push(word(2, 1)).unwrap();
         assert_eq!(batches.next().now_or_never(), Some(None));
         assert_eq!(queue.tally.read().peer_words_lost, 2);
         queue.clear();
-        queue.push(word(3, 1));
+        queue.push(word(3, 1)).unwrap();
         let mut next = pin!(queue.batches());
         assert_eq!(next.next().now_or_never(), Some(Some(word(3, 1))));
     }
 
     #[test]
     fn an_old_stream_takes_nothing_from_the_next_one() {
-        let queue = Arc::new(Queue::new(Arc::default()));
+        let queue = queue(usize::MAX);
         let mut old = pin!(queue.batches());
         assert!(old.next().now_or_never().is_none());
         queue.clear();
         let mut new = pin!(queue.batches());
         assert!(new.next().now_or_never().is_none());
-        queue.push(word(1, 1));
+        queue.push(word(1, 1)).unwrap();
         assert_eq!(old.next().now_or_never(), Some(None));
         assert_eq!(new.next().now_or_never(), Some(Some(word(1, 1))));
     }
 
     #[test]
     fn who_can_wait_does_until_there_is_room() {
-        let queue = Arc::new(Queue::new(Arc::default()));
+        let queue = queue(usize::MAX);
         assert!(queue.room().now_or_never().is_some());
         let mut batches = pin!(queue.batches());
-        queue.push(word(1, ROOM_BYTES));
+        queue.push(word(1, ROOM_BYTES)).unwrap();
         let mut room = pin!(queue.room());
         assert!(room.as_mut().now_or_never().is_none());
         assert!(batches.next().now_or_never().is_some());
         assert!(room.now_or_never().is_some());
-        queue.push(word(1, ROOM_BYTES));
+        queue.push(word(1, ROOM_BYTES)).unwrap();
         let mut room = pin!(queue.room());
         assert!(room.as_mut().now_or_never().is_none());
         queue.clear();

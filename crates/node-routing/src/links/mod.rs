@@ -28,6 +28,16 @@ pub enum Lane {
     Asked,
 }
 
+/// Words that no message between nodes may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("words of {found} bytes for another node, expected at most {bound}")]
+pub struct TooLarge {
+    /// Their bytes.
+    pub found: usize,
+    /// [`Limits::message_bytes_max`](crate::limits::Limits::message_bytes_max).
+    pub bound: usize,
+}
+
 /// Who hears what other nodes say.
 pub trait Hears: Send + Sync + 'static {
     /// Words of a node, one or more, behind those that it said on the same lane before. Must not wait.
@@ -62,10 +72,11 @@ impl Links {
 
     /// Says something to another node, behind what was said on the same lane before. Several words may be one behind the
     /// other. They are lost, and that is reported, where the node is out of reach, or more than 16 MiB wait for it.
-    pub fn say(&self, to: NodeId, lane: Lane, words: Bytes) {
-        if let Some(queue) = self.queue(to, lane) {
-            queue.push(words);
-        }
+    ///
+    /// # Errors
+    /// No message may be so large. Nothing is said or lost, and to say it again is of no use.
+    pub fn say(&self, to: NodeId, lane: Lane, words: Bytes) -> Result<(), TooLarge> {
+        self.queue(to, lane).map_or(Ok(()), |queue| queue.push(words))
     }
 
     /// Waits while more than 1 MiB waits for a node on a lane; not where it is out of reach.
@@ -85,7 +96,10 @@ impl Links {
             }
         }
         let sending = lanes.entry((to, lane)).or_insert_with(|| {
-            let queue = Arc::new(Queue::new(Arc::clone(&self.reach.context.tally)));
+            let queue = Arc::new(Queue::new(
+                Arc::clone(&self.reach.context.tally),
+                self.reach.context.limits.message_bytes_max,
+            ));
             let keeper = lane::Keeper {
                 reach: Arc::clone(&self.reach),
                 hears: Arc::clone(&self.hears),

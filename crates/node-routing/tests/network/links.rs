@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use node_routing::limits::Limits;
-use node_routing::links::Lane;
+use node_routing::links::{Lane, TooLarge};
 
 use crate::cluster::eventually;
 use crate::place::{Caller, Host, identity};
@@ -24,7 +24,7 @@ async fn words_arrive_in_their_order_and_share_messages() {
     one.place(2, &two.address);
     let all: Vec<u8> = (0..2_000_u32).map(|number| (number % 250) as u8).collect();
     for word in &all {
-        one.links.say(2, Lane::Told, vec![*word].into());
+        one.links.say(2, Lane::Told, vec![*word].into()).unwrap();
     }
     hears(&two, &all).await;
     let counted = one.tally.read();
@@ -43,14 +43,14 @@ async fn what_is_prompt_waits_for_nothing_large() {
     // Far less than is said fits into what is on its way, and nobody loses patience meanwhile.
     let one = Caller::new(identity(1, 1), patient);
     one.place(2, &proxy.address.to_string());
-    one.links.say(2, Lane::Asked, vec![1].into());
-    one.links.say(2, Lane::Prompt, vec![2].into());
+    one.links.say(2, Lane::Asked, vec![1].into()).unwrap();
+    one.links.say(2, Lane::Prompt, vec![2].into()).unwrap();
     eventually("both lanes", || async { (two.ear.bytes(1) == 2).then_some(()) }).await;
     proxy.change(|faults| faults.silent = true);
-    (0..12).for_each(|_| one.links.say(2, Lane::Asked, vec![3; 1 << 20].into()));
+    (0..12).for_each(|_| one.links.say(2, Lane::Asked, vec![3; 1 << 20].into()).unwrap());
     // The lane for what is large takes as much as it can.
     tokio::task::yield_now().await;
-    one.links.say(2, Lane::Prompt, vec![4].into());
+    one.links.say(2, Lane::Prompt, vec![4].into()).unwrap();
     proxy.change(|faults| faults.silent = false);
     eventually("all of it", || async { (two.ear.bytes(1) == 3 + (12 << 20)).then_some(()) }).await;
     let heard = two.ear.heard.lock();
@@ -69,7 +69,7 @@ async fn a_link_that_breaks_is_reported_at_both_ends_and_made_anew() {
         let before = (one.ear.lost_of(2), two.ear.lost_of(1));
         // As whoever says everything again that may be lost.
         eventually("the word", || async {
-            one.links.say(2, Lane::Asked, vec![round].into());
+            one.links.say(2, Lane::Asked, vec![round].into()).unwrap();
             two.ear.has(1, round).then_some(())
         })
         .await;
@@ -85,9 +85,9 @@ async fn words_to_a_node_that_is_out_of_reach_are_lost_and_that_is_said() {
     let address = nobody.local_addr().unwrap().to_string();
     drop(nobody);
     let one = Caller::new(identity(1, 1), Limits::default());
-    one.links.say(2, Lane::Asked, vec![1].into());
+    one.links.say(2, Lane::Asked, vec![1].into()).unwrap();
     one.place(2, &address);
-    one.links.say(2, Lane::Asked, vec![2].into());
+    one.links.say(2, Lane::Asked, vec![2].into()).unwrap();
     eventually("a word that is lost", || async { (one.tally.read().peer_words_lost > 0).then_some(()) })
         .await;
     one.links.room(2, Lane::Asked).await;
@@ -95,7 +95,7 @@ async fn words_to_a_node_that_is_out_of_reach_are_lost_and_that_is_said() {
     let two = Host::start(identity(2, 1), Limits::default()).await;
     one.place(2, &two.address);
     eventually("a word that arrives", || async {
-        one.links.say(2, Lane::Asked, vec![3].into());
+        one.links.say(2, Lane::Asked, vec![3].into()).unwrap();
         two.ear.has(1, 3).then_some(())
     })
     .await;
@@ -109,12 +109,12 @@ async fn a_node_that_takes_nothing_costs_bounded_memory_and_is_told_again() {
     proxy.aim(two.address.parse().unwrap());
     let one = Caller::new(identity(1, 1), patient);
     one.place(2, &proxy.address.to_string());
-    one.links.say(2, Lane::Told, vec![1].into());
+    one.links.say(2, Lane::Told, vec![1].into()).unwrap();
     hears(&two, &[1]).await;
     proxy.change(|faults| faults.silent = true);
     // More than the queue and all that is on its way can hold.
     for _ in 0..80 {
-        one.links.say(2, Lane::Told, vec![2; 1 << 20].into());
+        one.links.say(2, Lane::Told, vec![2; 1 << 20].into()).unwrap();
         tokio::task::yield_now().await;
     }
     assert!(one.tally.read().peer_words_lost > 16);
@@ -128,9 +128,28 @@ async fn nonsense_ends_its_stream_and_is_reported() {
     let two = Host::start(identity(2, 1), Limits::default()).await;
     let one = Caller::new(identity(1, 1), Limits::default());
     one.place(2, &two.address);
-    one.links.say(2, Lane::Prompt, vec![0xFF].into());
+    one.links.say(2, Lane::Prompt, vec![0xFF].into()).unwrap();
     loses("a report", || one.ear.lost_of(2), 0).await;
     assert_eq!(one.tally.read().peer_links_broken, 1);
-    one.links.say(2, Lane::Prompt, vec![5].into());
+    one.links.say(2, Lane::Prompt, vec![5].into()).unwrap();
     hears(&two, &[5]).await;
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_before_it_ends_a_stream() {
+    let limits = Limits { message_bytes_max: 10_000, ..Limits::default() };
+    let two = Host::start(identity(2, 1), limits).await;
+    let one = Caller::new(identity(1, 1), limits);
+    one.place(2, &two.address);
+    let say = |byte: u8, bytes: usize| one.links.say(2, Lane::Told, vec![byte; bytes].into());
+    // They wait together, and no message is larger than the other end takes.
+    (1..=5).for_each(|byte| say(byte, 6_000).unwrap());
+    say(6, 10_000).unwrap();
+    assert_eq!(say(7, 10_001), Err(TooLarge { found: 10_001, bound: 10_000 }));
+    say(8, 1).unwrap();
+    let rest = (1..=5).flat_map(|byte| [byte; 6_000]).chain([6; 10_000]).chain([8]);
+    hears(&two, &rest.collect::<Vec<u8>>()).await;
+    let counted = one.tally.read();
+    assert_eq!((counted.peer_words_too_large, counted.peer_links_broken), (1, 0));
+    assert_eq!((one.ear.lost_of(2), two.ear.lost_of(1)), (0, 0));
 }
