@@ -110,6 +110,29 @@ impl Line {
             }
         }
     }
+
+    /// What happens to the connection from now on.
+    pub(crate) fn changes(&self) -> Changes {
+        let mut state = self.state.clone();
+        state.mark_unchanged();
+        Changes(state)
+    }
+}
+
+/// What happens to a line's connection, as of a moment.
+pub(crate) struct Changes(watch::Receiver<State>);
+
+impl Changes {
+    /// Waits until it is worth to ask for the connection again: something happened since then, and no attempt has failed
+    /// of which the next one is still to come. For ever where the node is not known any more.
+    pub(crate) async fn worth(&mut self) {
+        while self.0.changed().await.is_ok() {
+            if !matches!(&*self.0.borrow_and_update(), State::Down(_)) {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
 }
 
 /// Keeps a line's connection.

@@ -3,18 +3,19 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, Stream};
 use parking_lot::Mutex;
 use raft_consensus::types::NodeId;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::Streaming;
 
 use super::{Hears, TooLarge};
 use crate::counters::{Tally, count};
-use crate::line::Connection;
+use crate::line::{Changes, Connection, Line};
 use crate::proto::session::shards_client::ShardsClient;
 use crate::reach::{Purpose, Reach};
 use crate::refusal;
@@ -25,6 +26,11 @@ const BYTES_MAX: usize = 16 << 20;
 const ROOM_BYTES: usize = 1 << 20;
 /// Bytes of a message in which several words are put together, at most.
 const BATCH_BYTES: usize = 64 << 10;
+
+/// A stream that lived shorter is not followed by another at once, but for a new connection.
+const LIVED: Duration = Duration::from_secs(1);
+/// Before the next one, at most.
+const PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -173,6 +179,18 @@ fn join(first: &Bytes, more: &[Bytes], bytes: usize) -> Bytes {
     all.freeze()
 }
 
+/// Waits a while, or until something happens to the connection.
+async fn pause(changes: Option<Changes>) {
+    let worth = async {
+        match changes {
+            Some(mut changes) => changes.worth().await,
+            None => std::future::pending().await,
+        }
+    };
+    // What comes first is all the same.
+    let _late = timeout(PAUSE, worth).await;
+}
+
 /// Keeps a stream for a lane while there is something to say.
 pub(super) struct Keeper {
     pub(super) reach: Arc<Reach>,
@@ -186,20 +204,26 @@ impl Keeper {
     pub(super) async fn run(self) {
         loop {
             self.queue.filled().await;
-            if let Some((mut answers, _permit)) = self.open().await {
+            let (line, since) = (self.reach.line(self.to, Purpose::Words).ok(), Instant::now());
+            let changes = line.as_ref().map(|line| line.changes());
+            if let Some((mut answers, _permit)) = self.open(line).await {
                 let end = answers.message().await;
                 tracing::debug!(node = self.to, ?end, "a link has ended");
                 count(&self.reach.context.tally.peer_links_broken, 1);
             }
+            if since.elapsed() < LIVED {
+                pause(changes).await;
+            }
+            // Not before there is a chance that it arrives: whoever hears of it says all of it again.
             self.queue.clear();
             self.hears.lost(self.to);
         }
     }
 
     /// Opens a stream. Where that fails what it has taken is lost.
-    async fn open(&self) -> Option<(Streaming<Bytes>, OwnedSemaphorePermit)> {
+    async fn open(&self, line: Option<Arc<Line>>) -> Option<(Streaming<Bytes>, OwnedSemaphorePermit)> {
+        let line = line?;
         let opening = async {
-            let line = self.reach.line(self.to, Purpose::Words).ok()?;
             let connection: Connection = line.connection().await.ok()?;
             let permit = connection.permit().await?;
             let mut client = ShardsClient::with_origin(connection.clone(), connection.origin());

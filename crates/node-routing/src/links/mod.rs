@@ -79,7 +79,7 @@ impl Links {
         self.queue(to, lane).map_or(Ok(()), |queue| queue.push(words))
     }
 
-    /// Waits while more than 1 MiB waits for a node on a lane; not where it is out of reach.
+    /// Waits while more than 1 MiB waits for a node on a lane; where it is out of reach, until that is lost.
     pub async fn room(&self, to: NodeId, lane: Lane) {
         if let Some(queue) = self.queue(to, lane) {
             queue.room().await;

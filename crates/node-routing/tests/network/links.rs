@@ -1,9 +1,14 @@
 //! Words between nodes: in their order on each lane, together where there are many, and never lost without a word.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use node_routing::limits::Limits;
-use node_routing::links::{Lane, TooLarge};
+use node_routing::links::{Hears, Lane, Links, TooLarge};
+use raft_consensus::network::Refusal;
+use raft_consensus::types::NodeId;
 
 use crate::cluster::eventually;
 use crate::place::{Caller, Host, identity};
@@ -152,4 +157,67 @@ async fn what_is_too_large_is_refused_before_it_ends_a_stream() {
     let counted = one.tally.read();
     assert_eq!((counted.peer_words_too_large, counted.peer_links_broken), (1, 0));
     assert_eq!((one.ear.lost_of(2), two.ear.lost_of(1)), (0, 0));
+}
+
+/// Says the same at once whenever it hears that something is lost.
+struct Insists {
+    byte: u8,
+    links: OnceLock<Weak<Links>>,
+    lost: AtomicUsize,
+}
+
+impl Insists {
+    /// Where it does so without a pause, it ends.
+    const LOST_MAX: usize = 2_000;
+
+    fn begin(one: &Caller, byte: u8) -> (Arc<Self>, Arc<Links>) {
+        let insists = Arc::new(Self { byte, links: OnceLock::new(), lost: AtomicUsize::new(0) });
+        let links = Arc::new(Links::new(one.reach.clone(), insists.clone()));
+        insists.links.set(Arc::downgrade(&links)).unwrap();
+        links.say(2, Lane::Asked, vec![byte].into()).unwrap();
+        (insists, links)
+    }
+
+    fn lost(&self) -> usize {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+impl Hears for Insists {
+    fn hear(&self, _from: NodeId, _words: Bytes) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn lost(&self, node: NodeId) {
+        let lost = self.lost.fetch_add(1, Ordering::Relaxed);
+        let links = self.links.get().and_then(Weak::upgrade);
+        if let Some(links) = links.filter(|_| lost < Self::LOST_MAX) {
+            links.say(node, Lane::Asked, vec![self.byte].into()).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_says_it_again_at_once_is_told_about_as_often_as_the_node_is_looked_for() {
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = nobody.local_addr().unwrap().to_string();
+    drop(nobody);
+    let one = Caller::new(identity(1, 1), Limits::default());
+    one.place(2, &address);
+    let (insists, _links) = Insists::begin(&one, 1);
+    eventually("attempts", || async { (one.tally.read().peer_dials_failed >= 6).then_some(()) }).await;
+    let lost = insists.lost();
+    let dials = usize::try_from(one.tally.read().peer_dials).unwrap();
+    assert!((1..=10 * dials).contains(&lost), "{lost} times lost in {dials} attempts");
+}
+
+#[tokio::test]
+async fn who_says_nonsense_again_at_once_has_a_stream_for_it_now_and_then() {
+    let two = Host::start(identity(2, 1), Limits::default()).await;
+    let one = Caller::new(identity(1, 1), Limits::default());
+    one.place(2, &two.address);
+    let since = Instant::now();
+    let (insists, _links) = Insists::begin(&one, 0xFF);
+    loses("many reports", || insists.lost(), 4).await;
+    assert!(since.elapsed() >= Duration::from_secs(1), "no pauses: {:?}", since.elapsed());
 }
