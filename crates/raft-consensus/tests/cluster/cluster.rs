@@ -1,15 +1,15 @@
 //! A cluster of three nodes with one group, a list of numbers: what a test of this folder is written in. It decides
 //! nothing about what is right.
 
+// Named by its place, since the tests over sockets use this file too.
+#[path = "damage.rs"]
+mod damage;
+
 use std::collections::BTreeMap;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use futures_util::StreamExt;
 use parking_lot::Mutex;
 use raft_consensus::checkpoint::Checkpointer;
 use raft_consensus::disk::FileDisk;
@@ -17,16 +17,18 @@ use raft_consensus::group::{Group, Start, Timing};
 use raft_consensus::leadership::Leadership;
 use raft_consensus::machine::{BadEntry, Machine, Weight};
 use raft_consensus::network::{
-    Answers, Channel, Dispatcher, MemoryNetwork, MemoryTransport, Network, PeerTransport, Requests,
-    SnapshotFiles, StoreSnapshots, TransportError,
+    Dispatcher, MemoryNetwork, MemoryTransport, Network, PeerTransport, StoreSnapshots,
 };
 use raft_consensus::snapshot::SnapshotData;
 use raft_consensus::storage::{Storage, StorageError};
-use raft_consensus::types::{NodeId, SnapshotMeta, TokioTypes};
+use raft_consensus::types::{NodeId, TokioTypes};
 use raft_consensus::wal::{GroupId, GroupLog, WalOptions};
 use session_store::store::{Changes, Store};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
+
+pub(crate) use damage::Damage;
+use damage::{DamagedFiles, Damaging};
 
 pub(crate) const GROUP: GroupId = GroupId(1);
 pub(crate) const NODES: [NodeId; 3] = [1, 2, 3];
@@ -172,116 +174,6 @@ pub(crate) struct Cluster<N = MemoryNetwork<TokioTypes>> {
     pub(crate) damage: Arc<Damage>,
 }
 
-/// What is still to go wrong with snapshots on their way.
-#[derive(Debug, Default)]
-pub(crate) struct Damage {
-    /// Chunks in which a bit flips.
-    pub(crate) flips: AtomicUsize,
-    /// Chunks that do not arrive.
-    pub(crate) losses: AtomicUsize,
-    /// Files in which a bit flips on the disk of whoever sends them.
-    pub(crate) files: AtomicUsize,
-    /// Files of which the end is missing there.
-    pub(crate) ends: AtomicUsize,
-}
-
-impl Damage {
-    fn due(left: &AtomicUsize) -> bool {
-        left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-    }
-
-    /// A message of a transfer, as it arrives.
-    fn passed(&self, message: Bytes) -> Option<Bytes> {
-        if message.len() < 200 {
-            return Some(message);
-        }
-        if Self::due(&self.losses) {
-            return None;
-        }
-        if !Self::due(&self.flips) {
-            return Some(message);
-        }
-        let mut bytes = message.to_vec();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        Some(bytes.into())
-    }
-
-    pub(crate) fn left(&self) -> usize {
-        let all = [&self.flips, &self.losses, &self.files, &self.ends];
-        all.map(|left| left.load(Ordering::Relaxed)).iter().sum()
-    }
-}
-
-/// A transport that damages some chunks of snapshots.
-struct Damaging<T> {
-    transport: T,
-    damage: Arc<Damage>,
-}
-
-/// Files of snapshots, of which some are damaged before they are sent.
-struct DamagedFiles {
-    files: StoreSnapshots,
-    damage: Arc<Damage>,
-}
-
-impl SnapshotFiles for DamagedFiles {
-    fn export(&self, group: GroupId, name: &str) -> io::Result<SnapshotMeta> {
-        let meta = self.files.export(group, name)?;
-        let path = self.path(name);
-        let mut bytes = std::fs::read(&path)?;
-        if Damage::due(&self.damage.files) {
-            let middle = bytes.len() / 2;
-            bytes[middle] ^= 1;
-        }
-        if Damage::due(&self.damage.ends) {
-            bytes.truncate(bytes.len() / 2);
-        }
-        std::fs::write(&path, bytes)?;
-        Ok(meta)
-    }
-
-    fn verify(&self, name: &str) -> io::Result<SnapshotMeta> {
-        self.files.verify(name)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.files.path(name)
-    }
-}
-
-impl<T: PeerTransport> PeerTransport for Damaging<T> {
-    async fn call(
-        &self,
-        to: NodeId,
-        channel: Channel,
-        request: Bytes,
-        within: Duration,
-    ) -> Result<Bytes, TransportError> {
-        self.transport.call(to, channel, request, within).await
-    }
-
-    async fn open(
-        &self,
-        to: NodeId,
-        channel: Channel,
-        requests: Requests,
-        within: Duration,
-    ) -> Result<Answers, TransportError> {
-        if channel != Channel::Snapshot {
-            return self.transport.open(to, channel, requests, within).await;
-        }
-        let (there, back) = (Arc::clone(&self.damage), Arc::clone(&self.damage));
-        let requests = requests.filter_map(move |chunk| std::future::ready(there.passed(chunk))).boxed();
-        let answers = self.transport.open(to, channel, requests, within).await?;
-        let passed = move |answer: Result<Bytes, TransportError>| match answer {
-            Ok(answer) => std::future::ready(back.passed(answer).map(Ok)),
-            Err(error) => std::future::ready(Some(Err(error))),
-        };
-        Ok(answers.filter_map(passed).boxed())
-    }
-}
-
 impl Cluster {
     pub(crate) async fn start(timing: Timing) -> Self {
         Self::start_over(MemoryNetwork::new(1), timing).await
@@ -289,6 +181,23 @@ impl Cluster {
 }
 
 impl<N: Net> Cluster<N> {
+    /// What is acknowledged is everywhere, and still there after all nodes were restarted.
+    pub(crate) async fn keeps_all_over_a_restart(&mut self) {
+        self.insist(0..2_000).await;
+        self.agrees().await;
+        for node in NODES {
+            self.stop_node(node).await;
+        }
+        for node in NODES {
+            self.start_node(node).await;
+        }
+        self.insist(2_000..2_100).await;
+        self.agrees().await;
+        for node in NODES {
+            assert_eq!(self.numbers(node).await.len(), 2_100);
+        }
+    }
+
     pub(crate) async fn start_over(network: N, timing: Timing) -> Self {
         let directories = NODES.map(|node| (node, tempfile::tempdir().unwrap())).into();
         let (nodes, before) = (BTreeMap::new(), Vec::new());

@@ -11,19 +11,7 @@ use crate::cluster::{Cluster, NODES, eventually};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_acknowledged_is_everywhere_and_still_there_after_a_restart_of_all() {
     let mut cluster = Cluster::start(Timing::ZONES).await;
-    cluster.insist(0..2_000).await;
-    cluster.agrees().await;
-    for node in NODES {
-        cluster.stop_node(node).await;
-    }
-    for node in NODES {
-        cluster.start_node(node).await;
-    }
-    cluster.insist(2_000..2_100).await;
-    cluster.agrees().await;
-    for node in NODES {
-        assert_eq!(cluster.numbers(node).await.len(), 2_100);
-    }
+    cluster.keeps_all_over_a_restart().await;
     cluster.stop().await;
 }
 
