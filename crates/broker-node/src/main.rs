@@ -16,6 +16,7 @@ mod http;
 mod huge_pages;
 mod identity;
 mod inbox;
+mod lease;
 mod listener;
 mod logging;
 mod metrics;

@@ -54,6 +54,21 @@ const GAUGES: &[CounterInfo] = &[
         unit: "nodes",
         help: "Nodes that belong to the cluster, as far as this one knows.",
     },
+    CounterInfo {
+        name: "cluster_routes",
+        unit: "routes",
+        help: "Filters that nodes and shards have subscribers for, each owner's by itself.",
+    },
+    CounterInfo {
+        name: "cluster_in_force_index",
+        unit: "entries",
+        help: "Entry of the cluster group's log that each node which may hold a lease has applied.",
+    },
+    CounterInfo {
+        name: "lease_held",
+        unit: "leases",
+        help: "1 while the node may act on its view of the cluster, else 0.",
+    },
     CounterInfo { name: "resident_memory_bytes", unit: "bytes", help: "Resident memory of the process." },
 ];
 
@@ -117,7 +132,7 @@ fn unit(name: &str) -> Unit {
     }
 }
 
-fn gauge_values(snapshot: &Snapshot) -> [u64; 14] {
+fn gauge_values(snapshot: &Snapshot) -> [u64; 17] {
     let sizes = &snapshot.sizes;
     [
         snapshot.uptime_s,
@@ -133,6 +148,9 @@ fn gauge_values(snapshot: &Snapshot) -> [u64; 14] {
         sizes.retained_bytes as u64,
         snapshot.wal_bytes,
         snapshot.members as u64,
+        snapshot.routes as u64,
+        snapshot.in_force,
+        u64::from(snapshot.holds_lease),
         snapshot.memory.0,
     ]
 }

@@ -13,6 +13,7 @@ use crate::{
     fanout::Fanout,
     http::{self, Endpoints},
     identity::Identity,
+    lease::Lease,
     listener::{Bound, Listeners, Slots},
     metrics::Exporter,
     observe::Observer,
@@ -243,7 +244,7 @@ async fn start_shards(
     let took_ms = clock.uptime().as_millis();
     let incarnation = host.incarnation.0;
     info!(target: "quelea", cluster = %identity.cluster, incarnation, shards = identity.shards, took_ms, "shards are ready");
-    let node = Node::new(Arc::clone(settings), fanout, shards, clock);
+    let node = Node::new(Arc::clone(settings), fanout, (shards, Lease::alone(cluster)), clock);
     Ok((Arc::new(node), groups))
 }
 

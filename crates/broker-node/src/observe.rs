@@ -67,6 +67,9 @@ impl Observer {
             wal: self.wal.counters(),
             wal_bytes: self.wal.bytes_pinned(),
             members: self.cluster.lowest_live.borrow().len(),
+            routes: self.cluster.routes.routes(),
+            holds_lease: self.node.lease.allows(self.cluster.routes.applied()),
+            in_force: *self.node.lease.in_force().borrow(),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::connection::Connections;
 use crate::counters::{NodeCounters, NodeTotals};
 use crate::failure::failure_pair;
 use crate::fanout::Fanout;
+use crate::lease::Lease;
 use crate::listener::{Bound, Listeners, Slots};
 use crate::shard::{Members, Peers, Shards, StartShards};
 use crate::stop::{Stopper, stop_pair};
@@ -88,6 +89,7 @@ impl TestNode {
         let counters: Arc<[Arc<NodeCounters>]> =
             (0..=2 * usize::from(SHARDS)).map(|_| Arc::default()).collect();
         let (clock, fanout) = (Clock::start(), Arc::new(Fanout::new(settings.mqtt.shared_strategy)));
+        let cluster = ClusterView::told(live, clock.of_groups(u64::from(host.node.0)));
         let start = StartShards {
             host,
             logged: Incarnation::default(),
@@ -98,7 +100,7 @@ impl TestNode {
             fanout: &fanout,
             clock,
             counters: &counters[1..],
-            cluster: ClusterView::told(live, clock.of_groups(u64::from(host.node.0))),
+            cluster: cluster.clone(),
             members,
         };
         let (shards, mut tasks) = start.start().await?;
@@ -110,7 +112,8 @@ impl TestNode {
             let Err(why) = checkpoints.run().await;
             Ended::Failed(why.to_string())
         });
-        let mut node = Node::new(Arc::clone(&settings), fanout, shards.clone(), clock);
+        let mut node =
+            Node::new(Arc::clone(&settings), fanout, (shards.clone(), Lease::alone(&cluster)), clock);
         node.methods.extend(methods);
         let (stopper, stop) = stop_pair();
         let bound = Bound::new(&settings).unwrap();

@@ -17,6 +17,7 @@ use crate::config::Settings;
 use crate::counters::NodeCounters;
 use crate::fanout::{Fanout, TopicCache};
 use crate::inbox::InboxLimits;
+use crate::lease::Lease;
 use crate::shard::Shards;
 use crate::sys::SysTopics;
 
@@ -40,6 +41,8 @@ pub(crate) struct Node {
     pub(crate) fanout: Arc<Fanout>,
     /// The homes of clients and topics.
     pub(crate) shards: Shards,
+    /// What the node may acknowledge.
+    pub(crate) lease: Lease,
     /// Methods of enhanced authentication.
     pub(crate) methods: Vec<Arc<dyn Method>>,
     /// The node's time.
@@ -52,7 +55,12 @@ pub(crate) struct Node {
 
 impl Node {
     /// The node's shared state, from its parts.
-    pub(crate) fn new(settings: Arc<Settings>, fanout: Arc<Fanout>, shards: Shards, clock: Clock) -> Self {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        fanout: Arc<Fanout>,
+        (shards, lease): (Shards, Lease),
+        clock: Clock,
+    ) -> Self {
         let limits = settings.codec_limits();
         let connect_limits = settings.connect_limits();
         let queue = settings.queue_limits();
@@ -67,6 +75,7 @@ impl Node {
             inbox,
             fanout,
             shards,
+            lease,
             methods,
             clock,
             sys,

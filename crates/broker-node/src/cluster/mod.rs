@@ -3,10 +3,13 @@
 //! [`ClusterView`].
 
 mod fits;
+mod following;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use node_routing::view::RouteView;
 use raft_consensus::cluster::{APPLY_LEVEL_MAX, AskError, Begin, ClusterMachine, Command, GROUP, LowestLive};
 use raft_consensus::group::{Gone, Group, Start, Timing};
 use raft_consensus::network::Alone;
@@ -17,6 +20,7 @@ use raft_consensus::wal::Room;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 
+use self::following::Following;
 use crate::identity::Identity;
 
 /// How long the group may take until it leads and has applied its log, at start.
@@ -31,13 +35,19 @@ pub(crate) struct ClusterView {
     pub(crate) level: watch::Receiver<u32>,
     /// The time that entries of all groups carry.
     pub(crate) time: WallClock,
+    /// Which owners a topic stands for, and which connections are fenced.
+    pub(crate) routes: Arc<RouteView>,
+    /// The entry up to which this node has applied the group's log, with [`Self::routes`] visible to all threads.
+    pub(crate) applied: watch::Receiver<u64>,
 }
 
 #[cfg(test)]
 impl ClusterView {
     /// One that a test tells what to say, at the last level.
     pub(crate) fn told(lowest_live: watch::Receiver<LowestLive>, time: WallClock) -> Self {
-        Self { lowest_live, level: watch::channel(APPLY_LEVEL_MAX).1, time }
+        let Following { routes, applied } = Following::default();
+        let (level, applied) = (watch::channel(APPLY_LEVEL_MAX).1, applied.subscribe());
+        Self { lowest_live, level, time, routes, applied }
     }
 }
 
@@ -69,7 +79,9 @@ impl StartCluster<'_> {
     pub(crate) async fn start(
         self,
     ) -> anyhow::Result<(ClusterGroup, impl Future<Output = Ended> + Send + use<>)> {
-        let (machine, checkpoint) = ClusterMachine::restore(self.storage)?;
+        let (mut machine, checkpoint) = ClusterMachine::restore(self.storage)?;
+        let following = Arc::new(Following::default());
+        machine.follow(following.clone());
         let (lowest_live, level) = (machine.lowest_live(), machine.apply_level());
         let node = u64::from(self.identity.host().node.0);
         let mut room = self.storage.wal().room();
@@ -97,7 +109,8 @@ impl StartCluster<'_> {
             done = &mut begins => { done?; begun = true; }
             _spent = room.wait_for(|room| *room == Room::Spent) => {}
         }
-        let view = ClusterView { lowest_live, level, time: self.time };
+        let (routes, applied) = (Arc::clone(&following.routes), following.applied.subscribe());
+        let view = ClusterView { lowest_live, level, time: self.time, routes, applied };
         let runs = async move {
             if !begun {
                 tokio::select! {

@@ -35,6 +35,12 @@ pub(crate) struct Snapshot {
     pub(crate) wal_bytes: u64,
     /// Nodes that belong to the cluster, as far as this one knows.
     pub(crate) members: usize,
+    /// Routes of the cluster, each filter of each owner by itself.
+    pub(crate) routes: usize,
+    /// Whether the node may act on its route view.
+    pub(crate) holds_lease: bool,
+    /// The entry of the cluster group's log up to which everything is in force.
+    pub(crate) in_force: u64,
 }
 
 impl Snapshot {
