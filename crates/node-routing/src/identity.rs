@@ -30,6 +30,15 @@ pub struct Identity {
     pub incarnation: Incarnation,
 }
 
+/// Who sends a request, as its headers say and the node that is asked has found right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sender {
+    /// Its number.
+    pub(crate) node: NodeId,
+    /// Its run.
+    pub(crate) incarnation: Incarnation,
+}
+
 impl Identity {
     /// What its requests to a node carry.
     pub(crate) fn headers(&self, to: NodeId) -> HeaderMap {
@@ -49,7 +58,7 @@ impl Identity {
     /// # Errors
     /// The version, the cluster, the node that is meant, or whoever asks is not right; looked at in this order, so that
     /// nothing of another version or cluster is read any further.
-    pub(crate) fn check(&self, headers: &HeaderMap, peers: &Peers) -> Result<NodeId, Refusal> {
+    pub(crate) fn check(&self, headers: &HeaderMap, peers: &Peers) -> Result<Sender, Refusal> {
         let found = read(headers, &VERSION)?;
         if found != PROTOCOL {
             return Err(Refusal::WrongVersion { expected: PROTOCOL, found });
@@ -61,9 +70,9 @@ impl Identity {
         if expected != self.node {
             return Err(Refusal::WrongNode { expected, found: self.node });
         }
-        let from = read(headers, &FROM)?;
-        check_run(from, Incarnation(read(headers, &RUN)?), peers)?;
-        Ok(from)
+        let sender = Sender { node: read(headers, &FROM)?, incarnation: Incarnation(read(headers, &RUN)?) };
+        check_run(sender.node, sender.incarnation, peers)?;
+        Ok(sender)
     }
 
     /// What a node answers to a greeting.
@@ -125,7 +134,7 @@ mod tests {
     }
 
     fn asked(from: Identity, to: NodeId) -> Result<NodeId, Refusal> {
-        TWO.check(&from.headers(to), &peers(4))
+        TWO.check(&from.headers(to), &peers(4)).map(|sender| sender.node)
     }
 
     #[test]

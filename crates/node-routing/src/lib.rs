@@ -10,6 +10,7 @@ mod line;
 pub mod links;
 mod opaque;
 pub mod peers;
+pub mod presence;
 mod proto;
 pub mod reach;
 mod refusal;

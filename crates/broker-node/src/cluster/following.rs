@@ -9,11 +9,11 @@ use tokio::sync::watch;
 
 /// Who follows the cluster group on this node.
 #[derive(Debug, Default)]
-pub(super) struct Following {
+pub(crate) struct Following {
     /// Which owners a topic stands for, and which connections are fenced.
-    pub(super) routes: Arc<RouteView>,
+    pub(crate) routes: Arc<RouteView>,
     /// The entry that the view is as of.
-    pub(super) applied: watch::Sender<u64>,
+    pub(crate) applied: watch::Sender<u64>,
 }
 
 impl Follow for Following {

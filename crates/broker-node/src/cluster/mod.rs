@@ -20,7 +20,7 @@ use raft_consensus::wal::Room;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 
-use self::following::Following;
+pub(crate) use self::following::Following;
 use crate::identity::Identity;
 
 /// How long the group may take until it leads and has applied its log, at start.

@@ -99,9 +99,14 @@ impl AckQueue {
         }
     }
 
+    /// Whether everything that the next acknowledgement waits for has come.
+    pub(crate) fn is_due(&self) -> bool {
+        self.entries.front().is_some_and(|entry| entry.waits == 0)
+    }
+
     /// The next acknowledgement that may leave.
     pub(crate) fn pop_due(&mut self) -> Option<DueAck> {
-        if self.entries.front()?.waits > 0 {
+        if !self.is_due() {
             return None;
         }
         let Entry { owed, packet_id, reason, .. } = self.entries.pop_front()?;

@@ -23,6 +23,7 @@ use super::authenticate::{Refused as NotAuthenticated, authenticate};
 use super::socket::Socket;
 use crate::config::ListenerSettings;
 use crate::inbox::{Inbox, Mail};
+use crate::lease::Admission;
 use crate::listener::Peer;
 use crate::packet::Denied;
 use crate::session::{Client, Terms};
@@ -193,13 +194,20 @@ async fn accept(
         receive_maximum: client.terms.receive_maximum,
         will,
     };
-    let (connected, mail) = ask_home(&client, command, settings.limits.connect_timeout).await?;
+    let until = Instant::now() + settings.limits.connect_timeout;
+    let (connected, mail) = ask_home(&client, command, until).await?;
     let connected = connected.map_err(|refused| match refused {
         Refused::Quota => ReasonCode::QuotaExceeded,
         Refused::TakenOver => ReasonCode::ServerBusy,
     })?;
     client.epoch = connected.epoch;
     client.persistent = connected.persistent;
+    let admission = worker.node.lease.until_admitted(&client.id, (client.epoch, inbox.id()));
+    if timeout_at(until, admission).await != Ok(Admission::Admitted) {
+        inbox.reply(Reply::Connected(Ok(connected)));
+        inbox.put_back(mail);
+        return Err(unanswered(&client));
+    }
     client.authentication = authentication;
     worker.counters.connects_accepted.add(1);
     let assigned = assigned.then(|| Text::new(client.id.as_str()).ok()).flatten();
@@ -216,25 +224,29 @@ async fn accept(
 async fn ask_home(
     client: &Client,
     connect: ConnectCommand,
-    within: Duration,
+    until: Instant,
 ) -> Result<(Result<Connected, Refused>, Mail), NotAccepted> {
     let (shards, inbox) = (&client.worker.node.shards, &client.inbox);
-    let until = Instant::now() + within;
     let ask = async {
         shards.has_space().await;
         shards.send(client.home, Command::Connect(connect), inbox).await;
     };
     // Who stops waiting for room has asked for nothing.
     timeout_at(until, ask).await.map_err(|_late| ReasonCode::ServerUnavailable)?;
-    timeout_at(until, answer_of_home(inbox)).await.map_err(|_late| NotAccepted {
+    timeout_at(until, answer_of_home(inbox)).await.map_err(|_late| unanswered(client))
+}
+
+/// The client is told nothing in time: what its home knows of the connection has to be taken back.
+fn unanswered(client: &Client) -> NotAccepted {
+    NotAccepted {
         reason: ReasonCode::ServerUnavailable,
         unanswered: Some(Unanswered {
-            shards: shards.clone(),
+            shards: client.worker.node.shards.clone(),
             home: client.home,
             client: client.id.clone(),
-            inbox: Arc::clone(inbox),
+            inbox: Arc::clone(&client.inbox),
         }),
-    })
+    }
 }
 
 /// Waits for an answer that nobody waits for any more, and ends the connection if it was accepted.

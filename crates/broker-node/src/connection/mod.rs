@@ -174,6 +174,9 @@ impl Connection {
     /// the thread.
     fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ending>> {
         loop {
+            if let Poll::Ready(spoke) = self.client.poll_silence(context) {
+                spoke?;
+            }
             self.poll_mail(context)?;
             if !self.client.staged.is_empty() {
                 // Before look-ups and writes: they come after what the client published.
@@ -191,6 +194,10 @@ impl Connection {
             }
             let Poll::Ready(read) = self.poll_read(context)? else {
                 self.poll_timer(context)?;
+                if let Poll::Ready(spoke) = self.client.poll_silence(context) {
+                    spoke?;
+                    continue;
+                }
                 return Poll::Pending;
             };
             // Acknowledgements have made room for what waits, whether or not anything is written.

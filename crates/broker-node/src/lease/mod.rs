@@ -3,27 +3,118 @@
 //!
 //! The order is all: the bytes are read, then the view is loaded and matched, and then [`Lease::allows`] reads the clock.
 
-use tokio::sync::watch;
+mod clock;
+mod granting;
+mod keeping;
+#[cfg(test)]
+mod tests;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use node_routing::lease::{Hold, Holding, Profile};
+use node_routing::view::RouteView;
+use parking_lot::RwLock;
+use session_store::{ClientId, ConnectionId, Epoch};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+pub(crate) use self::granting::Granting;
+pub(crate) use self::keeping::Keep;
 use crate::cluster::ClusterView;
+
+/// Between two looks whether there is a lease again.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What the node may do, and until when. Clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
+    terms: Arc<Terms>,
+    routes: Arc<RouteView>,
     in_force: watch::Receiver<u64>,
+}
+
+/// Whether something may be acknowledged for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It may.
+    Admitted,
+    /// Not now: the node has no lease.
+    Silent,
+    /// Never again: the client was taken over elsewhere, or this run of the node is taken for dead.
+    Fenced,
+}
+
+/// Who says so.
+#[derive(Debug)]
+enum Terms {
+    /// Nobody: a node without peers has whatever is committed, and it holds at once.
+    Alone,
+    /// The node that leads the cluster group.
+    Granted(RwLock<Holding>),
 }
 
 impl Lease {
     /// Of a node without peers: nobody else acknowledges anything, and what it has applied is in force.
     pub(crate) fn alone(cluster: &ClusterView) -> Self {
-        Self { in_force: cluster.applied.clone() }
+        let (routes, in_force) = (Arc::clone(&cluster.routes), cluster.applied.clone());
+        Self { terms: Arc::new(Terms::Alone), routes, in_force }
+    }
+
+    /// Of a node with peers, which has none yet.
+    pub(crate) fn none_yet(cluster: &ClusterView, profile: &Profile, granting: &Granting) -> Self {
+        let terms = Terms::Granted(RwLock::new(Holding::new(profile, clock::now())));
+        Self { terms: Arc::new(terms), routes: Arc::clone(&cluster.routes), in_force: granting.in_force() }
     }
 
     /// Whether this node may act on what it matched in its route view as of entry `view`. Reads the clock: to be asked
     /// behind the match, never before.
-    #[expect(clippy::unused_self, reason = "a node with peers has to look")]
-    pub(crate) fn allows(&self, _view: u64) -> bool {
-        true
+    pub(crate) fn allows(&self, view: u64) -> bool {
+        match &*self.terms {
+            Terms::Alone => true,
+            Terms::Granted(holding) => holding.read().allows(view, clock::now()),
+        }
+    }
+
+    /// Whether this node may acknowledge something for a connection.
+    pub(crate) fn admission(
+        &self,
+        client: &ClientId,
+        (epoch, connection): (Epoch, ConnectionId),
+    ) -> Admission {
+        if let Terms::Alone = &*self.terms {
+            return Admission::Admitted;
+        }
+        // In this order: the fences are looked at behind the index that the lease has to allow, and before the clock.
+        let view = self.routes.applied();
+        match self.routes.admits(client, epoch, connection.host) {
+            false => Admission::Fenced,
+            true if self.allows(view) => Admission::Admitted,
+            true => Admission::Silent,
+        }
+    }
+
+    /// Waits until this node may acknowledge something for a connection, or never may again.
+    pub(crate) async fn until_admitted(
+        &self,
+        client: &ClientId,
+        connection: (Epoch, ConnectionId),
+    ) -> Admission {
+        loop {
+            match self.admission(client, connection) {
+                Admission::Silent => sleep(LOOK_EVERY).await,
+                known => return known,
+            }
+        }
+    }
+
+    /// What the node may do on its view as it is now.
+    pub(crate) fn hold(&self) -> Hold {
+        let view = self.routes.applied();
+        match &*self.terms {
+            Terms::Alone => Hold::Holds,
+            Terms::Granted(holding) => holding.read().hold(view, clock::now()),
+        }
     }
 
     /// The entry of the cluster group's log up to which everything is in force: each node that may hold a lease has

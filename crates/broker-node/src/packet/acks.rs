@@ -2,7 +2,7 @@
 //! persistent one are its shard's, and what the client says goes there.
 
 use mqtt_codec::{Offence, Packet, PacketId, PubAck, PubComp, PubRec, PubRel, ReasonCode};
-use session_store::command::{Ack, Command, Release};
+use session_store::command::{Ack, Command, Release, Reply};
 use session_store::outbound::Acked;
 
 use crate::session::{Client, Ending};
@@ -74,7 +74,9 @@ impl Client {
             return;
         }
         let found = self.inbound.release(packet_id);
-        self.send_pubcomp(packet_id, found);
+        if self.hold_back(Reply::Released(packet_id, found)).is_some() {
+            self.send_pubcomp(packet_id, found);
+        }
     }
 
     /// Sends PUBCOMP; `found` is false for an id that was not there.

@@ -11,6 +11,7 @@ use session_store::{Message, MessageRef};
 
 use crate::connection::{DueAck, Owed};
 use crate::fanout::Accepted;
+use crate::lease::Admission;
 use crate::packet::Denied;
 use crate::session::{Client, Ending};
 
@@ -126,15 +127,26 @@ impl Client {
 
     /// Owes an acknowledgement; it leaves at once if nothing is before it and it waits for nothing.
     fn owe(&mut self, due: DueAck, waits: u32) {
-        if waits == 0 && self.acks.is_empty() {
+        if waits == 0 && self.acks.is_empty() && self.admission() == Admission::Admitted {
             self.acknowledge(due);
-        } else {
-            self.acks.push(due, waits);
+            return;
+        }
+        self.acks.push(due, waits);
+        if waits == 0 {
+            self.send_due_acks();
         }
     }
 
     /// Sends every acknowledgement whose turn it is.
+    /// None does while the node may not acknowledge anything.
     pub(crate) fn send_due_acks(&mut self) {
+        if !self.acks.is_due() {
+            return;
+        }
+        if self.admission() != Admission::Admitted {
+            self.be_silent();
+            return;
+        }
         while let Some(due) = self.acks.pop_due() {
             self.acknowledge(due);
         }

@@ -2,7 +2,7 @@
 //! Called by `session::inbound`; never waits.
 
 use mqtt_codec::{Packet, PacketId, ReasonCode, UnsubAck, Unsubscribe};
-use session_store::command::{Command, Unsubscribe as UnsubscribeCommand};
+use session_store::command::{Command, Reply, Unsubscribe as UnsubscribeCommand};
 use topic_index::Filter;
 
 use crate::session::{Client, Waiting};
@@ -40,7 +40,10 @@ impl Client {
                 *code = ReasonCode::Success;
             }
         }
-        self.send_unsuback(packet_id, codes);
+        self.waiting = Some(Waiting::Unsubscribe { packet_id, codes });
+        if self.hold_back(Reply::Unsubscribed(packet_id, Vec::new())).is_some() {
+            self.unsubscribed(&[]);
+        }
     }
 
     fn unsubscribe_here(&mut self, filter: &Filter) -> bool {

@@ -7,6 +7,7 @@ mod inbound;
 mod outbound;
 mod released;
 mod retained;
+mod silence;
 mod stored;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,6 +25,7 @@ use topic_index::Filter;
 pub(crate) use self::aliases::{InboundAliases, OutboundAliases};
 use self::released::Released;
 pub(crate) use self::retained::PageFuture;
+use self::silence::Silence;
 pub(crate) use self::stored::StoredMessages;
 use crate::connection::{AckQueue, Out};
 use crate::fanout::{Fanout, Gathering, Matched};
@@ -168,6 +170,8 @@ pub(crate) struct Client {
     pub(crate) released: Released,
     /// Look-ups of retained messages for a transient session.
     pub(crate) scans: Scans,
+    /// What waits until the node may acknowledge something.
+    pub(crate) silence: Option<Box<Silence>>,
 }
 
 /// PINGREQs of the present second.
@@ -206,6 +210,7 @@ impl Client {
             pushes_qos0_bytes: 0,
             stored: None,
             scans: Scans::default(),
+            silence: None,
             terms,
         }
     }

@@ -47,7 +47,12 @@ impl Client {
         ending.map_or(Ok(()), Err)
     }
 
-    fn handle_reply(&mut self, reply: Reply) -> Result<(), Ending> {
+    /// Does what a shard answers. What acknowledges something may have to wait.
+    pub(super) fn handle_reply(&mut self, reply: Reply) -> Result<(), Ending> {
+        let acknowledges =
+            matches!(reply, Reply::Released(..) | Reply::Subscribed(..) | Reply::Unsubscribed(..));
+        let reply = if acknowledges { self.hold_back(reply) } else { Some(reply) };
+        let Some(reply) = reply else { return Ok(()) };
         match reply {
             Reply::Published(results) => {
                 for (number, result) in results {

@@ -53,10 +53,10 @@ impl Shards for Listener {
     type SayStream = BoxStream<'static, Result<Bytes, Status>>;
 
     async fn say(&self, request: Request<Streaming<Bytes>>) -> Result<Response<Self::SayStream>, Status> {
-        let Some(Known(from)) = request.extensions().get::<Known>().copied() else {
+        let Some(Known(sender)) = request.extensions().get::<Known>().copied() else {
             return Err(Status::internal("nobody knows who asks"));
         };
-        let hearing = Hearing { hears: Arc::clone(&self.0), from, words: request.into_inner() };
+        let hearing = Hearing { hears: Arc::clone(&self.0), from: sender.node, words: request.into_inner() };
         let ended = stream::once(hearing.run()).filter_map(|error| std::future::ready(error.map(Err)));
         Ok(Response::new(ended.boxed()))
     }

@@ -7,13 +7,12 @@ use std::task::{Context, Poll};
 
 use futures_util::future::{BoxFuture, Either, Ready, ready};
 use http::{Request, Response};
-use raft_consensus::types::NodeId;
 use tokio::sync::Notify;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use crate::counters::{Tally, count};
-use crate::identity::Identity;
+use crate::identity::{Identity, Sender};
 use crate::peers::PeersWatch;
 use crate::refusal;
 
@@ -44,7 +43,7 @@ pub(crate) struct Gated<S> {
 
 /// Who asks, as the gate has found: beside each request that it has let through.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Known(pub(crate) NodeId);
+pub(crate) struct Known(pub(crate) Sender);
 
 type Answer = Result<Response<Body>, Infallible>;
 
@@ -68,9 +67,9 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let checked = self.gate.identity.check(request.headers(), &self.gate.peers.borrow());
         match checked {
-            Ok(from) => {
+            Ok(sender) => {
                 self.gate.known.notify_one();
-                request.extensions_mut().insert(Known(from));
+                request.extensions_mut().insert(Known(sender));
                 Either::Right(self.inner.call(request))
             }
             Err(refusal) => {

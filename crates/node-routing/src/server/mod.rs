@@ -25,6 +25,7 @@ use crate::counters::count;
 use crate::limits::BadLimits;
 use crate::line::{FRAME_BYTES, HEADERS_BYTES_MAX, SEND_BUFFER_BYTES};
 use crate::links::Hears;
+use crate::presence::AnswersTouch;
 use crate::reach::Ways;
 
 /// Streams of a connection that its other end may have reset before they were looked at, or that were reset here for its mistakes; with more
@@ -39,6 +40,8 @@ pub struct Answers {
     pub dispatcher: Dispatcher,
     /// Who hears what hosts and leaders say.
     pub hears: Arc<dyn Hears>,
+    /// Who answers whether the node is there, and grants leases while it leads.
+    pub touched: Arc<dyn AnswersTouch>,
 }
 
 /// The port of a node for others.

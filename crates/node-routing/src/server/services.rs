@@ -22,8 +22,10 @@ use super::Answers;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::links::Listener;
+use crate::presence::{TOUCHING_BYTES_MAX, Touchable};
 use crate::proto::raft::raft_server::{Raft, RaftServer};
 use crate::proto::routing::handshake_server::{Handshake, HandshakeServer};
+use crate::proto::routing::presence_server::PresenceServer;
 use crate::proto::routing::{Greeting, Welcome};
 use crate::proto::session::shards_server::ShardsServer;
 use crate::refusal;
@@ -37,16 +39,18 @@ pub(crate) struct Services {
     handshake: HandshakeServer<Greeter>,
     raft: RaftServer<Groups>,
     shards: ShardsServer<Listener>,
+    presence: PresenceServer<Touchable>,
 }
 
 impl Services {
     pub(crate) fn new(identity: Identity, answers: Answers, limits: &Limits) -> Self {
-        let Answers { dispatcher, hears } = answers;
+        let Answers { dispatcher, hears, touched } = answers;
         let groups = Groups { dispatcher, within: limits.answer_within };
         let raft = RaftServer::new(groups).max_decoding_message_size(limits.message_bytes_max);
         let handshake = HandshakeServer::new(Greeter(identity)).max_decoding_message_size(GREETING_BYTES_MAX);
         let shards = ShardsServer::new(Listener(hears)).max_decoding_message_size(limits.message_bytes_max);
-        Self { handshake, raft, shards }
+        let presence = PresenceServer::new(Touchable(touched)).max_decoding_message_size(TOUCHING_BYTES_MAX);
+        Self { handshake, raft, shards, presence }
     }
 }
 
@@ -64,6 +68,7 @@ impl tower::Service<HttpRequest<Incoming>> for Services {
         match service {
             Some("quelea.raft.v1.Raft") => self.raft.call(request),
             Some("quelea.session.v1.Shards") => self.shards.call(request),
+            Some("quelea.routing.v1.Presence") => self.presence.call(request),
             Some("quelea.routing.v1.Handshake") => self.handshake.call(request),
             _ => {
                 let unknown = Status::unimplemented("there is no such service");

@@ -17,5 +17,6 @@ mod hostile;
 mod lines;
 mod links;
 mod place;
+mod presence;
 mod proxy;
 mod sockets;

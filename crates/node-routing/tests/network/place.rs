@@ -12,6 +12,7 @@ use node_routing::identity::Identity;
 use node_routing::limits::Limits;
 use node_routing::links::{Hears, Links};
 use node_routing::peers::{Gone, Peer, Peers, PeersWatch};
+use node_routing::presence::{AnswersTouch, Outcome, Touch, Touched};
 use node_routing::reach::{Reach, Ways};
 use node_routing::security::Plain;
 use node_routing::server::{Answers, Server};
@@ -65,6 +66,21 @@ pub(crate) struct Ear {
     /// From whom, and what, in its order.
     pub(crate) heard: Mutex<Vec<(NodeId, Bytes)>>,
     pub(crate) lost: Mutex<Vec<NodeId>>,
+    pub(crate) touches: Mutex<Vec<(session_store::Host, Touch)>>,
+    /// What was said to be in force at last.
+    pub(crate) in_force: Mutex<u64>,
+}
+
+impl AnswersTouch for Ear {
+    fn touched(&self, by: session_store::Host, touch: Touch) -> Touched {
+        let outcome = if touch.wants_lease { Outcome::Denied("no".to_owned()) } else { Outcome::NotWanted };
+        self.touches.lock().push((by, touch));
+        Touched { outcome, in_force: *self.in_force.lock(), wall_ms: 7 }
+    }
+
+    fn announced(&self, in_force: u64) {
+        *self.in_force.lock() = in_force;
+    }
 }
 
 impl Ear {
@@ -108,7 +124,8 @@ impl Hears for Ear {
 /// Who answers at a node without groups.
 pub(crate) fn answers(node: NodeId, directory: &TempDir, ear: &Arc<Ear>) -> Answers {
     let disk = Arc::new(FileDisk::new(directory.path()).unwrap());
-    Answers { dispatcher: Dispatcher::new(node, disk, Arc::new(NoSnapshots)), hears: ear.clone() }
+    let dispatcher = Dispatcher::new(node, disk, Arc::new(NoSnapshots));
+    Answers { dispatcher, hears: ear.clone(), touched: ear.clone() }
 }
 
 /// A node's port.

@@ -96,7 +96,8 @@ impl Net for Sockets {
         let place = self.places.get_mut(&node).unwrap();
         let ways = ways(identity(node, place.runs), place.view.subscribe(), &place.tally);
         let lowest_live = Incarnation(place.runs);
-        let answers = Answers { dispatcher, hears: Arc::new(Ear::default()) };
+        let ear = Arc::new(Ear::default());
+        let answers = Answers { dispatcher, hears: ear.clone(), touched: ear };
         place.server = Some(Server::start(listener, ways, answers).unwrap());
         for (other, place) in self.places.iter().filter(|(other, _)| **other != node) {
             let address = self.proxies.get(&(*other, node)).map_or(address, |proxy| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use session_store::store::{Changes, Checkpoint};
-use session_store::{Incarnation, Millis, NodeId};
+use session_store::{Host, Incarnation, Millis, NodeId};
 use tokio::sync::watch;
 
 use super::command::Command;
@@ -33,6 +33,9 @@ const CLEAN_UP_CHUNKS: usize = 16;
 /// Of each member the lowest run that is not dead: who hosts something under a lower one is gone.
 pub type LowestLive = BTreeMap<NodeId, Incarnation>;
 
+/// The runs that live, in the order of their nodes.
+pub type Live = Vec<Host>;
+
 /// The cluster group's state, and who follows it on this node.
 #[derive(Debug)]
 pub struct ClusterMachine {
@@ -46,6 +49,7 @@ pub struct ClusterMachine {
     installed: bool,
     follower: Option<Arc<dyn Follow>>,
     lowest_live: watch::Sender<LowestLive>,
+    live: watch::Sender<Live>,
     apply_level: watch::Sender<u32>,
 }
 
@@ -57,6 +61,7 @@ impl ClusterMachine {
     pub fn restore(storage: &Storage) -> Result<(Self, SnapshotMeta), StorageError> {
         let (state, checkpoint) = storage.restore(GROUP, restore)?.unwrap_or_default();
         let lowest_live = watch::Sender::new(state.lowest_live().collect());
+        let live = watch::Sender::new(state.live().collect());
         let apply_level = watch::Sender::new(state.apply_level());
         let machine = Self {
             state,
@@ -66,6 +71,7 @@ impl ClusterMachine {
             installed: false,
             follower: None,
             lowest_live,
+            live,
             apply_level,
         };
         Ok((machine, checkpoint))
@@ -90,6 +96,12 @@ impl ClusterMachine {
         self.lowest_live.subscribe()
     }
 
+    /// Follows which runs live, as far as this node has applied the group's log. Told before whoever follows the entry is.
+    #[must_use]
+    pub fn live(&self) -> watch::Receiver<Live> {
+        self.live.subscribe()
+    }
+
     /// Follows the level of `apply` that holds in the cluster, as far as this node has applied the group's log.
     #[must_use]
     pub fn apply_level(&self) -> watch::Receiver<u32> {
@@ -105,6 +117,13 @@ impl ClusterMachine {
             let now: LowestLive = self.state.lowest_live().collect();
             let changed = *told != now;
             *told = now;
+            changed
+        });
+        self.live.send_if_modified(|told| {
+            let changed = !self.state.live().eq(told.iter().copied());
+            if changed {
+                *told = self.state.live().collect();
+            }
             changed
         });
     }

@@ -1,0 +1,245 @@
+//! Leases between nodes of one process that reach each other over real ports: everybody has one, what is written comes into
+//! force, and who dies is taken for dead. The rules themselves are tested in `node_routing::lease`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use node_routing::identity::Identity;
+use node_routing::lease::{Hold, Profile};
+use node_routing::limits::Limits;
+use node_routing::links::Hears;
+use node_routing::peers::{Peer, Peers};
+use node_routing::presence::Toucher;
+use node_routing::reach::{Reach, Ways};
+use node_routing::security::Plain;
+use node_routing::server::{Answers, Server};
+use node_routing::transport::Transport;
+use raft_consensus::cluster::{Begin, ClusterId, ClusterMachine, Command, Founding, GROUP, Live};
+use raft_consensus::disk::FileDisk;
+use raft_consensus::group::{Group, Start, Timing};
+use raft_consensus::network::{Dispatcher, Joined, Networks, Refusal, StoreSnapshots};
+use raft_consensus::storage::Storage;
+use raft_consensus::types::{NodeId as PeerId, TokioTypes};
+use session_store::{Host, Incarnation, NodeId};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::{Granting, Keep, Lease};
+use crate::clock::{Clock, GroupTime};
+use crate::cluster::{ClusterView, Following};
+use crate::testing;
+
+const WITHIN: Duration = Duration::from_secs(90);
+const CLUSTER: ClusterId = ClusterId([5; 16]);
+
+/// Nobody says anything of shards.
+struct Deaf;
+
+impl Hears for Deaf {
+    fn hear(&self, _: PeerId, _: bytes::Bytes) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn lost(&self, _: PeerId) {}
+}
+
+struct Node {
+    group: Group<TokioTypes, ClusterMachine>,
+    lease: Lease,
+    live: watch::Receiver<Live>,
+    applied: watch::Receiver<u64>,
+    _server: Server,
+    _tasks: JoinSet<()>,
+    _storage: Storage,
+    _data: TempDir,
+}
+
+fn host(node: u32) -> Host {
+    Host { node: NodeId(node), incarnation: Incarnation(1) }
+}
+
+impl Node {
+    /// Starts a node that others find by `view`.
+    async fn start(node: u32, view: &watch::Sender<Peers>) -> Self {
+        let profile = Profile::zones(Duration::from_millis(50)).unwrap();
+        let data = tempfile::tempdir().unwrap();
+        let storage = testing::open_replica(data.path(), &testing::settings());
+        let me = PeerId::from(node);
+        let tally = Arc::default();
+        let identity = Identity { cluster: CLUSTER, node: me, incarnation: host(node).incarnation };
+        let ways = Ways {
+            identity,
+            peers: view.subscribe(),
+            limits: Limits::default(),
+            security: Arc::new(Plain),
+            tally,
+        };
+        let (reach, gone) = Reach::new(ways.clone()).unwrap();
+        let disk: Arc<FileDisk> = Arc::new(FileDisk::new(data.path()).unwrap());
+        let files = Arc::new(StoreSnapshots::new(Arc::clone(storage.store()), data.path().to_owned()));
+        let dispatcher = Dispatcher::new(me, disk.clone(), files.clone());
+        let transport = Arc::new(Transport::new(Arc::clone(&reach)));
+        let networks = Joined { node: me, transport, disk, files, dispatcher: dispatcher.clone() };
+        let time = GroupTime::new(Clock::start(), me);
+        let granting = Granting::new(profile, NodeId(node), Arc::clone(&time));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let answers = Answers { dispatcher, hears: Arc::new(Deaf), touched: granting.clone() };
+        let server = Server::start(listener, ways, answers).unwrap();
+        view.send_modify(|peers| drop(peers.insert(me, Peer { address, lowest_live: Incarnation(1) })));
+
+        let (mut machine, checkpoint) = ClusterMachine::restore(&storage).unwrap();
+        let following = Arc::new(Following::default());
+        machine.follow(following.clone());
+        let (lowest_live, live) = (machine.lowest_live(), machine.live());
+        let (group, task) = Group::start(Start {
+            node: me,
+            group: GROUP,
+            timing: Timing::ZONES,
+            log: storage.log(GROUP).unwrap(),
+            room: storage.wal().room(),
+            network: Networks::<TokioTypes>::network(&networks, GROUP),
+            machine,
+            checkpoint,
+            clock: time.of_entries(),
+        })
+        .await
+        .unwrap();
+        Networks::<TokioTypes>::started(&networks, &group).unwrap();
+        let applied = following.applied.subscribe();
+        let mut cluster = ClusterView::told(lowest_live, time.of_entries());
+        (cluster.routes, cluster.applied) = (Arc::clone(&following.routes), applied.clone());
+        let lease = Lease::none_yet(&cluster, &profile, &granting);
+        let keep = Keep {
+            me: host(node),
+            profile,
+            lease: lease.clone(),
+            granting,
+            time,
+            group: group.clone(),
+            applied: applied.clone(),
+            live: live.clone(),
+            peers: view.subscribe(),
+            toucher: Toucher::new(Arc::clone(&reach)),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(keep.run(gone));
+        tasks.spawn(async move { reach.keep_in_touch().await });
+        tasks.spawn(async move { drop(task.await) });
+        Self { group, lease, live, applied, _server: server, _tasks: tasks, _storage: storage, _data: data }
+    }
+}
+
+struct Cluster {
+    nodes: BTreeMap<u32, Node>,
+    _view: watch::Sender<Peers>,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let view = watch::Sender::new(Peers::new());
+        let mut nodes = BTreeMap::new();
+        for node in 1..=3 {
+            nodes.insert(node, Node::start(node, &view).await);
+        }
+        nodes[&1].group.found([1, 2, 3]).await.unwrap();
+        let cluster = Self { nodes, _view: view };
+        cluster.ask(Command::Found(Founding { cluster: CLUSTER, shards: 6 })).await;
+        for node in 1..=3 {
+            let begin = Begin { host: host(node), token: 1, name: "".into(), knows_level: 1 };
+            cluster.ask(Command::Begin(begin)).await;
+        }
+        cluster
+    }
+
+    async fn leader(&self) -> u32 {
+        self.eventually("leader that lives", |cluster| {
+            let mut said = cluster.nodes.values().map(|node| node.group.leadership().now().leader);
+            let leader = said.next().flatten().and_then(|leader| u32::try_from(leader).ok());
+            leader.filter(|leader| cluster.nodes.contains_key(leader))
+        })
+        .await
+    }
+
+    async fn ask(&self, command: Command) {
+        loop {
+            let leader = self.leader().await;
+            let asking = self.nodes[&leader].group.ask(&command);
+            if let Ok(asked) = tokio::time::timeout(Duration::from_secs(5), asking).await {
+                return asked.unwrap();
+            }
+        }
+    }
+
+    async fn eventually<T>(&self, what: &str, mut looks: impl FnMut(&Self) -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = looks(self) {
+                return found;
+            }
+            assert!(begun.elapsed() < WITHIN, "no {what}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until every node has a lease, and all that any node has applied is in force on each.
+    async fn settles(&self) {
+        self.eventually("lease everywhere, or something is not in force", |cluster| {
+            let applied = cluster.nodes.values().map(|node| *node.applied.borrow()).max()?;
+            let mut nodes = cluster.nodes.values();
+            let settled = nodes
+                .all(|node| node.lease.hold() == Hold::Holds && *node.lease.in_force().borrow() >= applied);
+            (settled && applied > 0).then_some(())
+        })
+        .await;
+    }
+
+    async fn kill(&mut self, node: u32) {
+        let killed = self.nodes.remove(&node).unwrap();
+        killed.group.stop().await;
+    }
+
+    async fn until_dead(&self, dead: u32) {
+        self.eventually("word of the death", |cluster| {
+            let mut nodes = cluster.nodes.values();
+            let knows = |node: &Node| node.live.borrow().iter().all(|run| run.node != NodeId(dead));
+            nodes.all(knows).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_has_a_lease_and_whoever_dies_is_taken_for_dead() {
+    let mut cluster = Cluster::start().await;
+    cluster.settles().await;
+    let lives: Vec<Host> = (1..=3).map(host).collect();
+    assert_eq!(*cluster.nodes[&1].live.borrow(), lives, "nobody is taken for dead who answers");
+    let leader = cluster.leader().await;
+    // With its leader the cluster loses whoever knew of the leases.
+    cluster.kill(leader).await;
+    cluster.until_dead(leader).await;
+    cluster.settles().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_left_alone_has_no_lease_and_says_nothing_is_in_force() {
+    let mut cluster = Cluster::start().await;
+    cluster.settles().await;
+    let leader = cluster.leader().await;
+    let others: Vec<u32> = cluster.nodes.keys().copied().filter(|node| *node != leader).collect();
+    cluster.kill(others[0]).await;
+    cluster.until_dead(others[0]).await;
+    cluster.settles().await;
+    cluster.kill(others[1]).await;
+    let left = &cluster.nodes[&leader];
+    cluster.eventually("end of the lease", |_| (left.lease.hold() != Hold::Holds).then_some(())).await;
+    let (in_force, live) = (*left.lease.in_force().borrow(), left.live.borrow().clone());
+    cluster.eventually("end of its patience", |_| (left.lease.hold() == Hold::Over).then_some(())).await;
+    assert!(!left.lease.allows(u64::MAX));
+    assert_eq!((*left.lease.in_force().borrow(), left.live.borrow().clone()), (in_force, live));
+}

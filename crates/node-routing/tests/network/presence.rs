@@ -1,0 +1,45 @@
+//! Nodes that touch each other, over real sockets: who touched is known, an answer comes back, and silence has a deadline.
+
+use std::time::Duration;
+
+use node_routing::limits::Limits;
+use node_routing::presence::{Outcome, Touch, Toucher};
+use raft_consensus::network::TransportError;
+use session_store::{Host as Run, Incarnation, NodeId};
+use tokio::net::TcpListener;
+
+use crate::cluster::WITHIN;
+use crate::place::{Caller, Host, identity};
+
+#[tokio::test]
+async fn whoever_is_touched_knows_which_run_it_was_and_answers() {
+    let two = Host::start(identity(2, 5), Limits::default()).await;
+    *two.ear.in_force.lock() = 3;
+    let one = Caller::new(identity(1, 9), Limits::default());
+    one.place(2, &two.address);
+    let toucher = Toucher::new(one.reach.clone());
+    let by = Run { node: NodeId(1), incarnation: Incarnation(9) };
+    let touch =
+        Touch { applied: 4, reached: vec![NodeId(3)], heard: vec![by], wall_ms: 8, wants_lease: false };
+    let touched = toucher.touch(2, &touch, WITHIN).await.unwrap();
+    assert_eq!((touched.outcome, touched.in_force, touched.wall_ms), (Outcome::NotWanted, 3, 7));
+    let wants = Touch { wants_lease: true, ..touch.clone() };
+    let touched = toucher.touch(2, &wants, WITHIN).await.unwrap();
+    assert_eq!(touched.outcome, Outcome::Denied("no".to_owned()));
+    assert_eq!(*two.ear.touches.lock(), [(by, touch), (by, wants)]);
+    toucher.announce(2, 11, WITHIN).await.unwrap();
+    assert_eq!(*two.ear.in_force.lock(), 11);
+}
+
+#[tokio::test]
+async fn who_does_not_answer_is_not_waited_for() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let one = Caller::new(identity(1, 1), Limits::default());
+    one.place(2, &silent.local_addr().unwrap().to_string());
+    let within = Duration::from_millis(50);
+    let toucher = Toucher::new(one.reach.clone());
+    let late = toucher.touch(2, &Touch::default(), within).await.unwrap_err();
+    assert_eq!(late, TransportError::Timeout { to: 2, within });
+    let unknown = toucher.announce(3, 1, WITHIN).await.unwrap_err();
+    assert!(matches!(unknown, TransportError::Unreachable { to: 3, .. }), "{unknown}");
+}
