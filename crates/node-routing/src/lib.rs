@@ -2,6 +2,7 @@
 //! them a topic stands for; and how long each may rely on that. Used by the broker. The network reads no message that it
 //! carries, routes and leases know no network, and nothing here knows of clients.
 
+pub mod asking;
 pub mod counters;
 pub mod identity;
 pub mod lease;

@@ -10,6 +10,11 @@ pub(crate) type Request = Bytes;
 /// An answer, as bytes.
 pub(crate) type Response = Bytes;
 
+/// A command to the cluster group, as bytes.
+pub(crate) type Asking = Bytes;
+/// What came of it, as bytes.
+pub(crate) type Asked = Bytes;
+
 /// Words of one node to another, as bytes.
 pub(crate) type Words = Bytes;
 /// What is never said.

@@ -1,5 +1,11 @@
 //! What `build.rs` makes of `proto/`. Used by whoever speaks or answers one of the services; nothing is written by hand.
 
+/// The service of `proto/cluster.proto`.
+#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated")]
+pub(crate) mod cluster {
+    include!(concat!(env!("OUT_DIR"), "/quelea.cluster.v1.rs"));
+}
+
 /// The service of `proto/raft.proto`.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated")]
 pub(crate) mod raft {

@@ -2,6 +2,7 @@
 //! node's run in it. Called by the composition root before the shards start; what these follow of it is the
 //! [`ClusterView`].
 
+mod asks;
 mod fits;
 mod following;
 
@@ -20,6 +21,7 @@ use raft_consensus::wal::Room;
 use tokio::sync::watch;
 use tokio::task::JoinError;
 
+pub(crate) use self::asks::Asks;
 pub(crate) use self::following::Following;
 use crate::identity::Identity;
 
@@ -102,7 +104,8 @@ impl StartCluster<'_> {
         group.ready(READY_TIMEOUT).await?;
         let known = group.look_now(|state| state.machine().state().clone()).await?;
         fits::check(&known, self.identity)?;
-        let mut begins = Box::pin(begin_run(group.clone(), self.commands()));
+        let asks = Asks::new(node, group.clone(), following.applied.subscribe(), None);
+        let mut begins = Box::pin(begin_run(asks, self.commands()));
         let mut begun = false;
         tokio::select! {
             biased;
@@ -142,12 +145,12 @@ impl StartCluster<'_> {
 }
 
 /// Founds the cluster where that was not done yet, begins the node's run, and raises the level if that was all it needed.
-async fn begin_run(group: Group<TokioTypes, ClusterMachine>, commands: [Command; 2]) -> anyhow::Result<()> {
+async fn begin_run(asks: Asks, commands: [Command; 2]) -> anyhow::Result<()> {
     for command in commands {
-        group.ask(&command).await.context("the cluster does not take this run of the node")?;
+        asks.ask(&command).await.context("the cluster does not take this run of the node")?;
     }
-    if let Some(level) = group.look(|machine| machine.state().level_to_raise()).await? {
-        group.ask(&Command::RaiseLevel(level)).await?;
+    if let Some(level) = asks.level_to_raise().await? {
+        asks.ask(&Command::RaiseLevel(level)).await?;
     }
     Ok(())
 }

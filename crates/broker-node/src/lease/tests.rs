@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use node_routing::asking::Asker;
 use node_routing::identity::Identity;
 use node_routing::lease::{Hold, Profile};
 use node_routing::limits::Limits;
@@ -15,22 +16,25 @@ use node_routing::reach::{Reach, Ways};
 use node_routing::security::Plain;
 use node_routing::server::{Answers, Server};
 use node_routing::transport::Transport;
-use raft_consensus::cluster::{Begin, ClusterId, ClusterMachine, Command, Founding, GROUP, Live};
+use raft_consensus::cluster::{
+    AskError, Begin, ClusterId, ClusterMachine, Command, Founding, GROUP, Live, LowestLive,
+};
 use raft_consensus::disk::FileDisk;
 use raft_consensus::group::{Group, Start, Timing};
 use raft_consensus::network::{Dispatcher, Joined, Networks, Refusal, StoreSnapshots};
+use raft_consensus::proposer::Ended;
 use raft_consensus::storage::Storage;
 use raft_consensus::types::{NodeId as PeerId, TokioTypes};
 use session_store::{Host, Incarnation, NodeId};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Granting, Keep, Lease};
 use crate::clock::{Clock, GroupTime};
-use crate::cluster::{ClusterView, Following};
+use crate::cluster::{Asks, ClusterView, Following};
 use crate::testing;
 
 const WITHIN: Duration = Duration::from_secs(90);
@@ -49,6 +53,7 @@ impl Hears for Deaf {
 
 struct Node {
     group: Group<TokioTypes, ClusterMachine>,
+    asks: Asks,
     lease: Lease,
     live: watch::Receiver<Live>,
     applied: watch::Receiver<u64>,
@@ -56,6 +61,39 @@ struct Node {
     _tasks: JoinSet<()>,
     _storage: Storage,
     _data: TempDir,
+}
+
+/// The cluster group of a node that has started.
+struct Started {
+    group: Group<TokioTypes, ClusterMachine>,
+    task: JoinHandle<Ended>,
+    following: Arc<Following>,
+    lowest_live: watch::Receiver<LowestLive>,
+    live: watch::Receiver<Live>,
+}
+
+impl Started {
+    async fn begin(storage: &Storage, networks: &Joined<Transport>, time: &Arc<GroupTime>) -> Self {
+        let (mut machine, checkpoint) = ClusterMachine::restore(storage).unwrap();
+        let following = Arc::new(Following::default());
+        machine.follow(following.clone());
+        let (lowest_live, live) = (machine.lowest_live(), machine.live());
+        let (group, task) = Group::start(Start {
+            node: networks.node,
+            group: GROUP,
+            timing: Timing::ZONES,
+            log: storage.log(GROUP).unwrap(),
+            room: storage.wal().room(),
+            network: Networks::<TokioTypes>::network(networks, GROUP),
+            machine,
+            checkpoint,
+            clock: time.of_entries(),
+        })
+        .await
+        .unwrap();
+        Networks::<TokioTypes>::started(networks, &group).unwrap();
+        Self { group, task, following, lowest_live, live }
+    }
 }
 
 fn host(node: u32) -> Host {
@@ -88,29 +126,18 @@ impl Node {
         let granting = Granting::new(profile, NodeId(node), Arc::clone(&time));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let answers = Answers { dispatcher, hears: Arc::new(Deaf), touched: granting.clone() };
+        let Started { group, task, following, lowest_live, live } =
+            Started::begin(&storage, &networks, &time).await;
+        let applied = following.applied.subscribe();
+        let asks = Asks::new(me, group.clone(), applied.clone(), Some(Asker::new(Arc::clone(&reach))));
+        let answers = Answers {
+            dispatcher,
+            hears: Arc::new(Deaf),
+            touched: granting.clone(),
+            asked: Arc::new(asks.clone()),
+        };
         let server = Server::start(listener, ways, answers).unwrap();
         view.send_modify(|peers| drop(peers.insert(me, Peer { address, lowest_live: Incarnation(1) })));
-
-        let (mut machine, checkpoint) = ClusterMachine::restore(&storage).unwrap();
-        let following = Arc::new(Following::default());
-        machine.follow(following.clone());
-        let (lowest_live, live) = (machine.lowest_live(), machine.live());
-        let (group, task) = Group::start(Start {
-            node: me,
-            group: GROUP,
-            timing: Timing::ZONES,
-            log: storage.log(GROUP).unwrap(),
-            room: storage.wal().room(),
-            network: Networks::<TokioTypes>::network(&networks, GROUP),
-            machine,
-            checkpoint,
-            clock: time.of_entries(),
-        })
-        .await
-        .unwrap();
-        Networks::<TokioTypes>::started(&networks, &group).unwrap();
-        let applied = following.applied.subscribe();
         let mut cluster = ClusterView::told(lowest_live, time.of_entries());
         (cluster.routes, cluster.applied) = (Arc::clone(&following.routes), applied.clone());
         let lease = Lease::none_yet(&cluster, &profile, &granting);
@@ -130,7 +157,17 @@ impl Node {
         tasks.spawn(keep.run(gone));
         tasks.spawn(async move { reach.keep_in_touch().await });
         tasks.spawn(async move { drop(task.await) });
-        Self { group, lease, live, applied, _server: server, _tasks: tasks, _storage: storage, _data: data }
+        Self {
+            group,
+            asks,
+            lease,
+            live,
+            applied,
+            _server: server,
+            _tasks: tasks,
+            _storage: storage,
+            _data: data,
+        }
     }
 }
 
@@ -148,12 +185,19 @@ impl Cluster {
         }
         nodes[&1].group.found([1, 2, 3]).await.unwrap();
         let cluster = Self { nodes, _view: view };
-        cluster.ask(Command::Found(Founding { cluster: CLUSTER, shards: 6 })).await;
+        // Any node may ask, whoever leads.
+        cluster.asks(3, Command::Found(Founding { cluster: CLUSTER, shards: 6 })).await.unwrap();
         for node in 1..=3 {
             let begin = Begin { host: host(node), token: 1, name: "".into(), knows_level: 1 };
-            cluster.ask(Command::Begin(begin)).await;
+            cluster.asks(node, Command::Begin(begin)).await.unwrap();
+            let known = cluster.nodes[&node].live.borrow().clone();
+            assert!(known.contains(&host(node)), "whoever asked knows what came of it");
         }
         cluster
+    }
+
+    async fn asks(&self, node: u32, command: Command) -> Result<(), AskError> {
+        timeout(WITHIN, self.nodes[&node].asks.ask(&command)).await.expect("an answer")
     }
 
     async fn leader(&self) -> u32 {
@@ -163,16 +207,6 @@ impl Cluster {
             leader.filter(|leader| cluster.nodes.contains_key(leader))
         })
         .await
-    }
-
-    async fn ask(&self, command: Command) {
-        loop {
-            let leader = self.leader().await;
-            let asking = self.nodes[&leader].group.ask(&command);
-            if let Ok(asked) = tokio::time::timeout(Duration::from_secs(5), asking).await {
-                return asked.unwrap();
-            }
-        }
     }
 
     async fn eventually<T>(&self, what: &str, mut looks: impl FnMut(&Self) -> Option<T>) -> T {
@@ -217,6 +251,10 @@ impl Cluster {
 async fn everybody_has_a_lease_and_whoever_dies_is_taken_for_dead() {
     let mut cluster = Cluster::start().await;
     cluster.settles().await;
+    for node in 1..=3 {
+        let refused = cluster.asks(node, Command::Found(Founding { cluster: CLUSTER, shards: 0 })).await;
+        assert!(matches!(refused, Err(AskError::Refused(_))), "{refused:?}");
+    }
     let lives: Vec<Host> = (1..=3).map(host).collect();
     assert_eq!(*cluster.nodes[&1].live.borrow(), lives, "nobody is taken for dead who answers");
     let leader = cluster.leader().await;

@@ -21,6 +21,7 @@ use tower::Layer;
 use self::gate::Gate;
 pub(crate) use self::gate::Known;
 use self::services::Services;
+use crate::asking::AnswersAsking;
 use crate::counters::count;
 use crate::limits::BadLimits;
 use crate::line::{FRAME_BYTES, HEADERS_BYTES_MAX, SEND_BUFFER_BYTES};
@@ -42,6 +43,8 @@ pub struct Answers {
     pub hears: Arc<dyn Hears>,
     /// Who answers whether the node is there, and grants leases while it leads.
     pub touched: Arc<dyn AnswersTouch>,
+    /// Who carries out what others ask of the cluster group.
+    pub asked: Arc<dyn AnswersAsking>,
 }
 
 /// The port of a node for others.

@@ -19,10 +19,12 @@ use tonic::body::Body;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Answers;
+use crate::asking::{Askable, COMMAND_BYTES_MAX};
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::links::Listener;
 use crate::presence::{TOUCHING_BYTES_MAX, Touchable};
+use crate::proto::cluster::cluster_server::ClusterServer;
 use crate::proto::raft::raft_server::{Raft, RaftServer};
 use crate::proto::routing::handshake_server::{Handshake, HandshakeServer};
 use crate::proto::routing::presence_server::PresenceServer;
@@ -40,17 +42,20 @@ pub(crate) struct Services {
     raft: RaftServer<Groups>,
     shards: ShardsServer<Listener>,
     presence: PresenceServer<Touchable>,
+    cluster: ClusterServer<Askable>,
 }
 
 impl Services {
     pub(crate) fn new(identity: Identity, answers: Answers, limits: &Limits) -> Self {
-        let Answers { dispatcher, hears, touched } = answers;
+        let Answers { dispatcher, hears, touched, asked } = answers;
+        let askable = Askable { asked, within: limits.answer_within };
+        let cluster = ClusterServer::new(askable).max_decoding_message_size(COMMAND_BYTES_MAX);
         let groups = Groups { dispatcher, within: limits.answer_within };
         let raft = RaftServer::new(groups).max_decoding_message_size(limits.message_bytes_max);
         let handshake = HandshakeServer::new(Greeter(identity)).max_decoding_message_size(GREETING_BYTES_MAX);
         let shards = ShardsServer::new(Listener(hears)).max_decoding_message_size(limits.message_bytes_max);
         let presence = PresenceServer::new(Touchable(touched)).max_decoding_message_size(TOUCHING_BYTES_MAX);
-        Self { handshake, raft, shards, presence }
+        Self { handshake, raft, shards, presence, cluster }
     }
 }
 
@@ -68,6 +73,7 @@ impl tower::Service<HttpRequest<Incoming>> for Services {
         match service {
             Some("quelea.raft.v1.Raft") => self.raft.call(request),
             Some("quelea.session.v1.Shards") => self.shards.call(request),
+            Some("quelea.cluster.v1.Cluster") => self.cluster.call(request),
             Some("quelea.routing.v1.Presence") => self.presence.call(request),
             Some("quelea.routing.v1.Handshake") => self.handshake.call(request),
             _ => {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use node_routing::asking::AnswersAsking;
 use node_routing::counters::{PeerCounters, Tally};
 use node_routing::identity::Identity;
 use node_routing::limits::Limits;
@@ -71,6 +73,17 @@ pub(crate) struct Ear {
     pub(crate) in_force: Mutex<u64>,
 }
 
+impl AnswersAsking for Ear {
+    fn asked(&self, command: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        let answer = match &command[..] {
+            b"hang" => return Box::pin(std::future::pending()),
+            b"nonsense" => Err(Refusal::Malformed("it is nonsense".to_owned())),
+            other => Ok([b"done: ", other].concat().into()),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
 impl AnswersTouch for Ear {
     fn touched(&self, by: session_store::Host, touch: Touch) -> Touched {
         let outcome = if touch.wants_lease { Outcome::Denied("no".to_owned()) } else { Outcome::NotWanted };
@@ -125,7 +138,7 @@ impl Hears for Ear {
 pub(crate) fn answers(node: NodeId, directory: &TempDir, ear: &Arc<Ear>) -> Answers {
     let disk = Arc::new(FileDisk::new(directory.path()).unwrap());
     let dispatcher = Dispatcher::new(node, disk, Arc::new(NoSnapshots));
-    Answers { dispatcher, hears: ear.clone(), touched: ear.clone() }
+    Answers { dispatcher, hears: ear.clone(), touched: ear.clone(), asked: ear.clone() }
 }
 
 /// A node's port.

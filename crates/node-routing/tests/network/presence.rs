@@ -1,10 +1,13 @@
-//! Nodes that touch each other, over real sockets: who touched is known, an answer comes back, and silence has a deadline.
+//! Nodes that touch each other and ask each other for something, over real sockets: who touched is known, an answer comes
+//! back, and silence has a deadline.
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use node_routing::asking::Asker;
 use node_routing::limits::Limits;
 use node_routing::presence::{Outcome, Touch, Toucher};
-use raft_consensus::network::TransportError;
+use raft_consensus::network::{Refusal, TransportError};
 use session_store::{Host as Run, Incarnation, NodeId};
 use tokio::net::TcpListener;
 
@@ -42,4 +45,21 @@ async fn who_does_not_answer_is_not_waited_for() {
     assert_eq!(late, TransportError::Timeout { to: 2, within });
     let unknown = toucher.announce(3, 1, WITHIN).await.unwrap_err();
     assert!(matches!(unknown, TransportError::Unreachable { to: 3, .. }), "{unknown}");
+}
+
+#[tokio::test]
+async fn what_is_asked_of_another_node_is_answered_refused_or_late() {
+    let two = Host::start(identity(2, 1), Limits::default()).await;
+    let one = Caller::new(identity(1, 1), Limits::default());
+    one.place(2, &two.address);
+    let asker = Asker::new(one.reach.clone());
+    assert_eq!(asker.ask(2, Bytes::from("it"), WITHIN).await, Ok(Bytes::from("done: it")));
+    let refusal = Refusal::Malformed("it is nonsense".to_owned());
+    let nonsense = asker.ask(2, Bytes::from("nonsense"), WITHIN).await;
+    assert_eq!(nonsense, Err(TransportError::Refused { to: 2, refusal }));
+    let within = Duration::from_millis(50);
+    let late = asker.ask(2, Bytes::from("hang"), within).await;
+    assert_eq!(late, Err(TransportError::Timeout { to: 2, within }));
+    let huge = asker.ask(2, Bytes::from(vec![0; 2 << 20]), WITHIN).await;
+    assert!(matches!(huge, Err(TransportError::Refused { refusal: Refusal::TooLarge, .. })), "{huge:?}");
 }

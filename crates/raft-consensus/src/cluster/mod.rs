@@ -16,6 +16,7 @@ pub use self::ask::AskError;
 pub use self::command::{Begin, ClusterId, Command, Founding, NotAnId, Refusal, Standing};
 pub use self::follow::Follow;
 pub use self::machine::{ClusterMachine, Live, LowestLive};
+pub use self::record::{Asked, decode_asking, encode_asking};
 pub use self::route::{
     CHANGES_BYTES_MAX, CHANGES_MAX, Change, FENCES_BYTES_MAX, FENCES_MAX, Fence, Owner, ROUTES_BYTES_MAX,
     ROUTES_MAX, Route, Routes, filter_bytes,

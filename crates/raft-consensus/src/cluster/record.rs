@@ -110,6 +110,55 @@ pub(super) fn decode_entry(bytes: Bytes) -> Result<(Millis, Vec<Command>), Recor
     Ok((Millis(entry.now_ms), commands?))
 }
 
+/// A command as bytes, for whoever leads the group.
+#[must_use]
+pub fn encode_asking(asked: &Command) -> Bytes {
+    wire::Asking { version: VERSION, command: Some(command(asked)) }.encode_to_vec().into()
+}
+
+/// Reads a command of another node.
+///
+/// # Errors
+/// It is none, or of a version or a kind that this binary does not know.
+pub fn decode_asking(bytes: Bytes) -> Result<Command, RecordError> {
+    let asking: wire::Asking = read("command", bytes)?;
+    known("command", asking.version)?;
+    read_command(asking.command.ok_or(RecordError::Missing { field: "command" })?)
+}
+
+/// What came of a command, for whoever asked another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It can be seen in the state as of this entry.
+    Decided(u64),
+    /// Whoever was asked does not lead the group.
+    NotLeading,
+}
+
+impl Asked {
+    /// As bytes.
+    #[must_use]
+    pub fn encode(self) -> Bytes {
+        let outcome = match self {
+            Self::Decided(index) => wire::asked::Outcome::Decided(index),
+            Self::NotLeading => wire::asked::Outcome::NotLeading(wire::Nothing {}),
+        };
+        wire::Asked { outcome: Some(outcome) }.encode_to_vec().into()
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn decode(bytes: Bytes) -> Result<Self, RecordError> {
+        let asked: wire::Asked = read("answer to a command", bytes)?;
+        match asked.outcome.ok_or(RecordError::Missing { field: "outcome" })? {
+            wire::asked::Outcome::Decided(index) => Ok(Self::Decided(index)),
+            wire::asked::Outcome::NotLeading(_) => Ok(Self::NotLeading),
+        }
+    }
+}
+
 fn member_key(node: NodeId) -> Vec<u8> {
     [&[MEMBER][..], &node.0.to_be_bytes()].concat()
 }
