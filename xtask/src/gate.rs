@@ -171,13 +171,13 @@ mod tests {
 
     #[test]
     fn a_stage_brings_what_it_needs_in_order() {
-        assert_eq!(names(&["--stage", "e2e"]), ["setup", "broker", "e2e"]);
+        assert_eq!(names(&["--stage", "e2e"]), ["setup", "broker", "sensor", "e2e"]);
         assert_eq!(names(&["--stage", "tidy", "--stage", "fmt"]), ["fmt", "tidy"]);
     }
 
     #[test]
     fn a_filter_runs_only_tests() {
-        assert_eq!(names(&["retained"]), ["setup", "crates", "broker", "e2e"]);
+        assert_eq!(names(&["retained"]), ["setup", "crates", "broker", "sensor", "e2e"]);
     }
 
     #[test]

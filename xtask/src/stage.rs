@@ -9,6 +9,7 @@ mod crates;
 mod docs;
 pub(crate) mod e2e;
 mod fmt;
+pub(crate) mod sensor;
 mod setup;
 mod tidy;
 
@@ -60,9 +61,17 @@ pub(crate) const STAGES: &[Stage] = &[
         ..PLAIN
     },
     Stage {
+        name: "sensor",
+        help: "the sensor's firmware: its tests, and the devices for the end-to-end tests",
+        needs: &["setup"],
+        takes_filter: true,
+        run: sensor::run,
+        ..PLAIN
+    },
+    Stage {
         name: "e2e",
         help: "real processes, real clients",
-        needs: &["setup", "broker"],
+        needs: &["setup", "broker", "sensor"],
         takes_filter: true,
         run: e2e::run,
         ..PLAIN

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, bail};
 
-use super::{broker, cargo_test};
+use super::{broker, cargo_test, sensor};
 use crate::gate::Gate;
 use crate::report::Outcome;
 
@@ -25,5 +25,6 @@ pub(crate) fn run(gate: &Gate) -> Result<Outcome> {
         command.env("RUST_TEST_THREADS", THREADS);
     }
     cargo_test::end_to_end_environment(gate, &broker, &mut command);
+    sensor::environment(gate, &mut command);
     cargo_test::run(gate, command)
 }

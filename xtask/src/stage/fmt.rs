@@ -5,10 +5,18 @@ use anyhow::Result;
 use crate::gate::Gate;
 use crate::report::Outcome;
 
-/// The workspace, and the fuzz targets, which are a workspace of their own.
+/// The workspace, and those that are apart from it: the fuzz targets and the sensor's firmware.
+const MANIFESTS: [&str; 4] = [
+    "Cargo.toml",
+    "fuzz/Cargo.toml",
+    "crates/esp32-sensor/Cargo.toml",
+    "crates/esp32-sensor/boards/esp32/Cargo.toml",
+];
+
+/// One check for each of them.
 pub(crate) fn run(gate: &Gate) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+    for manifest in MANIFESTS {
         if !gate.root.join(manifest).is_file() {
             continue;
         }

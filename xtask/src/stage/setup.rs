@@ -2,6 +2,7 @@
 //! Called first. As root it installs Debian's packages, else it says which; it never starts or stops a service.
 
 mod debian;
+mod firmware;
 mod javascript;
 mod python;
 mod toolchain;
@@ -15,7 +16,7 @@ use crate::report::Outcome;
 pub(crate) fn run(gate: &Gate) -> Result<Outcome> {
     std::fs::create_dir_all(gate.tools())?;
     let mut outcome = Outcome::default();
-    for step in [toolchain::check, debian::check, python::check, javascript::check] {
+    for step in [toolchain::check, debian::check, firmware::check, python::check, javascript::check] {
         step(gate, &mut outcome)?;
     }
     Ok(outcome)

@@ -17,9 +17,9 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 const POLICY_TEXT: &str = "#!/bin/sh\n[ \"$1\" = mosquitto ] && exit 101\nexit 0\n";
 
 /// A program the tests run and the package that has it.
-struct Tool {
-    program: &'static str,
-    package: &'static str,
+pub(super) struct Tool {
+    pub(super) program: &'static str,
+    pub(super) package: &'static str,
 }
 
 const TOOLS: &[Tool] = &[
@@ -39,29 +39,39 @@ const TOOLS: &[Tool] = &[
 ];
 
 pub(super) fn check(gate: &Gate, outcome: &mut Outcome) -> Result<()> {
-    let missing = missing(gate);
-    if !missing.is_empty() && may_install(gate) {
-        install(gate, &missing)?;
+    let mut packages = missing(gate, TOOLS);
+    if !super::python::has_venv(gate) {
+        packages.push("python3-venv");
     }
-    for tool in TOOLS {
-        let hint = format!("{} is missing: apt-get install {}", tool.program, tool.package);
-        super::note(outcome, gate.runner.find(tool.program).is_some(), &hint);
-    }
+    check_all(gate, TOOLS, packages, outcome)?;
     let hint = "python3 cannot make virtual environments: apt-get install python3-venv";
     super::note(outcome, super::python::has_venv(gate), hint);
     Ok(())
 }
 
-/// The packages of what is not there, each once.
-fn missing(gate: &Gate) -> Vec<&'static str> {
-    let absent = TOOLS.iter().filter(|tool| gate.runner.find(tool.program).is_none());
-    let mut packages: Vec<_> = absent.map(|tool| tool.package).collect();
-    if !super::python::has_venv(gate) {
-        packages.push("python3-venv");
-    }
+/// Installs these packages where that can be, and then says which tools are there.
+pub(super) fn check_all(
+    gate: &Gate,
+    tools: &[Tool],
+    mut packages: Vec<&'static str>,
+    outcome: &mut Outcome,
+) -> Result<()> {
     packages.sort_unstable();
     packages.dedup();
-    packages
+    if !packages.is_empty() && may_install(gate) {
+        install(gate, &packages)?;
+    }
+    for tool in tools {
+        let hint = format!("{} is missing: apt-get install {}", tool.program, tool.package);
+        super::note(outcome, gate.runner.find(tool.program).is_some(), &hint);
+    }
+    Ok(())
+}
+
+/// The packages of what is not there.
+pub(super) fn missing(gate: &Gate, tools: &[Tool]) -> Vec<&'static str> {
+    let absent = tools.iter().filter(|tool| gate.runner.find(tool.program).is_none());
+    absent.map(|tool| tool.package).collect()
 }
 
 fn may_install(gate: &Gate) -> bool {

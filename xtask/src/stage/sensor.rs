@@ -1,0 +1,105 @@
+//! Stage `sensor`: the firmware in `crates/esp32-sensor`, a workspace of its own: its lints and tests, and the devices that the
+//! end-to-end tests run: a process of this machine, and an image for an emulator where there is a toolchain for it. It says
+//! what it leaves out. Never installs anything: that is the setup's.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::cargo_test;
+use crate::gate::Gate;
+use crate::report::Outcome;
+
+/// The firmware's folder.
+const FOLDER: &str = "crates/esp32-sensor";
+/// The emulated board's processor.
+const TARGET: &str = "riscv32imac-unknown-none-elf";
+
+/// The device as a process of this machine.
+pub(crate) fn host_device(gate: &Gate) -> PathBuf {
+    gate.target.join("sensor/debug/sensor-host")
+}
+
+/// The device's image for the emulator.
+pub(crate) fn image(gate: &Gate) -> PathBuf {
+    emulated_target(gate).join(TARGET).join("release/sensor-qemu-virt")
+}
+
+/// Apart from the host's: another compiler builds it.
+fn emulated_target(gate: &Gate) -> PathBuf {
+    gate.target.join("sensor-rv32")
+}
+
+/// Where the end-to-end tests find the devices.
+pub(crate) fn environment(gate: &Gate, command: &mut Command) {
+    for (name, device) in [("QUELEA_SENSOR", host_device(gate)), ("QUELEA_SENSOR_IMAGE", image(gate))] {
+        if device.is_file() {
+            command.env(name, device);
+        }
+    }
+}
+
+/// Lints and tests on the host, then the devices.
+pub(crate) fn run(gate: &Gate) -> Result<Outcome> {
+    let mut outcome = tests(gate)?;
+    let mut clippy = host_cargo(gate, "clippy");
+    clippy.args(["--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    outcome.add(gate.runner.run(clippy)?.success(), "clippy found something in the firmware");
+    build_host_device(gate, &mut outcome)?;
+    match missing(gate) {
+        None => build_image(gate, &mut outcome)?,
+        Some(missing) => outcome.skipped.push(format!("no emulated device: {missing}")),
+    }
+    Ok(outcome)
+}
+
+/// Of what runs on the host. Boards are no part of it: each has a clock of its own, and the tests' is another.
+fn tests(gate: &Gate) -> Result<Outcome> {
+    let mut command = host_cargo(gate, "test");
+    command.args(["--locked", "--no-fail-fast", "--package", "sensor-core", "--package", "sim-dht"]);
+    cargo_test::run(gate, command)
+}
+
+/// Builds the device as a process of this machine.
+pub(crate) fn build_host_device(gate: &Gate, outcome: &mut Outcome) -> Result<()> {
+    let mut command = host_cargo(gate, "build");
+    command.args(["--locked", "--package", "board-host"]);
+    outcome.add(gate.runner.run(command)?.success(), "the host's device does not build");
+    Ok(())
+}
+
+/// Builds the image for the emulator, with Debian's toolchain.
+pub(crate) fn build_image(gate: &Gate, outcome: &mut Outcome) -> Result<()> {
+    let mut command = debian_cargo(gate, &gate.root.join(FOLDER), &emulated_target(gate));
+    command.args(["--package", "board-qemu-virt", "--target", TARGET]);
+    outcome.add(gate.runner.run(command)?.success(), "the emulated device does not build");
+    Ok(())
+}
+
+/// What the emulated device cannot be built or run without, if something is.
+pub(crate) fn missing(gate: &Gate) -> Option<String> {
+    let missing = |program: &&str| gate.runner.find(program).is_none();
+    let needed = ["/usr/bin/rustc", "/usr/bin/cargo", "ld.lld-22", "qemu-system-riscv32"];
+    let absent: Vec<&str> = needed.into_iter().filter(missing).collect();
+    (!absent.is_empty()).then(|| format!("{} missing, see stage `setup`", absent.join(", ")))
+}
+
+fn host_cargo(gate: &Gate, subcommand: &str) -> Command {
+    let mut command = gate.runner.cargo(subcommand);
+    command.current_dir(gate.root.join(FOLDER)).env("CARGO_TARGET_DIR", gate.target.join("sensor"));
+    command
+}
+
+/// A release build in `folder` as `ci/debian.toml` says; the caller adds package and target.
+pub(crate) fn debian_cargo(gate: &Gate, folder: &Path, target: &Path) -> Command {
+    let mut command = gate.runner.command("/usr/bin/cargo");
+    command.arg("--config").arg(gate.root.join(FOLDER).join("ci/debian.toml"));
+    command.args(["build", "--locked", "--release"]).current_dir(folder);
+    // What rustup set for the host's compiler is not for this one.
+    for name in ["RUSTUP_TOOLCHAIN", "RUSTC", "RUSTDOC", "RUSTFLAGS", "RUSTC_WRAPPER", "CARGO"] {
+        command.env_remove(name);
+    }
+    command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", target);
+    command
+}
