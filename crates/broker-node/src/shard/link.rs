@@ -50,6 +50,16 @@ impl Asker {
     }
 }
 
+/// Room for one unanswered request more. Whoever has it sends one or not: the next who waits looks again when it is dropped.
+#[derive(Debug)]
+pub(crate) struct RoomHere<'a>(&'a Link);
+
+impl Drop for RoomHere<'_> {
+    fn drop(&mut self) {
+        self.0.room.notify_one();
+    }
+}
+
 /// Where requests go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
@@ -137,19 +147,36 @@ impl Link {
         self.source
     }
 
-    /// Whether there may be one unanswered request more.
-    pub(super) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         self.numbers.lock().has_room()
     }
 
     /// Waits until there may be one unanswered request more.
-    pub(crate) async fn room(&self) {
+    async fn room(&self) -> RoomHere<'_> {
         loop {
             let room = self.room.notified();
             if self.has_room() {
-                return;
+                return RoomHere(self);
             }
             room.await;
+        }
+    }
+
+    /// Waits until there may be one unanswered request more, and for room elsewhere besides.
+    ///
+    /// # Errors
+    /// There is no such room.
+    pub(super) async fn room_and<R, E, F: Future<Output = Result<R, E>>>(
+        &self,
+        elsewhere: impl Fn() -> F,
+    ) -> Result<(RoomHere<'_>, R), E> {
+        loop {
+            let here = self.room().await;
+            let there = elsewhere().await?;
+            // Many may have waited for the one room while there was the other.
+            if self.has_room() {
+                return Ok((here, there));
+            }
         }
     }
 
@@ -165,10 +192,6 @@ impl Link {
         }
         numbers.bytes += bytes;
         numbers.asked.push_back(Some(Asked { asker, request, bytes }));
-        if numbers.has_room() {
-            // One answer may have made room for several.
-            self.room.notify_one();
-        }
     }
 
     /// The number of the next request.
@@ -302,13 +325,20 @@ impl Link {
         self.broken.notified().await;
     }
 
-    /// The unanswered requests behind `number`, at most `limit`; where there are none, requests go to `leader` from now
-    /// on without a detour.
+    /// The unanswered requests behind `number`, at most `limit`, each with what is answered by now; where there are none,
+    /// requests go to `leader` from now on without a detour.
     pub(super) fn unanswered_behind(&self, number: u64, limit: usize, leader: NodeId) -> Vec<Arc<Request>> {
         let mut numbers = self.numbers.lock();
         let skip = usize::try_from((number + 1).saturating_sub(numbers.done_below)).unwrap_or(usize::MAX);
-        let behind = numbers.asked.iter().skip(skip).flatten().take(limit);
-        let requests: Vec<Arc<Request>> = behind.map(|asked| Arc::clone(&asked.request)).collect();
+        let done_below = numbers.done_below;
+        let behind = numbers.asked.iter_mut().skip(skip).flatten().take(limit);
+        let again = behind.map(|Asked { request, .. }| {
+            if request.done_below < done_below {
+                Arc::make_mut(request).done_below = done_below;
+            }
+            Arc::clone(request)
+        });
+        let requests: Vec<Arc<Request>> = again.collect();
         if requests.is_empty() {
             numbers.route = Route::To(leader);
             self.opened.notify_waiters();
@@ -385,11 +415,14 @@ mod tests {
         link.attach();
         assert_eq!((sent(&link), link.leader()), (None, None), "the way is closed");
         assert_eq!(numbers(&link.unanswered_behind(0, 2, 7)), [1, 3]);
+        link.answered(1, false);
+        let again = link.unanswered_behind(0, 1, 7);
+        assert_eq!((again[0].number, again[0].done_below), (3, 3), "the shard forgets what is answered");
         assert_eq!(numbers(&link.unanswered_behind(3, 2, 7)), [4]);
         assert_eq!(sent(&link), None, "those before it come first");
         assert_eq!(numbers(&link.unanswered_behind(4, 2, 7)), [5]);
         assert!(link.unanswered_behind(5, 2, 7).is_empty());
-        assert_eq!((sent(&link), link.leader()), (Some((6, 1)), Some(7)));
+        assert_eq!((sent(&link), link.leader()), (Some((6, 3)), Some(7)));
     }
 
     #[test]
@@ -435,7 +468,48 @@ mod tests {
         (0..UNANSWERED_MAX).for_each(|_| assert!(sent(&link).is_some()));
         assert!(waits(link.room()));
         link.answered(1, false);
-        link.room().await;
+        drop(link.room().await);
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_with_room_at_hand_leaves_it_to_the_next() {
+        let link = opened();
+        (0..UNANSWERED_MAX).for_each(|_| assert!(sent(&link).is_some()));
+        let elsewhere = std::future::pending::<Result<(), ()>>;
+        let mut gives_up = Box::pin(link.room_and(elsewhere));
+        let mut next = Box::pin(link.room());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(gives_up.as_mut().poll(&mut context).is_pending());
+        assert!(next.as_mut().poll(&mut context).is_pending());
+        link.answered(1, false);
+        assert!(gives_up.as_mut().poll(&mut context).is_pending(), "it has room here, and none elsewhere");
+        drop(gives_up);
+        drop(next.await);
+    }
+
+    /// Both have room here while they wait for the room elsewhere, of which there is enough for both.
+    #[tokio::test]
+    async fn room_that_was_there_before_is_looked_at_again() {
+        let link = opened();
+        (1..UNANSWERED_MAX).for_each(|_| assert!(sent(&link).is_some()));
+        let elsewhere = Notify::new();
+        let waits_too = || async {
+            elsewhere.notified().await;
+            Ok::<(), ()>(())
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        let mut both = [(); 2].map(|()| Box::pin(link.room_and(waits_too)));
+        assert!(both.iter_mut().all(|one| one.as_mut().poll(&mut context).is_pending()));
+        elsewhere.notify_waiters();
+        let [first, mut second] = both;
+        let room = first.await.unwrap();
+        assert!(sent(&link).is_some());
+        drop(room);
+        assert!(second.as_mut().poll(&mut context).is_pending(), "the first has taken what there was");
+        elsewhere.notify_one();
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        link.answered(1, false);
+        assert!(second.as_mut().poll(&mut context).is_ready());
     }
 
     #[tokio::test]
@@ -459,7 +533,7 @@ mod tests {
         assert!(!waits(link.room()));
         send(UNANSWERED_BYTES_MAX);
         let others: [_; 2] = std::array::from_fn(|_| async {
-            link.room().await;
+            let _room = link.room().await;
             send(1);
         });
         let [mut first, mut second] = others.map(Box::pin);

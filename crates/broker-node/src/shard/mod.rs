@@ -41,7 +41,7 @@ use tokio::time::timeout;
 pub(crate) use self::dispatch::Dispatch;
 pub(crate) use self::held::HELD_MAX;
 use self::home::Home;
-use self::link::Asker;
+use self::link::{Asker, RoomHere};
 pub(crate) use self::machine::ShardMachine;
 use self::pages::StoredPages;
 pub(crate) use self::peers::Peers;
@@ -191,7 +191,7 @@ impl Shards {
         if let Command::Receive(_) = command {
             home.outbox_room().await;
         }
-        let room = match self.room_for(home, shard, &command).await {
+        let (_here, room) = match self.room_for(home, shard, &command).await {
             Ok(room) => room,
             Err(NoRoom::Gone) => return None,
             Err(too_large @ NoRoom::TooLarge { .. }) => {
@@ -220,27 +220,23 @@ impl Shards {
     /// Room for a request with its host, and at the shard; waits for both.
     async fn room_for<'a>(
         &'a self,
-        home: &Home,
+        home: &'a Home,
         shard: u16,
         command: &Command,
-    ) -> Result<group::Room<'a, ShardMachine>, NoRoom> {
+    ) -> Result<(RoomHere<'a>, group::Room<'a, ShardMachine>), NoRoom> {
         let group = self.group(shard).ok_or(NoRoom::Gone)?;
-        loop {
-            home.link.room().await;
-            // Where another node leads this is a bound like any other.
-            let room = group.room_for(weight::command(command).bytes).await?;
-            // Many may have waited for the one room while there was the other.
-            if home.link.has_room() {
-                return Ok(room);
-            }
-        }
+        let bytes = weight::command(command).bytes;
+        // Where another node leads this is a bound like any other.
+        home.link.room_and(|| group.room_for(bytes)).await
     }
 
     /// Brings requests to the leader of a shard, again or of a shard's outbox. What gets lost on the way is not missed
     /// here: whoever sends them waits for their answers.
     async fn carry(&self, leader: NodeId, shard: u16, requests: Vec<Arc<Request>>) {
         if leader != self.node() {
-            self.tell(leader, shard, Word::Requests(requests));
+            requests::in_words(requests)
+                .into_iter()
+                .for_each(|word| self.tell(leader, shard, Word::Requests(word)));
             return;
         }
         let Some(group) = self.group(shard) else { return };
