@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use session_store::Host;
 use session_store::command::Input;
-use session_store::picks::{InGroup, Taker};
+use session_store::picks::{InGroup, Pick, Taker};
 use session_store::word::{ForMember, Given};
+use session_store::{ConnectionId, Host};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -21,39 +21,59 @@ use crate::inbox::{Dropped, Run};
 
 /// How long a host may take to answer before it is asked again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of messages and names that a host is told at a time, but for one that is larger by itself.
+const WORD_BYTES_MAX: usize = 1 << 20;
 /// How long to wait where a host is not there to hear it.
 const NOBODY_HEARS: Duration = Duration::from_millis(50);
 
 /// A shard's outbox, as a host sees it.
 #[derive(Debug, Default)]
 pub(super) struct Guests {
+    said: Mutex<Said>,
+}
+
+/// What a host has said of an outbox.
+#[derive(Debug, Default)]
+struct Said {
     /// The last message that was given to a member.
-    last: Mutex<Option<InGroup>>,
+    last: Option<InGroup>,
+    /// The last one whose member was gone. It stays so for that one, also where the member comes back: the shard may hear
+    /// it from a leader that was cut off meanwhile, and has then given the message to somebody else.
+    gone: Option<(InGroup, ConnectionId)>,
+}
+
+impl Said {
+    fn is_gone(&self, one: &ForMember) -> bool {
+        self.gone.as_ref().is_some_and(|(of, member)| *of == one.of && *member == one.member)
+    }
 }
 
 impl Guests {
     /// Gives messages to the members that they are for, in their order, up to one whose member is gone. Those that were
     /// given before are left out.
     pub(super) fn give(&self, fanout: &Fanout, messages: &[ForMember]) -> (Given, Dropped) {
-        let mut last = self.last.lock();
+        let mut said = self.said.lock();
         let mut dropped = Dropped::default();
-        let new = messages.iter().position(|one| last.as_ref().is_none_or(|last| *last < one.of));
+        let new = messages.iter().position(|one| said.last.as_ref().is_none_or(|last| *last < one.of));
         let new = new.and_then(|first| messages.get(first..)).unwrap_or_default();
         for run in new.chunk_by(|a, b| a.member == b.member && a.of.group == b.of.group) {
             let (Some(first), Some(end)) = (run.first(), run.last()) else { continue };
             let matched = fanout.group_now(&first.of.group);
             let member = matched.groups.first().and_then(|group| group.member(first.member));
-            let given = member.map(|member| {
+            let given = member.filter(|_| !said.is_gone(first)).map(|member| {
                 let messages = run.iter().map(|one| &one.message);
                 member.inbox.deliver(Run { messages, copy: &member.copy, group: Some(&first.of.group) })
             });
             match given.filter(|given| !given.closed) {
                 Some(given) => dropped.add(given),
-                None => return (Given { up_to: last.clone(), gone: Some(first.of.clone()) }, dropped),
+                None => {
+                    said.gone = Some((first.of.clone(), first.member));
+                    return (Given { up_to: said.last.clone(), gone: Some(first.of.clone()) }, dropped);
+                }
             }
-            *last = Some(end.of.clone());
+            said.last = Some(end.of.clone());
         }
-        (Given { up_to: last.clone(), gone: None }, dropped)
+        (Given { up_to: said.last.clone(), gone: None }, dropped)
     }
 }
 
@@ -100,7 +120,7 @@ impl HostLane {
                 return Some(());
             }
             let (answer, said) = oneshot::channel();
-            let word = Word::ForMembers(self.host, messages.clone(), answer);
+            let word = Word::ForMembers(self.host, fits_into_a_word(&messages).to_vec(), answer);
             self.shards.tell(node_of(self.host), self.outbox, word);
             let Given { up_to, gone } = match timeout(ANSWER_TIMEOUT, said).await {
                 Ok(Ok(given)) => given,
@@ -120,6 +140,17 @@ impl HostLane {
     }
 }
 
+/// The first of these messages, as many as a host is told at a time.
+fn fits_into_a_word(messages: &[ForMember]) -> &[ForMember] {
+    let mut bytes = 0;
+    let fits = messages.iter().take_while(|one| {
+        let first = bytes == 0;
+        bytes += one.message.size() + Pick::size_in(&one.of.group);
+        first || bytes <= WORD_BYTES_MAX
+    });
+    messages.get(..fits.count()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -128,7 +159,7 @@ mod tests {
     use mqtt_codec::{QoS, SharedPublish, Text};
     use session_store::limits::QueuePolicy;
     use session_store::matching::{GroupName, GroupRef, Subscribed};
-    use session_store::{ConnectionId, Incarnation, Message, NodeId};
+    use session_store::{Incarnation, Message, NodeId};
     use topic_index::Filter;
 
     use super::*;
@@ -208,5 +239,38 @@ mod tests {
         }
         assert_eq!(got(&stays), ["20a", "22a", "30a", "32a"]);
         assert!(got(&left).is_empty());
+    }
+    /// A leader that was cut off may still have it logged that the member is gone: its message is for others then.
+    #[test]
+    fn who_was_gone_once_gets_nothing_of_that_message_when_it_is_back() {
+        let fanout = Fanout::new(SharedStrategy::RoundRobin);
+        let member = member(&fanout, 1);
+        let filter = Filter::parse("$share/a/t", 9).unwrap();
+        fanout.unsubscribe(&filter, member.id());
+        let guests = Guests::default();
+        let items = [item(1, "a", 1), item(2, "a", 1)];
+        let gone = |position| Given { up_to: None, gone: Some(InGroup { position, group: group("a") }) };
+        assert_eq!(guests.give(&fanout, &items).0, gone(1));
+        let subscribed =
+            Subscribed { qos: QoS::ExactlyOnce, no_local: false, retain_as_published: false, id: None };
+        fanout.subscribe(&filter, &member, subscribed);
+        assert_eq!(guests.give(&fanout, &items).0, gone(1), "under another leader");
+        assert_eq!(guests.give(&fanout, &items[1..]).0, up_to(2, "a"), "the shard has heard of it");
+        assert_eq!(got(&member), ["2a"]);
+    }
+
+    #[test]
+    fn a_host_is_told_no_more_at_a_time_than_a_message_between_nodes_has() {
+        let mut items: Vec<ForMember> = (1..=9).map(|position| item(position, "a", 1)).collect();
+        let of = |bytes: usize| {
+            let body = SharedPublish::new(&Text::new("t").unwrap(), &Bytes::new(), &vec![0; bytes].into());
+            Arc::new(Message { body, qos: QoS::ExactlyOnce, retain: false, expires_at: None })
+        };
+        let third = of(WORD_BYTES_MAX / 3);
+        items.iter_mut().for_each(|one| one.message = Arc::clone(&third));
+        assert_eq!(fits_into_a_word(&items).len(), 2);
+        assert_eq!(fits_into_a_word(&items[8..]).len(), 1);
+        items[0].message = of(2 * WORD_BYTES_MAX);
+        assert_eq!(fits_into_a_word(&items).len(), 1, "one that is larger by itself");
     }
 }

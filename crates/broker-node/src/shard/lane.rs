@@ -33,13 +33,16 @@ pub(super) enum Target {
     Host(Host),
 }
 
+/// Requests that go together: all parts of what is at one position.
+type Together = Vec<Arc<Request>>;
+
 /// The lanes of one outbox.
 #[derive(Default)]
 pub(super) struct Lanes {
     tasks: JoinSet<Option<()>>,
-    lanes: BTreeMap<u16, mpsc::Sender<Arc<Request>>>,
+    lanes: BTreeMap<u16, mpsc::Sender<Together>>,
     to_hosts: BTreeMap<Host, mpsc::Sender<Vec<ForMember>>>,
-    /// The first and the last position of each request on its way.
+    /// The first and the last position of what is on its way, request by request.
     on_their_way: BTreeMap<Target, VecDeque<(u64, u64)>>,
     /// Targets that were given nothing from a position on, since too much was on its way to them.
     behind: BTreeMap<Target, u64>,
@@ -56,25 +59,38 @@ impl Lanes {
         self.waits = !logged;
     }
 
-    /// Whether a target is to be given what begins at this position; what goes on with an item that it was given a part of
-    /// always is.
-    fn takes(&mut self, target: Target, position: u64, goes_on: bool) -> bool {
+    /// Whether a target is to be given what begins at this position; its lane has room for it then.
+    fn takes(&mut self, target: Target, position: u64) -> bool {
         if self.behind.get(&target).is_some_and(|behind| *behind <= position) {
             return false;
         }
-        let waiting = self.on_their_way.get(&target).map_or(0, VecDeque::len);
-        let takes = goes_on || self.waits || waiting < WAITING_MAX;
+        let takes = self.waits || self.waiting(target) < WAITING_MAX;
         if !takes {
             self.behind.insert(target, position);
         }
         takes
     }
 
+    /// How much waits for a target: what it has not answered, or what its lane has not looked at although an earlier leader
+    /// sent it and it is answered.
+    fn waiting(&self, target: Target) -> usize {
+        let on_their_way = self.on_their_way.get(&target).map_or(0, VecDeque::len);
+        let room = match target {
+            Target::Shard(shard) => self.lanes.get(&shard).map(mpsc::Sender::capacity),
+            Target::Host(host) => self.to_hosts.get(&host).map(mpsc::Sender::capacity),
+        };
+        on_their_way.max(room.map_or(0, |room| WAITING_MAX - room))
+    }
+
+    /// How many targets lack something that others were given, since they take nothing.
+    pub(super) fn lagging(&self) -> usize {
+        self.behind.len()
+    }
+
     /// A target that lacks something and has room for more of it again, and the position to go on from:
     /// [`Self::went_on`] says how far that went.
     pub(super) fn goes_on(&mut self) -> Option<(Target, u64)> {
-        let waiting = |target: &Target| self.on_their_way.get(target).map_or(0, VecDeque::len);
-        let found = self.behind.iter().find(|(target, _)| waiting(target) < WAITING_MAX / 2);
+        let found = self.behind.iter().find(|(target, _)| self.waiting(**target) < WAITING_MAX / 2);
         let (target, from) = found.map(|(target, from)| (*target, *from))?;
         self.behind.remove(&target);
         Some((target, from))
@@ -88,22 +104,25 @@ impl Lanes {
         }
     }
 
-    /// Gives a request to its shard's lane, unless that lags.
-    pub(super) async fn send(&mut self, target: u16, mut request: Request, lane: impl FnOnce() -> Lane) {
-        let (first, goes_on) = (positions(&request).0, request.done_below > 0);
-        if !self.takes(Target::Shard(target), first, goes_on) {
+    /// Gives requests that go together to their shard's lane, unless that lags.
+    pub(super) async fn send(&mut self, target: u16, mut parts: Vec<Request>, lane: impl FnOnce() -> Lane) {
+        let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return };
+        let positions = (positions(first).0, last.number);
+        if !self.takes(Target::Shard(target), positions.0) {
             return;
         }
-        // A shard that does not have the one before refuses it.
-        request.done_below = request.done_below.max(self.given.insert(target, request.number).unwrap_or(0));
-        self.on_their_way.entry(Target::Shard(target)).or_default().push_back(positions(&request));
+        for part in &mut parts {
+            // A shard that does not have the one before refuses it.
+            part.done_below = part.done_below.max(self.given.insert(target, part.number).unwrap_or(0));
+        }
+        self.on_their_way.entry(Target::Shard(target)).or_default().push_back(positions);
         let tasks = &mut self.tasks;
         let lane = self.lanes.entry(target).or_insert_with(|| {
             let (sender, requests) = mpsc::channel(WAITING_MAX);
             tasks.spawn(lane().run(requests));
             sender
         });
-        let _groups_ended = lane.send(Arc::new(request)).await;
+        let _groups_ended = lane.send(parts.into_iter().map(Arc::new).collect()).await;
     }
 
     /// Gives messages for members of shared groups to their host's lane, unless that lags.
@@ -115,7 +134,7 @@ impl Lanes {
     ) {
         let (Some(first), Some(last)) = (messages.first(), messages.last()) else { return };
         let positions = (first.of.position, last.of.position);
-        if !self.takes(Target::Host(host), positions.0, false) {
+        if !self.takes(Target::Host(host), positions.0) {
             return;
         }
         self.on_their_way.entry(Target::Host(host)).or_default().push_back(positions);
@@ -157,15 +176,6 @@ fn positions(request: &Request) -> (u64, u64) {
     }
 }
 
-/// Whether more parts of the request's last item follow.
-fn has_more(request: &Request) -> bool {
-    use session_store::command::Command;
-    match &request.command {
-        Command::Publish(publish) => publish.items.last().is_some_and(|item| item.number > request.number),
-        _ => false,
-    }
-}
-
 /// The way to one shard.
 pub(super) struct Lane {
     pub(super) outbox: u16,
@@ -175,14 +185,12 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Ends when there is nothing more to send, or the groups have ended.
-    async fn run(self, mut requests: mpsc::Receiver<Arc<Request>>) -> Option<()> {
+    async fn run(self, mut requests: mpsc::Receiver<Together>) -> Option<()> {
         let relay = &self.shards.home(self.outbox)?.relay;
-        let mut together = Vec::new();
-        while requests.recv_many(&mut together, TOGETHER).await > 0 {
+        let mut received = Vec::new();
+        while requests.recv_many(&mut received, TOGETHER).await > 0 {
             // Parts of one position are sent again together: the answers to them do not say which it was.
-            while together.last().is_some_and(|last| has_more(last)) {
-                together.push(requests.recv().await?);
-            }
+            let together: Vec<Arc<Request>> = received.drain(..).flatten().collect();
             let last = together.last().map_or(0, |request: &Arc<Request>| request.number);
             let mut answered = std::pin::pin!(relay.until_answered(Target::Shard(self.target), last));
             loop {
@@ -200,7 +208,8 @@ impl Lane {
                     () = sleep(ANSWER_TIMEOUT) => {}
                 }
             }
-            together.clear();
+            // There is room in the lane, also where all of it was answered before it was looked at.
+            relay.answered(Target::Shard(self.target), last);
         }
         Some(())
     }
@@ -254,12 +263,45 @@ mod tests {
         assert_eq!(relayed(&has), Some(6), "the last went to nobody");
     }
 
+    /// Were one part a place in the lane, whoever sends would wait for a lane that takes nothing.
+    #[tokio::test]
+    async fn a_position_in_very_many_parts_goes_as_one_and_nobody_waits_to_send_it() {
+        use futures_util::FutureExt;
+        use tokio::task::unconstrained;
+
+        let (sick, last) = (7, WAITING_MAX as u64);
+        let mut lanes = Lanes::default();
+        let (sender, mut requests) = mpsc::channel(WAITING_MAX);
+        lanes.lanes.insert(sick, sender);
+        let lane = || -> Lane { panic!("it has one") };
+        let parts_of = |position: u64| {
+            let part =
+                |part: u64| Request { number: position - u64::from(part < 999), ..request(&[position]) };
+            (0..1_000).map(part).collect::<Vec<_>>()
+        };
+        for position in 1..last {
+            unconstrained(lanes.send(sick, vec![request(&[position])], lane)).now_or_never().unwrap();
+        }
+        for position in [last, last + 1] {
+            unconstrained(lanes.send(sick, parts_of(position), lane)).now_or_never().expect("nobody waits");
+        }
+        assert_eq!((requests.len(), lanes.lagging()), (WAITING_MAX, 1));
+        assert_eq!(lanes.relayed(last + 1, |_, _| true), Some(last));
+        assert!(lanes.goes_on().is_none(), "it is answered and has not been looked at: there is no room");
+        let mut taken = Vec::new();
+        while let Ok(together) = requests.try_recv() {
+            taken.push(together.len());
+        }
+        assert_eq!((taken.len(), taken.last()), (WAITING_MAX, Some(&1_000)));
+        assert_eq!(lanes.goes_on(), Some((Target::Shard(sick), last + 1)));
+    }
+
     #[test]
     fn a_target_that_takes_nothing_lags_and_goes_on_where_it_was_left() {
         let (sick, well) = (Target::Shard(1), Target::Shard(2));
         let mut lanes = Lanes::default();
         let give = |lanes: &mut Lanes, target: Target, position: u64| {
-            let takes = lanes.takes(target, position, false);
+            let takes = lanes.takes(target, position);
             if takes {
                 lanes.on_their_way.entry(target).or_default().push_back((position, position));
             }
@@ -267,9 +309,8 @@ mod tests {
         };
         let full = WAITING_MAX as u64;
         assert!((1..=full).all(|position| give(&mut lanes, sick, position)));
-        assert!(lanes.takes(sick, full, true), "the rest of what it has a part of");
         assert!((full + 1..=full + 9).all(|position| !give(&mut lanes, sick, position)));
-        assert!((1..=full + 9).all(|position| lanes.takes(well, position, false)));
+        assert!((1..=full + 9).all(|position| lanes.takes(well, position)));
         assert!(lanes.goes_on().is_none(), "there is no room yet");
         assert_eq!(lanes.relayed(full + 9, |_, up_to| up_to < full), Some(full - 1));
         assert_eq!(lanes.goes_on(), Some((sick, full + 1)));

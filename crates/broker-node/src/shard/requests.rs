@@ -2,15 +2,21 @@
 //! where they are too large. Called by the outbox's relay; sends nothing itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use raft_consensus::proposer::ENTRY_BYTES_MAX;
 use session_store::command::{Command, Publish, PublishItem};
 use session_store::{ClientId, Request, ShardId, Source};
 
-/// What an outbox sends to each shard, in the order of its positions. All that a shard gets of one position is
+use super::weight;
+
+/// Bytes of requests that are brought to another node at a time, but for one that is larger by itself.
+const WORD_BYTES_MAX: usize = 1 << 20;
+
+/// What an outbox sends to each shard, in the order of its positions, with all parts of one of them together. All that a shard gets of one position is
 /// in one item, unless that is for very many groups. A request is no larger than an entry should be, but for one item
 /// that is larger by itself: the log has a bound for what it takes at once.
-pub(super) fn requests(outbox: ShardId, commands: Vec<(u16, Command)>) -> Vec<(u16, Request)> {
+pub(super) fn requests(outbox: ShardId, commands: Vec<(u16, Command)>) -> Vec<(u16, Vec<Request>)> {
     let mut by_shard: BTreeMap<u16, Vec<(ClientId, PublishItem)>> = BTreeMap::new();
     for (shard, command) in commands {
         if let Command::Publish(Publish { publisher, items, .. }) = command {
@@ -27,9 +33,49 @@ pub(super) fn requests(outbox: ShardId, commands: Vec<(u16, Command)>) -> Vec<(u
             making.add_parts(&publisher, item);
         }
         making.finish_all();
-        requests.extend(making.made.into_iter().map(|request| (shard, request)));
+        requests.extend(with_all_parts(making.made).into_iter().map(|together| (shard, together)));
     }
     requests
+}
+
+/// Requests of which all parts of one item are together.
+fn with_all_parts(made: Vec<Request>) -> Vec<Vec<Request>> {
+    let mut all: Vec<Vec<Request>> = Vec::new();
+    let mut more = false;
+    for request in made {
+        let goes_on = std::mem::replace(&mut more, has_more(&request));
+        match all.last_mut().filter(|_| goes_on) {
+            Some(together) => together.push(request),
+            None => all.push(vec![request]),
+        }
+    }
+    all
+}
+
+/// Whether more parts of the request's last item follow.
+fn has_more(request: &Request) -> bool {
+    match &request.command {
+        Command::Publish(publish) => publish.items.last().is_some_and(|item| item.number > request.number),
+        _ => false,
+    }
+}
+
+/// Requests as they are brought to another node: in their order, and no more at a time than fits into a message.
+pub(super) fn in_words(requests: Vec<Arc<Request>>) -> Vec<Vec<Arc<Request>>> {
+    let mut words: Vec<Vec<Arc<Request>>> = Vec::new();
+    let mut bytes = 0;
+    for request in requests {
+        let size = weight::command(&request.command).bytes;
+        bytes += size;
+        match words.last_mut().filter(|_| bytes <= WORD_BYTES_MAX) {
+            Some(word) => word.push(request),
+            None => {
+                bytes = size;
+                words.push(vec![request]);
+            }
+        }
+    }
+    words
 }
 
 /// Adds to an item what the same message is to do besides.
@@ -112,8 +158,6 @@ impl Making {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
     use mqtt_codec::{QoS, SharedPublish, Text};
     use session_store::Message;
@@ -148,7 +192,10 @@ mod tests {
             // Picked again after the rest, since a member had ended.
             (3, publish("", &[1, 2, 5])),
         ];
-        let requests = requests(ShardId(9), commands);
+        let requests: Vec<(u16, Request)> = requests(ShardId(9), commands)
+            .into_iter()
+            .flat_map(|(shard, together)| together.into_iter().map(move |request| (shard, request)))
+            .collect();
         let seen: Vec<(u16, u64, &str, Vec<u64>)> = requests
             .iter()
             .map(|(shard, request)| match &request.command {
@@ -208,8 +255,9 @@ mod tests {
             }
             other => panic!("{other:?}"),
         };
-        let made: Vec<_> =
-            requests(ShardId(9), commands).into_iter().map(|(_, request)| told(request)).collect();
+        let made = requests(ShardId(9), commands);
+        assert_eq!(made.len(), 1, "they go together");
+        let made: Vec<_> = made.into_iter().flat_map(|(_, together)| together).map(told).collect();
         let expected = [
             (1, 0, vec![(1, true, 0), (2, true, 5)]),
             // Each begins with the last group of the one before it.
@@ -217,5 +265,17 @@ mod tests {
             (3, 2, vec![(2, false, 3), (3, true, 0)]),
         ];
         assert_eq!(made, expected);
+    }
+    #[test]
+    fn what_is_brought_to_another_node_at_a_time_is_bounded_by_its_bytes() {
+        let of = |bytes: usize| {
+            let command = publish_sized("a", &[1], bytes);
+            Arc::new(Request { source: Source::Outbox(ShardId(9)), number: 1, done_below: 0, command })
+        };
+        let sizes =
+            [1, WORD_BYTES_MAX - 1_000, 2 * WORD_BYTES_MAX, 1, WORD_BYTES_MAX / 2, WORD_BYTES_MAX / 2];
+        let words = in_words(sizes.into_iter().map(of).collect());
+        assert_eq!(words.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 2, 1]);
+        assert!(in_words(Vec::new()).is_empty());
     }
 }
