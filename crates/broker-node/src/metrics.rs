@@ -45,6 +45,21 @@ const GAUGES: &[CounterInfo] = &[
     CounterInfo { name: "retained_messages", unit: "messages", help: "Retained messages." },
     CounterInfo { name: "retained_bytes", unit: "bytes", help: "Bytes of retained messages." },
     CounterInfo {
+        name: "outbox_messages",
+        unit: "messages",
+        help: "Messages that shards themselves send (wills, QoS 2 of persistent sessions, shared groups) and that not all have who get them.",
+    },
+    CounterInfo {
+        name: "outbox_bytes",
+        unit: "bytes",
+        help: "Bytes of these, with who takes them in shared groups.",
+    },
+    CounterInfo {
+        name: "outbox_targets_lagging",
+        unit: "targets",
+        help: "Shards and nodes that take nothing of such messages, where others have them.",
+    },
+    CounterInfo {
         name: "wal_bytes",
         unit: "bytes",
         help: "Bytes of the log that no checkpoint has made needless.",
@@ -132,7 +147,7 @@ fn unit(name: &str) -> Unit {
     }
 }
 
-fn gauge_values(snapshot: &Snapshot) -> [u64; 17] {
+fn gauge_values(snapshot: &Snapshot) -> [u64; 20] {
     let sizes = &snapshot.sizes;
     [
         snapshot.uptime_s,
@@ -146,6 +161,9 @@ fn gauge_values(snapshot: &Snapshot) -> [u64; 17] {
         sizes.queued_stored_messages as u64,
         sizes.retained_messages as u64,
         sizes.retained_bytes as u64,
+        sizes.outbox_messages as u64,
+        sizes.outbox_bytes as u64,
+        snapshot.outbox_lagging as u64,
         snapshot.wal_bytes,
         snapshot.members as u64,
         snapshot.routes as u64,

@@ -60,6 +60,7 @@ impl Observer {
             shard,
             queue,
             sizes: *self.sizes.lock(),
+            outbox_lagging: self.node.shards.lagging(),
             transient_subscriptions: transient + shared,
             shared_subscriptions: shared,
             sockets: node.connections_opened.saturating_sub(node.connections_closed),

@@ -51,7 +51,7 @@ counters! {
         dropped_queue_full: "messages", "Messages dropped because a session queue was full.";
         dropped_expired: "messages", "Messages dropped because their expiry interval passed in a queue.";
         dropped_offline_qos0: "messages", "QoS 0 messages for persistent sessions that were not connected.";
-        dropped_no_member: "messages", "QoS 0 messages for a shared group whose last member here had just left.";
+        dropped_no_member: "messages", "Messages for a shared group that had no member left, and those of QoS 0 whose member went before it had them.";
         qos2_in_doubt: "messages", "QoS 2 exchanges given up because their session ended, or the node of a transient member that may have had them.";
     }
 }

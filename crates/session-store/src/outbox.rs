@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use crate::ids::{ClientId, ConnectionId};
 use crate::matching::GroupRef;
 use crate::message::MessageRef;
-use crate::picks::{InGroup, PickedItem, Picks, Taker};
+use crate::picks::{InGroup, Names, PickedItem, Picks, Taker};
 
 /// Items up to which QoS 2 messages of clients are taken over.
 pub const OUTBOX_ITEMS_MAX: usize = 8_192;
@@ -42,6 +42,11 @@ impl OutboxItem {
     #[must_use]
     pub fn new(publisher: ClientId, message: MessageRef, kind: OutboxKind) -> Self {
         Self { publisher, message, kind, picks: Picks::default() }
+    }
+
+    /// Whether it was for one group alone, in which nobody was there to be picked.
+    fn found_nobody(&self) -> bool {
+        matches!(self.kind, OutboxKind::Redispatch(_)) && self.picks.is_empty()
     }
 
     /// Bytes of its message and its picks.
@@ -80,11 +85,12 @@ pub struct Outbox {
     /// Position of the first item, or of the next one.
     first: u64,
     bytes: usize,
+    names: Names,
 }
 
 impl Default for Outbox {
     fn default() -> Self {
-        Self { items: VecDeque::new(), first: 1, bytes: 0 }
+        Self { items: VecDeque::new(), first: 1, bytes: 0, names: Names::default() }
     }
 }
 
@@ -97,17 +103,21 @@ impl Outbox {
     }
 
     /// Every target has the items up to this position: they are forgotten. What was forgotten before or is not
-    /// there yet stays as it is.
-    pub(crate) fn retire(&mut self, up_to: u64) {
+    /// there yet stays as it is. Gives how many of them were for a group in which nobody was picked.
+    pub(crate) fn retire(&mut self, up_to: u64) -> u64 {
+        let mut for_nobody = 0;
         while self.first <= up_to
             && let Some(item) = self.items.pop_front()
         {
             self.first += 1;
             self.bytes -= item.size();
+            for_nobody += u64::from(item.found_nobody());
+            item.picks.iter().for_each(|pick| self.names.let_go(&pick.group));
         }
         if self.items.is_empty() && self.items.capacity() > 1_024 {
             self.items = VecDeque::new();
         }
+        for_nobody
     }
 
     /// Takes note of who takes an item in its groups. What is known of it already stays, and an item that was retired
@@ -117,7 +127,9 @@ impl Outbox {
         let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
         let item = self.items.get_mut(index).filter(|item| !item.picks.is_complete())?;
         self.bytes -= item.size();
+        let known = item.picks.len();
         item.picks.add(picks, more);
+        item.picks.share_names(known, &mut self.names);
         self.bytes += item.size();
         Some(item)
     }
@@ -139,6 +151,7 @@ impl Outbox {
                 Taker::Shard(..) => false,
             });
             self.bytes += item.size();
+            out.iter().for_each(|group| self.names.let_go(group));
             let message = &item.message;
             back.extend(out.into_iter().map(|group| (InGroup { position, group }, message.clone())));
         }
@@ -194,6 +207,13 @@ impl Outbox {
         self.bytes
     }
 
+    /// Whether it may be logged who takes the item at this position: the picks of those that are not sent yet would grow
+    /// without a bound while a target lags. For the first there is room in any case, since all others wait behind it.
+    #[must_use]
+    pub fn takes_picks(&self, position: u64) -> bool {
+        self.bytes < OUTBOX_BYTES_MAX || position <= self.first
+    }
+
     /// How much more is to be taken over from clients.
     #[must_use]
     pub fn room(&self) -> OutboxRoom {
@@ -204,9 +224,11 @@ impl Outbox {
     }
 
     /// An outbox as it was written to a store.
-    pub(crate) fn restored(first: u64, items: VecDeque<OutboxItem>) -> Self {
+    pub(crate) fn restored(first: u64, mut items: VecDeque<OutboxItem>) -> Self {
         let bytes = items.iter().map(OutboxItem::size).sum();
-        Self { items, first, bytes }
+        let mut names = Names::default();
+        items.iter_mut().for_each(|item| item.picks.share_names(0, &mut names));
+        Self { items, first, bytes, names }
     }
 
     pub(crate) fn validate(&self) -> Result<(), &'static str> {
@@ -216,6 +238,9 @@ impl Outbox {
         let bytes: usize = self.items.iter().map(OutboxItem::size).sum();
         if bytes != self.bytes {
             return Err("the outbox's count of bytes is wrong");
+        }
+        if !self.names.are_of(self.items.iter().map(|item| &item.picks)) {
+            return Err("the names of an outbox's groups are not those of its picks, each once");
         }
         Ok(())
     }
@@ -267,5 +292,9 @@ mod tests {
         assert!(!outbox.room().is_some() && outbox.room().items > 0);
         outbox.push(item(1));
         assert_eq!(outbox.len(), 2);
+        let (first, last) = (outbox.first(), outbox.last());
+        assert_eq!([first, last].map(|position| outbox.takes_picks(position)), [true, false]);
+        outbox.retire(first);
+        assert!(outbox.takes_picks(last));
     }
 }

@@ -2,6 +2,9 @@
 //! item is sent, and kept with the item until every target has it: whoever sends it again sends it to the same.
 //! Never picks anybody itself.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::ids::{ConnectionId, ShardId};
 use crate::matching::GroupRef;
 
@@ -30,7 +33,13 @@ impl Pick {
     /// Bytes that it takes in an entry, at most.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.group.group.len() + self.group.filter.as_str().len() + PICK_BYTES
+        Self::size_in(&self.group)
+    }
+
+    /// Bytes that one in this group takes in an entry, at most.
+    #[must_use]
+    pub fn size_in(group: &GroupRef) -> usize {
+        group.group.len() + group.filter.as_str().len() + PICK_BYTES
     }
 }
 
@@ -126,6 +135,18 @@ impl Picks {
         }
     }
 
+    /// Has those behind the first `known` speak of their groups by the names that are in memory already.
+    pub(crate) fn share_names(&mut self, known: usize, names: &mut Names) {
+        for pick in self.picks.iter_mut().skip(known) {
+            pick.group = names.hold(&pick.group);
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.picks.len()
+    }
+
     /// Takes out those that `gone` says.
     pub(crate) fn take_out(&mut self, mut gone: impl FnMut(&Pick) -> bool) -> Vec<GroupRef> {
         let out = self.picks.extract_if(.., |pick| gone(pick));
@@ -149,10 +170,46 @@ impl Picks {
     }
 }
 
+/// The names of the groups that picks speak of: each is in memory once, however many items there are for it, although
+/// each entry of the log brings names of its own.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// By how many picks each is held.
+    held: BTreeMap<GroupRef, usize>,
+}
+
+impl Names {
+    /// The name for one pick more.
+    fn hold(&mut self, group: &GroupRef) -> GroupRef {
+        let known = self.held.get_key_value(group).map_or(group, |(known, _)| known);
+        let name = GroupRef::clone(known);
+        *self.held.entry(GroupRef::clone(&name)).or_default() += 1;
+        name
+    }
+
+    /// One pick less has it.
+    pub(crate) fn let_go(&mut self, group: &GroupRef) {
+        if let Some(count) = self.held.get_mut(group) {
+            *count -= 1;
+            if *count == 0 {
+                self.held.remove(group);
+            }
+        }
+    }
+
+    /// Whether these are the names of exactly the picks of these items.
+    pub(crate) fn are_of<'a>(&self, items: impl Iterator<Item = &'a Picks>) -> bool {
+        let mut count = 0;
+        let shared = items.flat_map(Picks::iter).all(|pick| {
+            count += 1;
+            self.held.get_key_value(&pick.group).is_some_and(|(held, _)| Arc::ptr_eq(held, &pick.group))
+        });
+        shared && count == self.held.values().sum::<usize>()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use topic_index::Filter;
 
     use super::*;

@@ -98,6 +98,11 @@ impl ShardMachine {
         items.map(|(position, item)| (position, item.clone())).collect()
     }
 
+    /// Whether there is room for who takes the item of the outbox that is there from a position on.
+    pub(crate) fn takes_picks(&self, position: u64) -> bool {
+        self.state.outbox().takes_picks(position)
+    }
+
     /// Who takes an item of the outbox in a group, where that was picked and they are there.
     pub(crate) fn taker(&self, of: &InGroup) -> Option<Taker> {
         self.state.outbox().get(of.position)?.picks.taker(&of.group)

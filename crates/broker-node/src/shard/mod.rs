@@ -268,6 +268,11 @@ impl Shards {
         self.inner.homes.iter().map(|home| home.link.deferred().len()).sum()
     }
 
+    /// How many targets of the outboxes that this node sends lack something that others were given.
+    pub(crate) fn lagging(&self) -> usize {
+        self.inner.homes.iter().map(|home| home.relay.lagging()).sum()
+    }
+
     /// How much all shards hold.
     pub(crate) async fn sizes(&self) -> ShardSizes {
         let mut sum = ShardSizes::default();

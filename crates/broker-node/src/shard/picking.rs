@@ -16,36 +16,32 @@ pub(super) enum Next {
     Send(usize),
     /// These picks are to be logged before; the first of them is for this item, behind this group.
     Log((u64, Option<GroupRef>), Vec<PickedItem>),
+    /// The first of them has to be picked for, and there is no room for more picks.
+    Wait,
 }
 
 /// What is to be done next with items. One command has as many picks as are logged at once, of an item for very
-/// many groups a part.
-pub(super) fn next(fanout: &Fanout, items: &[(u64, OutboxItem)]) -> Next {
+/// many groups a part. Nobody's turn passes but for a pick that is logged.
+pub(super) fn next(fanout: &Fanout, items: &[(u64, OutboxItem)], room: bool) -> Next {
     let mut picking =
         Picking { fanout, matched: Matched::default(), topic: None, bytes: 0, picked: Vec::new() };
+    let mut first = None;
     for (index, (position, item)) in items.iter().enumerate() {
-        if item.picks.is_complete() {
+        if item.picks.is_complete() || !picking.is_wanted(item) {
             continue;
         }
-        let Some(mut picks) = picking.pick(item) else { continue };
-        if picking.picked.is_empty() && index > 0 {
-            return Next::Send(index);
+        match first {
+            None if index > 0 => return Next::Send(index),
+            None if !room => return Next::Wait,
+            None => first = Some((*position, item.picks.behind().cloned())),
+            Some(_) => {}
         }
-        let all = picks.len();
-        picks.truncate(picking.room(&picks));
-        let more = picks.len() < all;
-        if picks.is_empty() && more {
-            break;
-        }
-        picking.picked.push(PickedItem { position: *position, picks, more });
-        if more {
+        if !picking.pick(*position, item) {
             break;
         }
     }
-    let first = picking.picked.first().map(|item| item.position);
-    let first = first.and_then(|first| items.iter().find(|(position, _)| *position == first));
     match first {
-        Some((position, item)) => Next::Log((*position, item.picks.behind().cloned()), picking.picked),
+        Some(first) => Next::Log(first, picking.picked),
         None => Next::Send(items.len()),
     }
 }
@@ -53,6 +49,7 @@ pub(super) fn next(fanout: &Fanout, items: &[(u64, OutboxItem)]) -> Next {
 /// What was picked for items so far.
 struct Picking<'a> {
     fanout: &'a Fanout,
+    /// Its groups are in the order of their names.
     matched: Matched,
     /// A message whose topic it was matched by.
     topic: Option<MessageRef>,
@@ -61,29 +58,21 @@ struct Picking<'a> {
 }
 
 impl Picking<'_> {
-    /// Who takes an item in the groups that were not looked at, in the order of their names; `None` where it is for none,
-    /// which needs no entry.
-    fn pick(&mut self, item: &OutboxItem) -> Option<Vec<Pick>> {
+    /// Whether an item is for groups that were not looked at, or it is to be said that there are no more of them. One that
+    /// is for none needs no entry.
+    fn is_wanted(&mut self, item: &OutboxItem) -> bool {
+        self.match_groups(item);
+        item.picks.behind().is_some() || !self.matched.groups.is_empty()
+    }
+
+    fn match_groups(&mut self, item: &OutboxItem) {
         let topic = item.message.body.topic();
-        match &item.kind {
-            OutboxKind::Redispatch(group) => {
-                (self.matched, self.topic) = (self.fanout.group_now(group), None)
-            }
-            OutboxKind::Publish if self.is_of(topic) => {}
-            OutboxKind::Publish => {
-                self.matched = self.fanout.match_now(topic);
-                self.topic = Some(MessageRef::clone(&item.message));
-            }
-        }
-        let behind = item.picks.behind();
-        let groups = self.matched.groups.iter().filter(|group| behind.is_none_or(|last| last < group.name()));
-        let picks = groups.filter_map(|group| {
-            let taker = self.fanout.taker(group, &item.publisher, topic)?;
-            Some(Pick { group: GroupRef::clone(group.name()), taker })
-        });
-        let mut picks: Vec<Pick> = picks.collect();
-        picks.sort_unstable_by(|a, b| a.group.cmp(&b.group));
-        (!picks.is_empty() || behind.is_some()).then_some(picks)
+        (self.matched, self.topic) = match &item.kind {
+            OutboxKind::Redispatch(group) => (self.fanout.group_now(group), None),
+            OutboxKind::Publish if self.is_of(topic) => return,
+            OutboxKind::Publish => (self.fanout.match_now(topic), Some(MessageRef::clone(&item.message))),
+        };
+        self.matched.groups.sort_unstable_by(|a, b| a.name().cmp(b.name()));
     }
 
     fn is_of(&self, topic: &[u8]) -> bool {
@@ -91,14 +80,28 @@ impl Picking<'_> {
             && self.fanout.is_current(&self.matched)
     }
 
-    /// How many of these picks there is room for; there is for one, however large.
-    fn room(&mut self, picks: &[Pick]) -> usize {
-        let fits = |pick: &&Pick| {
-            let fits = self.bytes == 0 || self.bytes + pick.size() <= PICKS_BYTES_MAX;
-            self.bytes += if fits { pick.size() } else { 0 };
-            fits
-        };
-        picks.iter().take_while(fits).count()
+    /// Picks who takes an item in the groups that were not looked at, as far as there is room: there is for one, however
+    /// large. Says whether that is all of them.
+    fn pick(&mut self, position: u64, item: &OutboxItem) -> bool {
+        let behind = item.picks.behind();
+        let mut picks = Vec::new();
+        let mut more = false;
+        for group in self.matched.groups.iter().filter(|group| behind.is_none_or(|last| last < group.name()))
+        {
+            let size = Pick::size_in(group.name());
+            more = self.bytes > 0 && self.bytes + size > PICKS_BYTES_MAX;
+            if more {
+                break;
+            }
+            if let Some(taker) = self.fanout.taker(group, &item.publisher, item.message.body.topic()) {
+                self.bytes += size;
+                picks.push(Pick { group: GroupRef::clone(group.name()), taker });
+            }
+        }
+        if !picks.is_empty() || !more {
+            self.picked.push(PickedItem { position, picks, more });
+        }
+        !more
     }
 }
 
@@ -145,7 +148,7 @@ mod tests {
     fn logged(next: Next) -> Vec<PickedItem> {
         match next {
             Next::Log(_, picked) => picked,
-            Next::Send(count) => panic!("{count} to send"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -200,28 +203,69 @@ mod tests {
     fn items_without_groups_need_no_entry_and_those_of_a_run_come_in_one() {
         let fanout = with_groups([("$share/g/t", 4), ("$share/f/+", 2)]);
         let quiet = items(&["a/b", "a/b", "x/y"]);
-        assert!(matches!(next(&fanout, &quiet), Next::Send(3)));
-        assert!(matches!(next(&fanout, &[]), Next::Send(0)));
+        assert!(matches!(next(&fanout, &quiet, true), Next::Send(3)));
+        assert!(matches!(next(&fanout, &[], true), Next::Send(0)));
         let mixed = items(&["a/b", "t", "a/b", "t"]);
-        assert!(matches!(next(&fanout, &mixed), Next::Send(1)), "what needs none does not wait");
-        let picked = logged(next(&fanout, &mixed[1..]));
+        assert!(matches!(next(&fanout, &mixed, true), Next::Send(1)), "what needs none does not wait");
+        let picked = logged(next(&fanout, &mixed[1..], true));
         let takers = vec![("f", Taker::Shard(ShardId(2), 0)), ("g", Taker::Shard(ShardId(4), 0))];
         assert_eq!(told(&picked), [(2, takers.clone(), false), (4, takers, false)]);
+    }
+
+    fn group_of(name: &str) -> GroupRef {
+        let Filter::Shared { group, filter } = Filter::parse(name, 9).unwrap() else { panic!("not shared") };
+        Arc::new(session_store::matching::GroupName { group, filter })
     }
 
     #[test]
     fn what_is_for_a_group_alone_is_picked_there_and_for_nobody_where_none_is_left() {
         let fanout = with_groups([("$share/g/t", 4), ("$share/f/t", 2)]);
-        let for_group = |name: &str| {
-            let Filter::Shared { group, filter } = Filter::parse(name, 9).unwrap() else {
-                panic!("not shared")
-            };
-            let group = Arc::new(session_store::matching::GroupName { group, filter });
-            OutboxItem { kind: OutboxKind::Redispatch(group), ..item("t") }
-        };
-        let picked = logged(next(&fanout, &[(7, for_group("$share/g/t"))]));
+        let for_group = |name: &str| OutboxItem { kind: OutboxKind::Redispatch(group_of(name)), ..item("t") };
+        let picked = logged(next(&fanout, &[(7, for_group("$share/g/t"))], true));
         assert_eq!(told(&picked), [(7, vec![("g", Taker::Shard(ShardId(4), 0))], false)]);
-        assert!(matches!(next(&fanout, &[(7, for_group("$share/none/t"))]), Next::Send(1)));
+        assert!(matches!(next(&fanout, &[(7, for_group("$share/none/t"))], true), Next::Send(1)));
+    }
+
+    #[test]
+    fn without_room_for_picks_what_needs_none_is_sent_and_the_rest_waits() {
+        let fanout = with_groups([("$share/g/t", 4)]);
+        let mixed = items(&["a/b", "t", "a/b"]);
+        assert!(matches!(next(&fanout, &mixed, false), Next::Send(1)));
+        assert!(matches!(next(&fanout, &mixed[1..], false), Next::Wait));
+        assert!(matches!(next(&fanout, &mixed[2..], false), Next::Send(1)));
+    }
+
+    /// Two members take turns, and no look that comes to nothing takes one of them.
+    #[test]
+    fn a_turn_passes_with_each_pick_that_is_logged_and_with_nothing_else() {
+        let long = format!("$share/z{}/+", "z".repeat(PICKS_BYTES_MAX / 4 - 300));
+        let fanout = with_groups(std::iter::empty());
+        for group in ["$share/g/t", &long] {
+            let (filter, members) = (Filter::parse(group, 9).unwrap(), Members { all: 2, connected: 2 });
+            fanout.change_route(4, &RouteChange { filter, qos: Some(QoS::ExactlyOnce), members });
+        }
+        let choices = |picked: Vec<PickedItem>, name: &str| -> Vec<(u64, Taker)> {
+            let picks = picked
+                .into_iter()
+                .flat_map(|item| item.picks.into_iter().map(move |pick| (item.position, pick)));
+            picks
+                .filter(|(_, pick)| pick.group.group.starts_with(name))
+                .map(|(position, pick)| (position, pick.taker))
+                .collect()
+        };
+        let of = |choice| Taker::Shard(ShardId(4), choice);
+        let mixed = items(&["a/b", "t", "t", "t", "t", "t", "t"]);
+        assert!(matches!(next(&fanout, &mixed, true), Next::Send(1)));
+        assert!(matches!(next(&fanout, &mixed[1..], false), Next::Wait));
+        let picked = logged(next(&fanout, &mixed[1..], true));
+        assert_eq!(picked.len(), 5, "the name of the other group is long: the fifth has a part");
+        let first: Vec<_> = choices(picked, "g");
+        assert_eq!(first, [(2, of(0)), (3, of(1)), (4, of(0)), (5, of(1)), (6, of(0))]);
+        let mut rest = mixed[5..].to_vec();
+        rest[0].1.picks.add(vec![Pick { group: group_of("$share/g/t"), taker: of(0) }], true);
+        let picked = logged(next(&fanout, &rest, true));
+        assert_eq!(choices(picked.clone(), "z"), [(6, of(0)), (7, of(1))], "four had a turn before");
+        assert_eq!(choices(picked, "g"), [(7, of(1))]);
     }
 
     #[test]
@@ -234,7 +278,7 @@ mod tests {
         loop {
             let items = log.items();
             assert_eq!(items.len(), 1);
-            match next(&fanout, &items) {
+            match next(&fanout, &items, true) {
                 Next::Send(count) => {
                     assert_eq!(count, 1);
                     break;
@@ -245,6 +289,7 @@ mod tests {
                     log.apply(input);
                     entries += 1;
                 }
+                Next::Wait => panic!("there is room"),
             }
         }
         assert_eq!(entries, 8, "four names in each");

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -47,6 +47,8 @@ pub(crate) struct RelayMail {
     progress: Notify,
     /// Up to which position ordinary transient subscribers on this node have what was for them.
     given_here: AtomicU64,
+    /// Targets that lack something that others were given.
+    lagging: AtomicUsize,
 }
 
 impl RelayMail {
@@ -79,6 +81,11 @@ impl RelayMail {
         self.work.notify_one();
     }
 
+    /// How many targets lack something that others were given, since they take nothing.
+    pub(super) fn lagging(&self) -> usize {
+        self.lagging.load(Ordering::Relaxed)
+    }
+
     fn has(&self, target: Target, position: u64) -> bool {
         self.answered.lock().get(&target).is_some_and(|highest| *highest >= position)
     }
@@ -93,6 +100,17 @@ impl RelayMail {
             progress.await;
         }
     }
+}
+
+/// The next items of an outbox.
+#[derive(Default)]
+struct Ready {
+    /// Those that can be sent, in their order.
+    items: Vec<(u64, OutboxItem)>,
+    /// The log says who takes them in shared groups.
+    logged: bool,
+    /// Those behind them have to be picked for, and there is no room for more picks.
+    held: bool,
 }
 
 /// What a relay sends with.
@@ -116,6 +134,9 @@ impl Relay {
                 deposed = leads.wait_for(|now| *now != term) => if deposed.is_err() { return },
                 ended = self.serve() => if ended.is_none() { return },
             }
+            if let Some(home) = self.shards.home(self.number) {
+                home.relay.lagging.store(0, Ordering::Relaxed);
+            }
         }
     }
 
@@ -126,7 +147,7 @@ impl Relay {
         self.group.look(|_| ()).await.ok()?;
         let mut dispatch = Dispatch::new(&self.fanout);
         let (mut pages, mut lanes) = (JoinSet::new(), Lanes::default());
-        let mut next = 1;
+        let (mut next, mut held) = (1, false);
         loop {
             let scan = mail.scans.lock().pop_front();
             let scans = scan.is_some();
@@ -138,8 +159,10 @@ impl Relay {
                 // What comes behind it does not wait for the page.
                 pages.spawn(look_up(self.group.clone(), self.shards.clone(), client, ask));
             }
-            let looks = mail.more.swap(false, Ordering::AcqRel);
-            let (items, logged) = if looks { self.picked_from(next).await? } else { Default::default() };
+            let looks = !held && mail.more.swap(false, Ordering::AcqRel);
+            let ready = if looks { self.picked_from(next).await? } else { Ready::default() };
+            let Ready { items, logged, .. } = ready;
+            held |= ready.held;
             if let Some(last) = items.last().map(|(position, _)| *position) {
                 self.give_out(&mut dispatch, &items, logged)?;
                 lanes.sends_logged(logged);
@@ -149,8 +172,13 @@ impl Relay {
             }
             if let Some(up_to) = lanes.relayed(next - 1, |target, position| mail.has(target, position)) {
                 self.group.room().await.ok()?.propose(Input::Relayed(up_to));
+                if std::mem::take(&mut held) {
+                    // There may be room for picks when it is applied, which a look waits for.
+                    mail.filled();
+                }
             }
             let lagged = self.go_on(&mut dispatch, next, &mut lanes).await?;
+            mail.lagging.store(lanes.lagging(), Ordering::Relaxed);
             if items.is_empty() && !scans && !lagged {
                 mail.work.notified().await;
             }
@@ -159,23 +187,31 @@ impl Relay {
 
     /// The next items to send from a position on, as many of them as are sent together. Says whether the log has who takes
     /// them in shared groups, as it must once all nodes know such entries.
-    async fn picked_from(&self, position: u64) -> Option<(Vec<(u64, OutboxItem)>, bool)> {
-        let mut asked_before = None;
+    async fn picked_from(&self, position: u64) -> Option<Ready> {
+        let (mut asked_before, mut waited) = (None, false);
         loop {
             let look = self.group.look_now(move |state| {
                 let machine = state.machine();
-                (machine.apply_level(), machine.outbox_from(position, Dispatch::BATCH))
+                let room = machine.takes_picks(position);
+                (machine.apply_level(), machine.outbox_from(position, Dispatch::BATCH), room)
             });
-            let (level, mut items) = look.await.ok()?;
+            let (level, mut items, room) = look.await.ok()?;
             if level < PICKS_LEVEL {
-                return Some((items, false));
+                return Some(Ready { items, ..Ready::default() });
             }
-            let (first, picked) = match next(&self.fanout, &items) {
+            let (first, picked) = match next(&self.fanout, &items, room) {
                 Next::Send(count) => {
                     items.truncate(count);
-                    return Some((items, true));
+                    return Some(Ready { items, logged: true, held: false });
                 }
                 Next::Log(first, picked) => (first, picked),
+                Next::Wait if waited => return Some(Ready { held: true, ..Ready::default() }),
+                Next::Wait => {
+                    // What is relayed and not yet applied makes room.
+                    self.group.look(|_| ()).await.ok()?;
+                    waited = true;
+                    continue;
+                }
             };
             if asked_before.replace(first.clone()) == Some(first) {
                 sleep(REFUSED_PAUSE).await;
@@ -221,9 +257,9 @@ impl Relay {
         self.counters.count_dropped(dispatched.dropped);
         let is_for = |target| only.is_none_or(|only| only == target);
         let shards = requests(ShardId(self.number), dispatched.commands);
-        for (target, request) in shards.into_iter().filter(|(target, _)| is_for(Target::Shard(*target))) {
+        for (target, together) in shards.into_iter().filter(|(target, _)| is_for(Target::Shard(*target))) {
             let lane = || Lane { outbox: self.number, target, shards: self.shards.clone() };
-            lanes.send(target, request, lane).await;
+            lanes.send(target, together, lane).await;
         }
         let hosts = by_host(dispatched.members);
         for (host, messages) in hosts.into_iter().filter(|(host, _)| is_for(Target::Host(*host))) {

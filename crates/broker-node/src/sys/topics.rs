@@ -21,6 +21,8 @@ pub(crate) struct Snapshot {
     pub(crate) queue: QueueCounters,
     /// What the shards hold.
     pub(crate) sizes: ShardSizes,
+    /// Targets of the outboxes sent here that lack something that others were given.
+    pub(crate) outbox_lagging: usize,
     /// Subscriptions of transient sessions.
     pub(crate) transient_subscriptions: usize,
     /// Those of them that are shared.

@@ -172,7 +172,7 @@ impl Shard {
             Input::Request(request) => self.request(Arc::unwrap_or_clone(request), effects),
             Input::Tick => self.tick(&mut Out::new(effects)),
             Input::Down(host) => self.down(host, &mut Out::new(effects)),
-            Input::Relayed(up_to) => self.outbox.retire(up_to),
+            Input::Relayed(up_to) => self.relayed(up_to),
             Input::Scanned(scanned) => self.scanned(scanned, &mut Out::new(effects)),
             Input::Picked(items) => self.picked(items, &mut Out::new(effects)),
             Input::GivenBack(from) => self.given_back(&from, &mut Out::new(effects)),

@@ -8,6 +8,7 @@ use mqtt_codec::QoS;
 
 use super::Shard;
 use super::out::Out;
+use crate::command::PICKS_LEVEL;
 use crate::ids::ConnectionId;
 use crate::matching::GroupRef;
 use crate::message::MessageRef;
@@ -24,6 +25,15 @@ impl Shard {
                     self.redispatch(group, message, out);
                 }
             }
+        }
+    }
+
+    /// Every target has the outbox's items up to this position. Where the log says who takes them, one that is for a
+    /// group alone and was picked for nobody was for a group whose last member had left.
+    pub(super) fn relayed(&mut self, up_to: u64) {
+        let for_nobody = self.outbox.retire(up_to);
+        if self.apply_level >= PICKS_LEVEL {
+            self.queue_counters.dropped_no_member += for_nobody;
         }
     }
 
@@ -45,7 +55,7 @@ impl Shard {
     pub(super) fn members_died(&mut self, out: &mut Out<'_>) {
         for (group, message) in self.take_back(0..=u64::MAX, |_, _, of, dead| dead(of)) {
             match message.qos {
-                QoS::AtMostOnce => {}
+                QoS::AtMostOnce => self.queue_counters.dropped_no_member += 1,
                 QoS::AtLeastOnce => self.redispatch(group, message, out),
                 QoS::ExactlyOnce => self.queue_counters.qos2_in_doubt += 1,
             }

@@ -109,6 +109,43 @@ fn what_a_dead_host_was_to_have_goes_on_at_qos_1_and_is_in_doubt_at_qos_2() {
 }
 
 #[test]
+fn what_nobody_in_its_group_gets_is_counted_once() {
+    let mut world = World::with_outbox(&[QoS::AtMostOnce, QoS::AtLeastOnce]);
+    let dropped = |world: &mut World| world.shard.take_counters().1.dropped_no_member;
+    for position in 1..=2 {
+        world.picked(position, vec![member("a", OTHER, 1)]);
+    }
+    world.input(Input::Down(OTHER));
+    assert_eq!(world.outbox(), items(&[(1, "", None), (2, "", None), (3, "", Some("a"))]));
+    assert_eq!(dropped(&mut world), 1, "the one of QoS 0");
+    world.input(Input::RaiseLevel(PICKS_LEVEL));
+    world.input(Input::Relayed(2));
+    assert_eq!(dropped(&mut world), 0, "both were for others as well");
+    world.input(Input::Relayed(3));
+    world.input(Input::Relayed(3));
+    assert_eq!(dropped(&mut world), 1, "nobody was left to be picked");
+}
+
+/// Each entry of the log brings names of its own, and there may be thousands of items for the same groups.
+#[test]
+fn the_names_of_groups_are_in_memory_once() {
+    let mut world = World::with_outbox(&[QoS::AtLeastOnce; 4]);
+    for position in 1..=3 {
+        world.picked(position, vec![member("a", OTHER, 1), shard("b", 0)]);
+    }
+    let names = |world: &World| {
+        let picks = world.shard.outbox().from(0).flat_map(|(_, item)| item.picks.iter());
+        picks.map(|pick| Arc::as_ptr(&pick.group)).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(names(&world).len(), 2);
+    world.input(Input::Down(OTHER));
+    world.input(Input::Relayed(3));
+    world.picked(4, vec![shard("a", 0), shard("b", 0)]);
+    assert_eq!(names(&world).len(), 2);
+    assert_eq!(world.shard.validate(), Ok(()));
+}
+
+#[test]
 fn who_died_before_it_was_picked_has_had_nothing() {
     let mut world = World::with_outbox(&[QoS::ExactlyOnce]);
     world.input(Input::Down(OTHER));

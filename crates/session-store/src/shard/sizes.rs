@@ -66,6 +66,8 @@ impl Shard {
             queued_stored_messages: stored,
             retained_messages: self.retained.len(),
             retained_bytes: self.retained.bytes(),
+            outbox_messages: self.outbox.len(),
+            outbox_bytes: self.outbox.bytes(),
         }
     }
 
@@ -101,6 +103,10 @@ pub struct ShardSizes {
     pub retained_messages: usize,
     /// Bytes of these.
     pub retained_bytes: usize,
+    /// Messages that the shard itself sends and that not all have who get them.
+    pub outbox_messages: usize,
+    /// Bytes of these, with who takes them in shared groups.
+    pub outbox_bytes: usize,
 }
 
 impl ShardSizes {
@@ -115,5 +121,7 @@ impl ShardSizes {
         self.queued_stored_messages += other.queued_stored_messages;
         self.retained_messages += other.retained_messages;
         self.retained_bytes += other.retained_bytes;
+        self.outbox_messages += other.outbox_messages;
+        self.outbox_bytes += other.outbox_bytes;
     }
 }
