@@ -6,6 +6,9 @@ use crate::runner::Show;
 /// What a test prints, at the start of a line, when it leaves something out; the reason follows.
 const SKIPPED: &str = "SKIPPED:";
 
+/// What a test prints, at the start of a line, for devices that it emulates; their number follows.
+const EMULATED: &str = "EMULATED:";
+
 /// The sums over all test binaries of one `cargo test`.
 #[derive(Default, Debug)]
 pub(crate) struct Tally {
@@ -16,6 +19,8 @@ pub(crate) struct Tally {
     pub(crate) failures: Vec<String>,
     /// What was left out and why, as the tests said it.
     pub(crate) skipped: Vec<String>,
+    /// Devices that the tests emulated.
+    pub(crate) emulated: u32,
     /// Between the two lists of what passed: what is printed there is not a result.
     pub(crate) in_successes: bool,
 }
@@ -29,7 +34,9 @@ impl Tally {
             self.skipped.push(reason.trim().to_owned());
             return Show::Yes;
         }
-        if let Some(counts) = text.strip_prefix("test result:") {
+        if let Some(count) = text.strip_prefix(EMULATED) {
+            self.emulated += count.trim().parse().unwrap_or(0);
+        } else if let Some(counts) = text.strip_prefix("test result:") {
             self.in_successes = false;
             self.add(counts);
         } else if text == "failures:" {
@@ -112,6 +119,12 @@ mod tests {
         assert_eq!(tally.passed, 1);
         assert!(!shown.contains(&"chatter"));
         assert!(shown.contains(&"SKIPPED: no chromium here"));
+    }
+
+    #[test]
+    fn emulated_devices_are_summed() {
+        let (tally, _) = tally("successes:\n\n---- a stdout ----\nEMULATED: 1\nEMULATED: 20\n");
+        assert_eq!(tally.emulated, 21);
     }
 
     #[test]

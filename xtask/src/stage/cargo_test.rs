@@ -28,6 +28,9 @@ pub(crate) fn run(gate: &Gate, mut command: Command) -> Result<Outcome> {
     command.args(&gate.filter);
     let mut tally = Tally::default();
     let status = gate.runner.run_with(command, |line| tally.line(line))?;
+    if tally.emulated > 0 {
+        println!("emulated devices: {}", tally.emulated);
+    }
     Ok(judge(tally, status.success(), gate.filter.is_some()))
 }
 

@@ -1,0 +1,77 @@
+//! Who hears what devices publish: a persistent session, that is there again after the broker was.
+//! Used by the scenarios. What comes twice, as QoS 1 allows, is counted once.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use e2e_tests::client::Read;
+use e2e_tests::wire::{kind, prop};
+use e2e_tests::{Connect, Packet, Props, RawClient, Version, unique};
+
+/// For everything to arrive.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Subscriber {
+    name: String,
+    client: RawClient,
+    /// What came on each topic, without repeats, in order of first arrival.
+    came: BTreeMap<String, Vec<String>>,
+}
+
+impl Subscriber {
+    /// Subscribes to a filter at QoS 1 at the broker of this address.
+    pub(crate) fn new(address: &str, filter: &str) -> Self {
+        let name = unique("listener");
+        let mut client = RawClient::connect(address, &connect(&name));
+        client.subscribe(filter, 1);
+        Self { name, client, came: BTreeMap::new() }
+    }
+
+    /// Goes on at this address; the broker has the session.
+    pub(crate) fn again(&mut self, address: &str) {
+        let (client, connack) = RawClient::connect_ack(address, &connect(&self.name));
+        assert!(connack.session_present, "the broker has forgotten the session");
+        self.client = client;
+    }
+
+    /// Hears until this topic has so many payloads.
+    #[track_caller]
+    pub(crate) fn hear(&mut self, topic: &str, count: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.on(topic).len() < count {
+            match self.client.read(deadline.saturating_duration_since(Instant::now())) {
+                Read::Packet(packet) if packet.kind() == kind::PUBLISH => self.take(&packet),
+                other => panic!("{} of {count} came on {topic}, then {other:02x?}", self.on(topic).len()),
+            }
+        }
+    }
+
+    fn take(&mut self, packet: &Packet) {
+        let publish = packet.publish(Version::V5);
+        self.client.answer(&publish);
+        let came = self.came.entry(publish.topic.clone()).or_default();
+        if !came.contains(&publish.text()) {
+            came.push(publish.text());
+        }
+    }
+
+    /// What came on a topic.
+    pub(crate) fn on(&self, topic: &str) -> &[String] {
+        self.came.get(topic).map_or(&[], Vec::as_slice)
+    }
+
+    /// Hears until all readings of a device have come, and fails unless they came in their order.
+    #[track_caller]
+    pub(crate) fn expect_all(&mut self, prefix: &str, readings: &[(String, String)]) {
+        let (celsius, percent): (Vec<_>, Vec<_>) = readings.iter().cloned().unzip();
+        for (name, expected) in [("TEM", celsius), ("HUM", percent)] {
+            let topic = format!("{prefix}/{name}");
+            self.hear(&topic, expected.len());
+            assert_eq!(self.on(&topic), expected, "{topic}");
+        }
+    }
+}
+
+fn connect(name: &str) -> Connect {
+    Connect::v5(name).clean(false).props(Props::new().four(prop::SESSION_EXPIRY, 3_600))
+}
