@@ -103,7 +103,7 @@ impl TestNode {
             cluster: cluster.clone(),
             members,
         };
-        let (shards, mut tasks) = start.start().await?;
+        let (shards, mut tasks) = Box::pin(start.start()).await?;
         let mut checkpoints = Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone());
         for group in shards.groups() {
             checkpoints.watch(group);

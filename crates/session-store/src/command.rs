@@ -24,6 +24,9 @@ pub const EXPIRY_NEVER: u32 = u32::MAX;
 /// The level of `apply` from which on the log says who takes an outbox's item in shared groups.
 pub const PICKS_LEVEL: u32 = 2;
 
+/// The level of `apply` from which on a connection may be fenced: [`Input::Fenced`].
+pub const FENCES_LEVEL: u32 = 3;
+
 /// A will as its home keeps it.
 #[derive(Clone, Debug)]
 pub struct Will {
@@ -265,6 +268,9 @@ pub enum Input {
     /// The transient member that was picked for this is gone. Neither it nor anything behind it was given to it: its groups
     /// have somebody else picked for it.
     GivenBack(InGroup),
+    /// This connection of a client, for which another one waits, has had its last word: its host did not answer, and is
+    /// fenced. From level [`FENCES_LEVEL`] on.
+    Fenced(ClientId, Epoch),
     /// All replicas know this level of `apply`, which counts from here on. A level never falls.
     RaiseLevel(u32),
     /// The bounds of the shard from here on. They decide what is refused and dropped, so that they are in the

@@ -24,6 +24,7 @@ use tokio::task::JoinError;
 pub(crate) use self::asks::Asks;
 pub(crate) use self::following::Following;
 use crate::identity::Identity;
+use crate::lease::Lease;
 
 /// How long the group may take until it leads and has applied its log, at start.
 const READY_TIMEOUT: Duration = Duration::from_secs(600);
@@ -41,6 +42,19 @@ pub(crate) struct ClusterView {
     pub(crate) routes: Arc<RouteView>,
     /// The entry up to which this node has applied the group's log, with [`Self::routes`] visible to all threads.
     pub(crate) applied: watch::Receiver<u64>,
+    /// What there is besides where the node has peers.
+    pub(crate) among: Option<Among>,
+}
+
+/// What a node with peers needs to act on its view of the cluster.
+#[derive(Clone)]
+pub(crate) struct Among {
+    /// The way of commands to the cluster group.
+    pub(crate) asks: Asks,
+    /// What the node may acknowledge.
+    pub(crate) lease: Lease,
+    /// Which owners a topic stands for, and which connections are fenced.
+    pub(crate) routes: Arc<RouteView>,
 }
 
 #[cfg(test)]
@@ -49,7 +63,7 @@ impl ClusterView {
     pub(crate) fn told(lowest_live: watch::Receiver<LowestLive>, time: WallClock) -> Self {
         let Following { routes, applied } = Following::default();
         let (level, applied) = (watch::channel(APPLY_LEVEL_MAX).1, applied.subscribe());
-        Self { lowest_live, level, time, routes, applied }
+        Self { lowest_live, level, time, routes, applied, among: None }
     }
 }
 
@@ -113,7 +127,7 @@ impl StartCluster<'_> {
             _spent = room.wait_for(|room| *room == Room::Spent) => {}
         }
         let (routes, applied) = (Arc::clone(&following.routes), following.applied.subscribe());
-        let view = ClusterView { lowest_live, level, time: self.time, routes, applied };
+        let view = ClusterView { lowest_live, level, time: self.time, routes, applied, among: None };
         let runs = async move {
             if !begun {
                 tokio::select! {

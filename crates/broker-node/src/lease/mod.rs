@@ -108,6 +108,13 @@ impl Lease {
         }
     }
 
+    /// Waits until this node may act on its view.
+    pub(crate) async fn until_allowed(&self) {
+        while !self.allows(self.routes.applied()) {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// What the node may do on its view as it is now.
     pub(crate) fn hold(&self) -> Hold {
         let view = self.routes.applied();

@@ -52,6 +52,13 @@ impl Delivery {
         self.fanout.change_route(self.number, change);
     }
 
+    /// Whether a client's connection waits for the one before it to stop.
+    pub(super) fn some_are_overtaken(&self, some: bool) {
+        if let Some(home) = self.homes.get(usize::from(self.number)) {
+            home.overtaken.send_if_modified(|told| std::mem::replace(told, some) != some);
+        }
+    }
+
     /// A host hears from now on what concerns it, beginning with `effects`: all that it may have missed.
     pub(super) fn attach(&mut self, host: Host, number: u64, effects: Vec<Effect>) {
         self.attached.retain(|other, _| other.node != host.node || *other == host);

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use session_store::command::Reply;
 use session_store::word::Told;
 use session_store::{Answer, ConnectionId, Effect, Host, Source};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::directory::{Directory, Entries};
 use super::guests::Guests;
@@ -36,6 +36,8 @@ pub(crate) struct Home {
     pub(super) parked: Parked,
     /// What the shard's outbox sends, while this node leads it.
     pub(super) relay: RelayMail,
+    /// Whether a client's connection waits for the one before it to stop.
+    pub(super) overtaken: watch::Sender<bool>,
     pub(super) totals: Totals,
     pub(super) counters: Arc<NodeCounters>,
     /// What the shard's outbox has for transient members of groups on this node, whoever leads it.
@@ -64,6 +66,7 @@ impl Home {
             directory: Directory::default(),
             parked: Parked::default(),
             relay: RelayMail::default(),
+            overtaken: watch::Sender::new(false),
             totals: Totals::default(),
             counters: Arc::clone(counters),
             guests: Guests::default(),

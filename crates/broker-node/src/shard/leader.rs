@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::home::Home;
+use super::overtaken::unless_fenced;
 use super::peers::Word;
 use super::{PageWanted, ShardGroup, ShardMachine, Shards, weight};
 use crate::cluster::ClusterView;
@@ -151,8 +152,13 @@ impl Leader {
     async fn hear(&self, word: Word) -> Result<(), Gone> {
         match word {
             Word::Requests(requests) => {
+                let among = self.cluster.among.as_ref();
+                if let Some(among) = among {
+                    // Without a lease it is not known which connections are fenced.
+                    among.lease.until_allowed().await;
+                }
                 for request in requests {
-                    propose(&self.group, request).await?;
+                    propose(&self.group, unless_fenced(request, among)).await?;
                 }
             }
             Word::PassOn(publish) => {

@@ -16,8 +16,8 @@ use session_store::picks::{InGroup, Taker};
 use session_store::retained::PageQuery;
 use session_store::store::{Changes, Checkpoint};
 use session_store::{
-    APPLY_LEVEL_MAX, ConnectionId, Effect, Found, Host, Incarnation, Millis, NodeId, Shard, ShardNumber,
-    ShardSizes, StoredAt, record,
+    APPLY_LEVEL_MAX, ClientId, ConnectionId, Effect, Epoch, Found, Host, Incarnation, Millis, NodeId, Shard,
+    ShardNumber, ShardSizes, StoredAt, record,
 };
 
 use super::delivery::Delivery;
@@ -87,6 +87,12 @@ impl ShardMachine {
         self.state.sizes()
     }
 
+    /// At most `limit` of the connections of which their hosts have not said that they stopped, though another waits.
+    pub(crate) fn overtaken(&self, limit: usize) -> Vec<(ClientId, Epoch, ConnectionId)> {
+        let overtaken = self.state.overtaken().take(limit);
+        overtaken.map(|(client, epoch, connection)| (client.clone(), epoch, connection)).collect()
+    }
+
     /// Where a message is that was pushed to this connection as one in the store.
     pub(crate) fn find_stored(&self, at: &StoredAt, of: ConnectionId) -> Found {
         self.state.find_stored(at, of)
@@ -146,6 +152,7 @@ impl ShardMachine {
     fn settle(&mut self, leads: bool) {
         self.delivery.carry_out(&mut self.effects, leads);
         self.delivery.outbox_is_full(!self.state.outbox_room().is_some());
+        self.delivery.some_are_overtaken(self.state.overtaken().next().is_some());
         let (shard, queue) = self.state.take_counters();
         let mut totals = self.totals.lock();
         totals.0.add(&shard);
@@ -235,7 +242,7 @@ mod tests {
     use session_store::command::{Command, Connect, PublishItem, Scanned, Subscribe, SubscribeTo, Will};
     use session_store::command::{GroupPick, RetainedWanted, Unsubscribe};
     use session_store::matching::{GroupName, Subscribed};
-    use session_store::{ClientId, ConnectionId, Epoch, Host, Message, Request, ShardId, Source};
+    use session_store::{Message, Request, ShardId, Source};
     use tempfile::TempDir;
     use topic_index::Filter;
 

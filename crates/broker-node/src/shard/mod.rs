@@ -13,6 +13,7 @@ mod lane;
 mod leader;
 mod link;
 mod machine;
+mod overtaken;
 mod pages;
 mod parked;
 mod peers;
@@ -48,6 +49,7 @@ pub(crate) use self::peers::Peers;
 use self::peers::Word;
 pub(crate) use self::staged::Staged;
 pub(crate) use self::start::{Members, StartShards};
+use crate::cluster::Among;
 use crate::fanout::Fanout;
 use crate::inbox::{Dropped, Inbox};
 
@@ -71,6 +73,8 @@ struct Inner {
     room: watch::Receiver<Room>,
     /// Where messages of queues are that have left memory.
     stored: StoredPages,
+    /// What tells which connections are fenced; nothing on a node without peers.
+    among: Option<Among>,
 }
 
 /// The way to all shards.
@@ -209,6 +213,7 @@ impl Shards {
         }
         home.link.send(command, asker, |leader, request| {
             if leader == self.node() {
+                let request = overtaken::unless_fenced(request, self.inner.among.as_ref());
                 room.propose(Input::Request(request));
             } else {
                 self.tell(leader, shard, Word::Requests(vec![request]));
@@ -241,6 +246,7 @@ impl Shards {
         }
         let Some(group) = self.group(shard) else { return };
         for request in requests {
+            let request = overtaken::unless_fenced(request, self.inner.among.as_ref());
             let Ok(()) = leader::propose(group, request).await else { return };
         }
     }

@@ -21,6 +21,7 @@ use super::delivery::{Delivery, node_of};
 use super::home::Home;
 use super::leader::Leader;
 use super::machine;
+use super::overtaken::Overtaken;
 use super::pages::StoredPages;
 use super::peers::{Peers, Word};
 use super::relay::Relay;
@@ -98,7 +99,8 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
         let room = self.storage.wal().room();
         let peers = self.members.peers.clone();
         let stored = StoredPages::new(self.storage.store().lock().reader(), self.fails.clone());
-        let inner = Inner { host: self.host, replicas, homes, peers, room, stored };
+        let among = self.cluster.among.clone();
+        let inner = Inner { host: self.host, replicas, homes, peers, room, stored, among };
         let shards = Shards { inner: Arc::new(inner) };
         for replica in &shards.inner.replicas {
             replica.group.found(self.members.nodes.iter().copied()).await?;
@@ -107,6 +109,9 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
         }
         for (number, words) in (0..self.of).zip(words) {
             self.spawn_tasks(&mut tasks, &shards, (number, words))?;
+        }
+        if let Some(among) = self.cluster.among.clone() {
+            spawn(&mut tasks, shards.clone().heed_fences(among));
         }
         for home in shards.inner.homes.iter() {
             tokio::select! {
@@ -174,6 +179,10 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
         let Some(group) = shards.group(number).cloned() else { bail!("shard {number} was not started") };
         let counters = self.counters.get(2 * usize::from(number) + 1).cloned().unwrap_or_default();
         let (leads, leading) = watch::channel(None);
+        if let Some(among) = self.cluster.among.clone() {
+            let (shards, group, leads) = (shards.clone(), group.clone(), leading.clone());
+            spawn(tasks, Overtaken { number, shards, group, among, leads }.run());
+        }
         let courier = Courier { number, shards: shards.clone(), leadership: group.leadership() };
         let relay = Relay {
             number,

@@ -28,6 +28,7 @@ pub(super) fn of(input: &Input) -> Weight {
             one(items.iter().map(|item| PICKED_BYTES + picks(item)).sum())
         }
         Input::GivenBack(from) => one(from.group.group.len() + from.group.filter.as_str().len()),
+        Input::Fenced(client, _) => one(client.as_str().len()),
         _ => one(0),
     }
 }

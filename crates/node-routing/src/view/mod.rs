@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mqtt_codec::QoS;
 use parking_lot::RwLock;
-use raft_consensus::cluster::{Change, Cluster, Follow, Owner};
+use raft_consensus::cluster::{Change, Cluster, Fence, Follow, Owner};
 use session_store::matching::GroupRef;
-use session_store::{ClientId, Epoch, Host};
+use session_store::{ClientId, ConnectionId, Epoch, Host};
 
 pub use self::announcer::{Announcer, WAITING_MAX};
 use self::fences::Fences;
@@ -101,6 +101,18 @@ impl RouteView {
     #[must_use]
     pub fn admits(&self, client: &ClientId, epoch: Epoch, host: Host) -> bool {
         self.fences.read().admits(client, epoch, host)
+    }
+
+    /// The same by the connection's id, which its frames carry.
+    #[must_use]
+    pub fn admits_connection(&self, connection: ConnectionId) -> bool {
+        self.fences.read().admits_connection(connection)
+    }
+
+    /// The fenced connections of a host.
+    #[must_use]
+    pub fn fences_of(&self, host: Host) -> Vec<Fence> {
+        self.fences.read().of_host(host)
     }
 
     /// Ordinary routes and routes of shared groups, each filter of each owner by itself.

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use raft_consensus::cluster::{Begin, Command, Fence, Founding, Route, Routes};
 use raft_consensus::cluster::{CHANGES_BYTES_MAX, CHANGES_MAX, ClusterId};
-use session_store::{ClientId, Epoch, Host, Incarnation, Millis, NodeId, ShardId};
+use session_store::{ClientId, ConnectionId, Epoch, Host, Incarnation, Millis, NodeId, ShardId};
 use topic_index::{Filter, matches};
 
 use super::*;
@@ -100,7 +100,7 @@ fn what_was_matched_stands_until_a_route_changes() {
     world.routes(HOST, &[], &[("a", 0)]);
     let matched = world.view.matched(b"a");
     assert_eq!((matched.index, world.view.as_of(&matched)), (5, Some(5)));
-    let fence = Fence { client: ClientId::new("c"), epoch: Epoch(1), host: run(1, 1) };
+    let fence = Fence { client: ClientId::new("c"), epoch: Epoch(1), host: run(1, 1), connection: 1 };
     world.apply(&Command::Fence(fence));
     world.apply(&Command::Tick);
     assert_eq!((world.view.applied(), world.view.as_of(&matched)), (7, Some(7)), "no route has changed");
@@ -137,13 +137,17 @@ fn a_fenced_connection_and_a_dead_host_are_not_admitted() {
         client: ClientId::new("c"),
         epoch: Epoch(epoch),
         host: run(1, 1),
+        connection: epoch * 10,
     });
+    let by_number =
+        |world: &World, number| world.view.admits_connection(ConnectionId { host: run(1, 1), number });
     let admits = |world: &World, epoch, host| world.view.admits(&client, Epoch(epoch), host);
     world.apply(&Command::Fence(fence(4)));
     world.apply(&Command::Fence(fence(5)));
     world.apply(&Command::Unfence(fence(5)));
     let seen = |world: &World| {
         assert!(!admits(world, 4, run(1, 1)), "it is fenced");
+        assert_eq!([40, 50].map(|number| by_number(world, number)), [false, true], "by its number too");
         assert!(admits(world, 5, run(1, 1)) && admits(world, 4, run(2, 1)) && admits(world, 4, run(1, 2)));
         assert!(world.view.admits(&ClientId::new("d"), Epoch(4), run(1, 1)));
     };

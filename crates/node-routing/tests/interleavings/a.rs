@@ -260,7 +260,7 @@ fn a7_a_killed_node_is_out_of_the_way_within_half_a_second() {
         }
         let number = world.publish(x, "f");
         world.subscribe(x, 2, "f");
-        let fence = Fence { client: ClientId::new("c"), epoch: Epoch(1), host: dead };
+        let fence = Fence { client: ClientId::new("c"), epoch: Epoch(1), host: dead, connection: 1 };
         world.node(x).take_over(fence.clone());
         let took = world.until("everything goes on", |world| {
             world.acked(number) && world.subscribed(2, "f") && world.check.took_over(&fence)
@@ -330,7 +330,7 @@ fn a10_of_two_that_do_not_reach_each_other_one_goes_and_takeovers_pass_by_the_lo
     world.elect(b);
     world.until("leases", World::all_hold);
     world.cut.extend(World::pair(a, c));
-    let fence = Fence { client: ClientId::new("c"), epoch: Epoch(4), host: of_a };
+    let fence = Fence { client: ClientId::new("c"), epoch: Epoch(4), host: of_a, connection: 1 };
     world.node(c).take_over(fence.clone());
     let took = world.until("CONNACK", |world| world.check.took_over(&fence));
     assert!(took < ms(300), "{took:?}: the host that is not reached is fenced by the log");
@@ -375,7 +375,7 @@ fn a12_routes_that_wait_hold_up_no_fence_and_no_death() {
     for number in 0..20_000 {
         world.subscribe(2, number, &format!("many/{number}"));
     }
-    let fence = Fence { client: ClientId::new("c"), epoch: Epoch(1), host: world.run_of(3) };
+    let fence = Fence { client: ClientId::new("c"), epoch: Epoch(1), host: world.run_of(3), connection: 1 };
     world.node(2).take_over(fence.clone());
     let took = world.until("CONNACK", |world| world.check.took_over(&fence));
     assert!(took < ms(500), "{took:?}");

@@ -11,7 +11,7 @@ fn taken_over(mutant: Option<Mutant>, within: u64) -> World {
     let (old, new) = (3, 2);
     world.subscribe(1, 1, "f");
     world.until("SUBACK", |world| world.subscribed(1, "f"));
-    let fence = Fence { client: ClientId::new("c"), epoch: Epoch(1), host: world.run_of(old) };
+    let fence = Fence { client: ClientId::new("c"), epoch: Epoch(1), host: world.run_of(old), connection: 1 };
     // Its frame is lost on the way, so that it says it again when it wakes up.
     world.cut.insert((old, 1));
     world.publish_as(old, "c", 1, "f");

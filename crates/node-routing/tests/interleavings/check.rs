@@ -172,7 +172,7 @@ impl Check {
         if !self.lives(host) {
             found.push(format!("{now:?}: {host} is dead and acknowledged {publish:?}"));
         }
-        let fence = Fence { client: publish.client.clone(), epoch: publish.epoch, host };
+        let fence = Fence { client: publish.client.clone(), epoch: publish.epoch, host, connection: 1 };
         if self.taken_over.contains(&fence) {
             found.push(format!("{now:?}: {host} acknowledged {publish:?}, which was taken over"));
         }

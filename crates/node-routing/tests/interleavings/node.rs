@@ -511,7 +511,8 @@ impl Node {
     }
 
     fn send_frames(&mut self, publish: &Publish, hosts: &BTreeSet<Host>) {
-        let fence = Fence { client: publish.client.clone(), epoch: publish.epoch, host: self.run };
+        let fence =
+            Fence { client: publish.client.clone(), epoch: publish.epoch, host: self.run, connection: 1 };
         for host in hosts {
             self.send(host.node.0, Message::Frame(fence.clone(), publish.number));
         }

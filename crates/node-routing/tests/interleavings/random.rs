@@ -23,7 +23,8 @@ fn run(seed: u64, mutant: Option<Mutant>) -> World {
                 epoch += 1;
                 let (old, new) = (world.run_of(one), other);
                 world.publish_as(one, "c", epoch, &topic);
-                let fence = Fence { client: ClientId::new("c"), epoch: Epoch(epoch), host: old };
+                let fence =
+                    Fence { client: ClientId::new("c"), epoch: Epoch(epoch), host: old, connection: 1 };
                 world.node(new).take_over(fence);
             }
             23..26 => world.pause(one),

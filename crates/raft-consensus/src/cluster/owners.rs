@@ -40,7 +40,7 @@ pub(super) struct Owned {
     pub(super) last: u64,
     pub(super) routes: Chunked<Filter, QoS>,
     /// Fences of connections there; a shard has none.
-    pub(super) fences: Chunked<Fenced, ()>,
+    pub(super) fences: Chunked<Fenced, u64>,
 }
 
 /// What a dead run had and is not let go of yet.
@@ -134,7 +134,7 @@ impl Owners {
 
     pub(super) fn fence(&mut self, fence: &Fence) -> Change {
         let owner = Owner::Host(fence.host);
-        self.live.entry(owner).or_default().fences.insert(key(fence), ());
+        self.live.entry(owner).or_default().fences.insert(key(fence), fence.connection);
         self.touched.insert(owner);
         Change::Fenced(fence.clone())
     }

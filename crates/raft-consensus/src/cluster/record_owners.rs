@@ -82,6 +82,7 @@ pub(super) fn fence(fence: &Fence) -> wire::Fence {
         client: fence.client.as_str().to_owned(),
         epoch: fence.epoch.0,
         host: Some(host(fence.host)),
+        connection: fence.connection,
     }
 }
 
@@ -90,6 +91,7 @@ pub(super) fn read_fence(fence: wire::Fence) -> Result<Fence, RecordError> {
         client: ClientId::new(&fence.client),
         epoch: Epoch(fence.epoch),
         host: read_host(fence.host.ok_or(RecordError::Missing { field: "fence.host" })?),
+        connection: fence.connection,
     })
 }
 
@@ -169,9 +171,10 @@ fn write(owner: Owner, owned: &mut Owned, changes: &mut Changes) {
         put(changes, Place::Routes(owner, number), entries.is_empty(), chunk.encode_to_vec());
     }
     for (number, entries) in owned.fences.take_touched() {
-        let fenced = |((client, epoch), ()): &(Fenced, ())| wire::Fenced {
+        let fenced = |((client, epoch), connection): &(Fenced, u64)| wire::Fenced {
             client: client.as_str().to_owned(),
             epoch: epoch.0,
+            connection: *connection,
         };
         let chunk = wire::FenceChunk { version: VERSION, fences: entries.iter().map(fenced).collect() };
         put(changes, Place::Fences(owner, number), entries.is_empty(), chunk.encode_to_vec());
@@ -215,8 +218,9 @@ impl Restored {
                 known("chunk of fences", chunk.version)?;
                 let owned = self.owned.entry(owner).or_default();
                 for fenced in &chunk.fences {
+                    let connection = fenced.connection;
                     let fenced = (ClientId::new(&fenced.client), Epoch(fenced.epoch));
-                    once(owned.fences.restore(number, fenced, ()))?;
+                    once(owned.fences.restore(number, fenced, connection))?;
                 }
             }
         }

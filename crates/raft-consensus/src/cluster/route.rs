@@ -4,7 +4,7 @@
 use std::fmt;
 
 use mqtt_codec::QoS;
-use session_store::{ClientId, Epoch, Host, ShardId};
+use session_store::{ClientId, ConnectionId, Epoch, Host, ShardId};
 use topic_index::Filter;
 
 /// Changes that one [`Routes`] may have, adds and removes together.
@@ -87,6 +87,16 @@ pub struct Fence {
     pub epoch: Epoch,
     /// Where it is.
     pub host: Host,
+    /// The connection's number there, by which its frames are known.
+    pub connection: u64,
+}
+
+impl Fence {
+    /// The connection that is fenced.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        ConnectionId { host: self.host, number: self.connection }
+    }
 }
 
 /// What an entry changed in routes and fences, in the order in which it did.

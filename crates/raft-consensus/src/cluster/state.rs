@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mqtt_codec::QoS;
-use session_store::{ClientId, Epoch, Host, Incarnation, Millis, NodeId};
+use session_store::{Host, Incarnation, Millis, NodeId};
 use topic_index::Filter;
 
 use super::command::{Begin, Command, Founding, Refusal, Standing};
 use super::owners::Owners;
-use super::route::{Change, Owner, Routes};
+use super::route::{Change, Fence, Owner, Routes};
 use super::{MEMBERS_MAX, NAME_BYTES_MAX};
 
 /// What is known of a node that belongs to the cluster.
@@ -218,9 +218,16 @@ impl Cluster {
     }
 
     /// The fenced connections of a run, in the order of their clients.
-    pub fn fences(&self, host: Host) -> impl Iterator<Item = (&ClientId, Epoch)> {
+    pub fn fences(&self, host: Host) -> impl Iterator<Item = Fence> {
         let owned = self.owners.live.get(&Owner::Host(host)).into_iter();
-        owned.flat_map(|owned| owned.fences.iter().map(|((client, epoch), ())| (client, *epoch)))
+        owned.flat_map(move |owned| {
+            owned.fences.iter().map(move |((client, epoch), connection)| Fence {
+                client: client.clone(),
+                epoch: *epoch,
+                host,
+                connection,
+            })
+        })
     }
 
     /// What was fixed when the cluster was created; `None` before.

@@ -224,6 +224,7 @@ pub(crate) fn input() -> impl Strategy<Value = Input> {
         1 => any::<u64>().prop_map(Input::Relayed),
         1 => picked(),
         1 => in_group().prop_map(Input::GivenBack),
+        1 => (client(), any::<u64>()).prop_map(|(client, epoch)| Input::Fenced(client, Epoch(epoch))),
         1 => any::<u32>().prop_map(Input::RaiseLevel),
         1 => limits().prop_map(Input::Limits),
     ]

@@ -10,7 +10,7 @@ use super::{Record, RecordError, required, wire};
 use crate::command::{
     Acks, Command, Connect, End, Input, Publish, Receive, Release, Scanned, Subscribe, Unsubscribe,
 };
-use crate::ids::{Host, Millis, ShardId};
+use crate::ids::{ClientId, Epoch, Host, Millis, ShardId};
 use crate::limits::ShardLimits;
 use crate::picks::InGroup;
 use crate::stream::{Request, Source};
@@ -18,8 +18,8 @@ use crate::stream::{Request, Source};
 /// The newest version of entries that this binary reads. An entry has the lowest one that has all of its inputs, so that
 /// a binary that does not know the newest reads what it can.
 ///
-/// 1: the first. 2: [`Input::Picked`] and [`Input::GivenBack`].
-pub const ENTRY_VERSION: u32 = 2;
+/// 1: the first. 2: [`Input::Picked`] and [`Input::GivenBack`]. 3: [`Input::Fenced`].
+pub const ENTRY_VERSION: u32 = 3;
 
 const KIND: &str = "entry";
 
@@ -40,8 +40,12 @@ pub fn encode_entry(now: Millis, inputs: &[Input]) -> Bytes {
 
 /// The version of an entry with these inputs.
 pub(super) fn version_of(inputs: &[Input]) -> u32 {
-    let newer = |input: &Input| matches!(input, Input::Picked(_) | Input::GivenBack(_));
-    if inputs.iter().any(newer) { 2 } else { 1 }
+    let version = |input: &Input| match input {
+        Input::Fenced(..) => 3,
+        Input::Picked(_) | Input::GivenBack(_) => 2,
+        _ => 1,
+    };
+    inputs.iter().map(version).max().unwrap_or(1)
 }
 
 /// Reads an entry. Large payloads share `bytes`.
@@ -69,6 +73,9 @@ impl Record for Input {
             Self::Scanned(scanned) => Kind::Scanned(scanned.to_wire()),
             Self::Picked(items) => Kind::Picked(wire::Picked { items: super::all_to_wire(items) }),
             Self::GivenBack(from) => Kind::GivenBack(from.to_wire()),
+            Self::Fenced(client, epoch) => {
+                Kind::Fenced(wire::Fenced { client: client.to_wire(), epoch: epoch.0 })
+            }
             Self::RaiseLevel(level) => Kind::RaiseLevel(*level),
             Self::Limits(limits) => Kind::Limits(limits.to_wire()),
         };
@@ -85,6 +92,7 @@ impl Record for Input {
             Kind::Scanned(scanned) => Self::Scanned(Scanned::from_wire(scanned)?),
             Kind::Picked(picked) => Self::Picked(super::all_from_wire(picked.items)?),
             Kind::GivenBack(from) => Self::GivenBack(InGroup::from_wire(from)?),
+            Kind::Fenced(fenced) => Self::Fenced(ClientId::from_wire(fenced.client)?, Epoch(fenced.epoch)),
             Kind::RaiseLevel(level) => Self::RaiseLevel(level),
             Kind::Limits(limits) => Self::Limits(ShardLimits::from_wire(limits)?),
         })

@@ -31,8 +31,10 @@ proptest! {
 
     #[test]
     fn an_entry_is_what_prost_would_write(now in any::<u64>(), inputs in vec(arbitrary::input(), 0..6)) {
-        let newer = inputs.iter().any(|input| matches!(input, Input::Picked(_) | Input::GivenBack(_)));
-        let wire = wire::Entry { version: if newer { 2 } else { 1 }, now_ms: now, inputs: all_to_wire(&inputs) };
+        let picked = inputs.iter().any(|input| matches!(input, Input::Picked(_) | Input::GivenBack(_)));
+        let fenced = inputs.iter().any(|input| matches!(input, Input::Fenced(..)));
+        let version = if fenced { 3 } else { 1 + u32::from(picked) };
+        let wire = wire::Entry { version, now_ms: now, inputs: all_to_wire(&inputs) };
         prop_assert_eq!(encode_entry(Millis(now), &inputs).to_vec(), prost::Message::encode_to_vec(&wire));
     }
 
@@ -117,10 +119,15 @@ fn entries_of_version_1_mean_what_they_meant() {
 
 #[test]
 fn entries_of_version_2_mean_what_they_meant() {
-    if std::env::var_os("QUELEA_WRITE_FIXTURES").is_some() {
-        write_fixtures("entry-v2");
-    }
     means_what_it_meant("entry-v2");
+}
+
+#[test]
+fn entries_of_version_3_mean_what_they_meant() {
+    if std::env::var_os("QUELEA_WRITE_FIXTURES").is_some() {
+        write_fixtures("entry-v3");
+    }
+    means_what_it_meant("entry-v3");
 }
 
 /// To be used when a version is added, never to change a fixture that was released.

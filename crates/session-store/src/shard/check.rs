@@ -59,6 +59,9 @@ impl Shard {
                 }
                 continue;
             };
+            if client.waiting.is_some() != self.overtaken.contains(id) {
+                return Err("it is not known which clients are taken over");
+            }
             connected += 1;
             if !self.hosted.contains(&(connection.host, id.clone())) {
                 return Err("a connection is not known at its host");

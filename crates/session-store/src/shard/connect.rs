@@ -4,7 +4,7 @@
 use super::out::Out;
 use super::{Client, Shard, Timer};
 use crate::command::{Connect, Connected, EXPIRY_NEVER, End, Refused, Reply, Will, WillFate};
-use crate::ids::{ClientId, ConnectionId, Millis, SessionKey};
+use crate::ids::{ClientId, ConnectionId, Epoch, Millis, SessionKey};
 use crate::message::Message;
 use crate::outbox::{OutboxItem, OutboxKind};
 use crate::session::Session;
@@ -47,6 +47,7 @@ impl Shard {
             return;
         };
         let again = client.waiting.as_ref().is_some_and(|other| other.connection == connect.connection);
+        self.overtaken.insert(connect.client.clone());
         match client.waiting.replace(Box::new(connect)) {
             Some(overtaken) if !again => {
                 out.reply(overtaken.connection, Reply::Connected(Err(Refused::TakenOver)));
@@ -154,6 +155,22 @@ impl Shard {
         key
     }
 
+    /// The host of a connection that is taken over did not answer, and acknowledges nothing for it any more: what the client
+    /// was sent there is not known.
+    pub(super) fn fenced(&mut self, client: ClientId, epoch: Epoch, out: &mut Out<'_>) {
+        if self.overtaken.contains(&client) {
+            self.end(&End { client, epoch, will: WillFate::Keep, expiry_s: None, unsent: Vec::new() }, out);
+        }
+    }
+
+    /// The connections of which their hosts have not said that they stopped, though another one waits for each.
+    pub fn overtaken(&self) -> impl Iterator<Item = (&ClientId, Epoch, ConnectionId)> {
+        self.overtaken.iter().filter_map(|id| {
+            let client = self.clients.get(id)?;
+            Some((id, client.epoch, client.connection?))
+        })
+    }
+
     /// A connection has ended and will say nothing more.
     pub(super) fn end(&mut self, end: &End, out: &mut Out<'_>) {
         let Some(client) = self.clients.get_mut(&end.client) else { return };
@@ -165,6 +182,7 @@ impl Shard {
         self.hosted.remove(&(connection.host, end.client.clone()));
         let key = client.session;
         let waiting = client.waiting.take();
+        self.overtaken.remove(&end.client);
         let session = key.and_then(|key| self.sessions.get_mut(&key));
         let expiry_s = session.map_or(0, |session| {
             session.connection = None;

@@ -35,7 +35,7 @@ use self::checkpoint::Keeper;
 use self::out::Out;
 use self::publish::Touched;
 use self::slot::FilterSlot;
-use crate::command::{Connect, Input, PICKS_LEVEL, Will};
+use crate::command::{Connect, FENCES_LEVEL, Input, Will};
 use crate::counters::{QueueCounters, ShardCounters};
 use crate::effect::Effect;
 use crate::failpoint::{self, Mutant};
@@ -52,7 +52,7 @@ use crate::tracked::Tracked;
 /// The highest level of `apply` that this binary knows. A level is raised where all replicas of a shard are to
 /// change what they do at the same place of the log; a replica whose [`Shard::apply_level`] is above this must
 /// not go on.
-pub const APPLY_LEVEL_MAX: u32 = PICKS_LEVEL;
+pub const APPLY_LEVEL_MAX: u32 = FENCES_LEVEL;
 
 /// Which shard of how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +115,8 @@ pub struct Shard {
     hosted: BTreeSet<(Host, ClientId)>,
     /// What lies below is dead, of each node that has had a run die.
     lowest_live: BTreeMap<NodeId, Incarnation>,
+    /// Clients of which a connection waits for the one before it to stop.
+    overtaken: BTreeSet<ClientId>,
     /// Nodes with dead runs that still host clients here.
     dying: BTreeSet<NodeId>,
     streams: BTreeMap<Source, Stream>,
@@ -150,6 +152,7 @@ impl Shard {
             due: BTreeSet::new(),
             hosted: BTreeSet::new(),
             lowest_live: BTreeMap::new(),
+            overtaken: BTreeSet::new(),
             dying: BTreeSet::new(),
             streams: BTreeMap::new(),
             outbox: Outbox::default(),
@@ -176,6 +179,7 @@ impl Shard {
             Input::Scanned(scanned) => self.scanned(scanned, &mut Out::new(effects)),
             Input::Picked(items) => self.picked(items, &mut Out::new(effects)),
             Input::GivenBack(from) => self.given_back(&from, &mut Out::new(effects)),
+            Input::Fenced(client, epoch) => self.fenced(client, epoch, &mut Out::new(effects)),
             Input::RaiseLevel(level) => self.apply_level = self.apply_level.max(level),
             Input::Limits(limits) => self.limits = limits,
         }

@@ -118,7 +118,7 @@ fn what_nobody_in_its_group_gets_is_counted_once() {
     world.input(Input::Down(OTHER));
     assert_eq!(world.outbox(), items(&[(1, "", None), (2, "", None), (3, "", Some("a"))]));
     assert_eq!(dropped(&mut world), 1, "the one of QoS 0");
-    world.input(Input::RaiseLevel(PICKS_LEVEL));
+    world.input(Input::RaiseLevel(crate::command::PICKS_LEVEL));
     world.input(Input::Relayed(2));
     assert_eq!(dropped(&mut world), 0, "both were for others as well");
     world.input(Input::Relayed(3));

@@ -102,6 +102,31 @@ fn a_connect_that_is_repeated_neither_takes_over_itself_nor_finds_its_own_sessio
 }
 
 #[test]
+fn a_fenced_connection_gives_way_and_its_own_end_comes_too_late() {
+    let mut world = World::new();
+    let first = world.connect_command("c", 100);
+    world.again(1, first);
+    let client = ClientId::new("c");
+    let old = world.epoch("c");
+    assert!(told(&world.input(Input::Fenced(client.clone(), old))).is_empty(), "nobody waits for it");
+    let second = world.connect_command("c", 100);
+    world.again(2, second);
+    let overtaken: Vec<_> = world.shard.overtaken().map(|(id, epoch, at)| (id.clone(), epoch, at)).collect();
+    assert_eq!(overtaken, [(client.clone(), old, id(1))]);
+    let later = Epoch(old.0 + 1);
+    assert!(told(&world.input(Input::Fenced(client.clone(), later))).is_empty(), "another connection");
+    let attached = told(&world.input(Input::Fenced(client.clone(), old)));
+    let session = Connected { epoch: later, session_present: true, persistent: true };
+    assert_eq!(attached, [(id(2), Reply::Connected(Ok(session)))]);
+    assert_eq!(world.shard.overtaken().count(), 0);
+    let end =
+        End { client: client.clone(), epoch: old, will: WillFate::Keep, expiry_s: None, unsent: Vec::new() };
+    world.again(3, Command::End(end));
+    assert_eq!(world.epoch("c"), later, "the new one stays");
+    assert!(told(&world.input(Input::Fenced(client, old))).is_empty(), "a repeat");
+}
+
+#[test]
 fn an_outbox_is_taken_by_its_positions() {
     let mut world = World::new();
     world.connect("c", false, 100);

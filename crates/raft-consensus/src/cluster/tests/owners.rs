@@ -27,7 +27,7 @@ pub(super) fn add(owner: Owner, number: u64, text: &str) -> Command {
 }
 
 pub(super) fn fence_of(client: &str, epoch: u64, host: Host) -> Fence {
-    Fence { client: ClientId::new(client), epoch: Epoch(epoch), host }
+    Fence { client: ClientId::new(client), epoch: Epoch(epoch), host, connection: epoch.wrapping_mul(7) }
 }
 
 const HOST: Owner = Owner::Host(Host { node: NodeId(1), incarnation: Incarnation(3) });
@@ -190,7 +190,7 @@ fn a_fence_stays_until_the_end_is_reported_or_the_run_is_dead() {
         assert_eq!(changes, [Change::Fenced(fence.clone())]);
         assert!(told(&mut cluster, &Command::Fence(fence.clone())).is_empty(), "a repeat");
     }
-    assert_eq!(cluster.fences(run(1, 3)).collect::<Vec<_>>(), [(&ClientId::new("c"), Epoch(4))]);
+    assert_eq!(cluster.fences(run(1, 3)).collect::<Vec<_>>(), [fence_of("c", 4, run(1, 3))]);
     assert_eq!(told(&mut cluster, &Command::Unfence(here.clone())), [Change::Unfenced(here.clone())]);
     assert!(told(&mut cluster, &Command::Unfence(here)).is_empty(), "a repeat");
     assert_eq!(told(&mut cluster, &Command::Down(run(2, 1))), [Change::Gone(run(2, 1))]);
@@ -369,7 +369,7 @@ proptest! {
             }
             let hosts = cluster.members().map(|(node, member)| Host { node, incarnation: member.begun });
             let fences = hosts.flat_map(|host| {
-                cluster.fences(host).map(move |(client, epoch)| fence_of(client.as_str(), epoch.0, host))
+                cluster.fences(host)
             });
             prop_assert_eq!(&fences.collect::<BTreeSet<_>>(), &naive.fences);
             prop_assert_eq!(&view.fences, &naive.fences);

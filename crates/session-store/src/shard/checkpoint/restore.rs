@@ -165,6 +165,7 @@ impl Shard {
             self.due.extend(at.map(|at| (at, timer, id.clone())));
         }
         self.hosted.extend(client.connection.map(|connection| (connection.host, id.clone())));
+        self.overtaken.extend(client.waiting.is_some().then(|| id.clone()));
         self.clients.insert_written(id, client);
     }
 
