@@ -83,6 +83,12 @@ pub(crate) fn check(root: &Path) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// The rule about licences for a workspace apart, in `folder`; the list is in the `deny.toml` of `list`.
+pub(crate) fn licences_apart(folder: &Path, list: &Path) -> Result<Vec<String>> {
+    let deny = deny_list(list)?;
+    licences::allowed(&Tree { metadata: metadata(folder, &deny)?, files: Vec::new(), deny })
+}
+
 /// Everything that is built for the platforms that `deny.toml` names.
 fn metadata(root: &Path, deny: &toml::Table) -> Result<Value> {
     let platforms = deny.get("graph").and_then(|graph| graph.get("targets")).and_then(toml::Value::as_array);

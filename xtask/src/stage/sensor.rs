@@ -10,6 +10,7 @@ use anyhow::Result;
 use super::cargo_test;
 use crate::gate::Gate;
 use crate::report::Outcome;
+use crate::tidy;
 
 /// The firmware's folder.
 const FOLDER: &str = "crates/esp32-sensor";
@@ -46,6 +47,7 @@ pub(crate) fn run(gate: &Gate) -> Result<Outcome> {
     let mut clippy = host_cargo(gate, "clippy");
     clippy.args(["--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]);
     outcome.add(gate.runner.run(clippy)?.success(), "clippy found something in the firmware");
+    licences(gate, FOLDER, &mut outcome)?;
     build_host_device(gate, &mut outcome)?;
     match missing(gate) {
         None => build_image(gate, &mut outcome)?,
@@ -54,10 +56,20 @@ pub(crate) fn run(gate: &Gate) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Of what runs on the host. Boards are no part of it: each has a clock of its own, and the tests' is another.
+/// What a firmware's workspace in `folder` is made of may be given away.
+pub(super) fn licences(gate: &Gate, folder: &str, outcome: &mut Outcome) -> Result<()> {
+    let found = tidy::licences_apart(&gate.root.join(folder), &gate.root.join(FOLDER))?;
+    outcome.add(
+        found.is_empty(),
+        &format!("licences of {folder} that are not on the list: {}", found.join(", ")),
+    );
+    Ok(())
+}
+
+/// Of the workspace's default members. The host's board is none: it has a clock of its own, and the tests' is another.
 fn tests(gate: &Gate) -> Result<Outcome> {
     let mut command = host_cargo(gate, "test");
-    command.args(["--locked", "--no-fail-fast", "--package", "sensor-core", "--package", "sim-dht"]);
+    command.args(["--locked", "--no-fail-fast"]);
     cargo_test::run(gate, command)
 }
 

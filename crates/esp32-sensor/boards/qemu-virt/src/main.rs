@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "riscv32")]
 mod board;
+#[cfg(any(target_arch = "riscv32", test))]
+mod tree;
 
 /// On any other machine there is nothing that could run.
 #[cfg(not(target_arch = "riscv32"))]

@@ -5,7 +5,7 @@
 use core::fmt::{self, Write};
 use core::ptr;
 
-use fdt::Fdt;
+use crate::tree;
 
 const UART: *mut u8 = 0x1000_0000 as *mut u8;
 const TEST_DEVICE: *mut u32 = 0x0010_0000 as *mut u32;
@@ -61,10 +61,13 @@ pub(super) fn boot_arguments(device_tree: usize) -> Option<&'static str> {
     if device_tree == 0 {
         return None;
     }
-    // SAFETY: the reset code passes the address of the tree that QEMU made; it lies behind the memory that this image uses,
-    // and nothing writes there.
-    let tree = unsafe { Fdt::from_ptr(device_tree as *const u8) }.ok()?;
-    tree.chosen().bootargs()
+    let start = device_tree as *const u8;
+    // SAFETY: the reset code passes the address of the tree that QEMU made, which is longer than its header; it lies behind the
+    // memory that this image uses, and nothing writes there.
+    let header = unsafe { core::slice::from_raw_parts(start, 8) };
+    let length = tree::length(header)?;
+    // SAFETY: as above; this is what the tree says of its length.
+    tree::boot_arguments(unsafe { core::slice::from_raw_parts(start, length) })
 }
 
 /// The time in ticks of 10 MHz.
