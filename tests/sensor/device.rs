@@ -88,7 +88,12 @@ impl Device {
     pub(crate) fn start(board: Board, ports: &[u16], words: &str) -> Self {
         let brokers: Vec<String> =
             ports.iter().map(|port| format!("{}:{port}", board.host_address())).collect();
-        let words = format!("broker={} {words}", brokers.join(","));
+        Self::start_with(board, &brokers.join(","), words)
+    }
+
+    /// The same with brokers as the device is to be told of them.
+    pub(crate) fn start_with(board: Board, brokers: &str, words: &str) -> Self {
+        let words = format!("broker={brokers} {words}");
         let folder = process::fresh_dir();
         let mut command = match board {
             Board::Host => host_command(&words),

@@ -42,7 +42,7 @@ pub(crate) fn the_broker_is_killed(board: Board) {
     link.lead_to(&broker.mqtt());
     subscriber.again(&broker.mqtt());
     device.finish();
-    assert_eq!(device.lines("resumed=true").len(), 1, "{}", device.log());
+    assert!(!device.lines("resumed=true").is_empty(), "{}", device.log());
     subscriber.expect_all("ESP32", &device.readings());
 }
 

@@ -14,6 +14,7 @@ mod device;
 mod faults;
 mod link;
 mod readings;
+mod tls;
 
 use device::Board;
 
