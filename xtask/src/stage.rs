@@ -4,6 +4,7 @@
 pub(crate) mod broker;
 mod cargo_deny;
 pub(crate) mod cargo_test;
+mod chips;
 mod clippy;
 mod crates;
 mod docs;
@@ -66,6 +67,13 @@ pub(crate) const STAGES: &[Stage] = &[
         needs: &["setup"],
         takes_filter: true,
         run: sensor::run,
+        ..PLAIN
+    },
+    Stage {
+        name: "chips",
+        help: "the sensor's images for ESP32s build, are whole and fit",
+        needs: &["setup"],
+        run: chips::run,
         ..PLAIN
     },
     Stage {

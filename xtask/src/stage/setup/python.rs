@@ -1,30 +1,43 @@
-//! The Python client: paho-mqtt in a virtual environment under the target folder. Called by the setup.
-//! Never touches the system's or the user's packages.
+//! What is written in Python: the client paho-mqtt, and esptool, each in a virtual environment under the target folder.
+//! Called by the setup. Never touches the system's or the user's packages.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::gate::Gate;
 use crate::report::Outcome;
 
-/// What pip installs when `tests/clients/requirements.txt` does not say.
-const REQUIREMENTS: &str = "paho-mqtt==2.1.0\n";
+/// An environment, and where what pip installs into it is listed.
+struct Environment {
+    name: &'static str,
+    list: &'static str,
+}
+
+const ENVIRONMENTS: [Environment; 2] = [
+    Environment { name: "venv", list: "tests/clients/requirements.txt" },
+    Environment { name: "esptool", list: "crates/esp32-sensor/ci/requirements.txt" },
+];
 
 pub(super) fn check(gate: &Gate, outcome: &mut Outcome) -> Result<()> {
-    let environment = gate.tools().join("venv");
-    let stated = fs::read_to_string(gate.root.join("tests/clients/requirements.txt"));
-    let wanted = stated.unwrap_or_else(|_| REQUIREMENTS.to_owned());
+    for environment in &ENVIRONMENTS {
+        fill(gate, environment, outcome)?;
+    }
+    Ok(())
+}
+
+fn fill(gate: &Gate, Environment { name, list }: &Environment, outcome: &mut Outcome) -> Result<()> {
+    let environment = gate.tools().join(name);
+    let list = gate.root.join(list);
+    let wanted = fs::read_to_string(&list).with_context(|| list.display().to_string())?;
     let stamp = environment.join("requirements.txt");
     let is_installed = || fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted);
     if !is_installed() && has_venv(gate) {
         let mut create = gate.runner.command(interpreter(gate));
         create.args(["-m", "venv", "--clear"]).arg(&environment);
         if gate.runner.run(create)?.success() {
-            let list = gate.scratch.path().join("requirements.txt");
-            fs::write(&list, &wanted)?;
             let mut install = gate.runner.command(environment.join("bin/python"));
             install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&list);
             if gate.runner.run(install)?.success() {
@@ -32,7 +45,7 @@ pub(super) fn check(gate: &Gate, outcome: &mut Outcome) -> Result<()> {
             }
         }
     }
-    let missing = format!("the Python client could not be installed: {}", wanted.trim());
+    let missing = format!("for Python, this could not be installed: {}", wanted.trim());
     super::note(outcome, is_installed(), &missing);
     Ok(())
 }
