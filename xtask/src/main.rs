@@ -9,6 +9,7 @@ mod numbers;
 mod report;
 mod runner;
 mod scratch;
+mod sensor;
 mod sim;
 mod stage;
 mod tidy;
@@ -56,6 +57,12 @@ const TASKS: &[Task] = &[
         usage: "[--seeds N] [--seed S]",
         help: "three simulated replicas under faults that follow from a seed, 1,000 seeds unless told",
         run: sim::main,
+    },
+    Task {
+        name: "sensor",
+        usage: "[--readings N]",
+        help: "a broker with one emulated sensor, to try",
+        run: sensor::main,
     },
     Task { name: "tidy", usage: "", help: "only the rules that clippy cannot check", run: tidy::main },
 ];
