@@ -147,9 +147,12 @@ impl Checkpointer {
             tracing::warn!("the disk is nearly full: checkpoints wait for space, and the log grows");
         }
         self.put_off = claim.is_none();
-        let Some(_claim) = claim else { return Ok(()) };
+        let Some(claim) = claim else { return Ok(()) };
         watched.written = written;
-        checkpoint(&self.store, &self.wal, watched.group.as_ref()).await
+        checkpoint(&self.store, &self.wal, watched.group.as_ref()).await?;
+        drop(claim);
+        self.wal.space_given_back();
+        Ok(())
     }
 }
 

@@ -33,6 +33,11 @@ impl Space {
         *claimed = wanted;
         Some(Claim { space: self.clone(), bytes })
     }
+
+    /// Whether anybody has claimed anything.
+    pub(crate) fn is_claimed(&self) -> bool {
+        *self.claimed.lock() > 0
+    }
 }
 
 impl Drop for Claim {

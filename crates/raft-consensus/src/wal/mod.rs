@@ -166,10 +166,18 @@ impl Wal {
         self.shared.segments.room()
     }
 
-    /// What is claimed of the log's disk: whoever is about to write much beside the log claims it too.
+    /// What is claimed of the log's disk: whoever is about to write much beside the log claims it too, and calls
+    /// [`Wal::space_given_back`] when that is done.
     #[must_use]
     pub fn space(&self) -> Space {
         self.shared.segments.space().clone()
+    }
+
+    /// A claim was dropped: where the log found no space meanwhile, it looks again now and not after `full_retry`.
+    pub fn space_given_back(&self) {
+        if *self.shared.segments.room().borrow() != Room::Ok {
+            self.shared.preparer.wake.call(Call::Now);
+        }
     }
 
     /// Bytes that the log holds, from the oldest that a group needs to its end, as of the last sync. Beyond

@@ -41,13 +41,26 @@ impl Preparer {
         }
         if self.segments.set_room(room) == Room::Ok && room == Room::Full {
             count(&self.tally.wal_full, 1);
+            let cause = self.cause(bytes);
             tracing::warn!(
+                cause,
                 bytes,
                 bound,
                 "there is no room for more of the log: it takes only what frees space"
             );
         }
         Ok(room)
+    }
+
+    /// Why there is no room for a log of so many bytes.
+    fn cause(&self, bytes: u64) -> &'static str {
+        if bytes > self.options.log_bytes_max {
+            "the log is at its bound, and a checkpoint has to make room"
+        } else if self.segments.space().is_claimed() {
+            "a checkpoint is written into what is left of the disk"
+        } else {
+            "the disk is full"
+        }
     }
 
     fn put_away(&self) -> Result<(), WalError> {

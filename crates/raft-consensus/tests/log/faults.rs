@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use raft_consensus::disk::{CrashMode, SimDisk};
-use raft_consensus::wal::{Durability, PoisonHook, Progress, Room, WalError, WalOptions};
+use raft_consensus::wal::{Call, Durability, PoisonHook, Progress, Room, WalError, WalOptions};
 
 use crate::common::{Acks, G, append, entry, indexes, open, opened, purge, settle, small};
 
@@ -135,9 +136,16 @@ fn the_log_leaves_to_others_what_they_have_claimed() {
     settle_full(&wal);
     assert_eq!(*wal.room().borrow(), Room::Full);
     assert_eq!(free(), Some(segment), "it is as it was");
+    let called = || wal.prepare_called().now_or_never();
+    while called().is_some() {}
     drop(claim);
+    wal.space_given_back();
+    assert_eq!(called(), Some(Call::Now), "it looks again at once");
     settle_full(&wal);
     assert_eq!(*wal.room().borrow(), Room::Ok);
+    while called().is_some() {}
+    wal.space_given_back();
+    assert_eq!(called(), None, "it wants nothing");
     assert_eq!(free(), Some(0));
     assert!(wal.space().claim(1, free).is_none());
 }
