@@ -211,6 +211,10 @@ impl<C: Types, M: Machine> Group<C, M> {
         &self.raft
     }
 
+    pub(crate) fn log(&self) -> &GroupLog {
+        &self.log
+    }
+
     /// Who leads the group, for whoever waits for what it proposed.
     #[must_use]
     pub fn leadership(&self) -> LeadershipWatch<C> {

@@ -10,12 +10,13 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft_consensus::checkpoint::Checkpointer;
 use raft_consensus::group::{Group, MAILBOX_BYTES_MAX, NoRoom, Start, Timing};
 use raft_consensus::machine::{BadEntry, Machine, Weight};
+use raft_consensus::members::{ChangeError, FoundError};
 use raft_consensus::network::Alone;
 use raft_consensus::proposer::{Ended, IN_FLIGHT_MAX};
 use raft_consensus::snapshot::SnapshotData;
 use raft_consensus::storage::Storage;
 use raft_consensus::types::TokioTypes;
-use raft_consensus::wal::{GroupId, Room, WalOptions};
+use raft_consensus::wal::{Durability, GroupId, Room, WalOptions};
 use session_store::store::Changes;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -104,8 +105,18 @@ async fn start(directory: &Path) -> Node {
 }
 
 /// With a log whose room the test decides about, if it is given.
-async fn start_in(directory: &Path, (room, timing): (Option<watch::Receiver<Room>>, Timing)) -> Node {
-    let options = WalOptions { segment_bytes: 1 << 20, log_bytes_max: 8 << 20, ..WalOptions::default() };
+async fn start_in(directory: &Path, with: (Option<watch::Receiver<Room>>, Timing)) -> Node {
+    start_synced(directory, with, Durability::Always).await
+}
+
+/// With a log that is synced as the test wants it.
+async fn start_synced(
+    directory: &Path,
+    (room, timing): (Option<watch::Receiver<Room>>, Timing),
+    durability: Durability,
+) -> Node {
+    let options =
+        WalOptions { segment_bytes: 1 << 20, log_bytes_max: 8 << 20, durability, ..WalOptions::default() };
     let storage = Storage::open(directory, options).unwrap();
     let restored = storage.restore(GROUP, |checkpoint| {
         let mut ledger = Ledger::default();
@@ -307,4 +318,24 @@ async fn a_group_that_dies_while_nothing_is_proposed_says_so_at_once() {
         ended @ Ended::Stopped => panic!("{ended}"),
     }
     node.storage.close();
+}
+
+/// E3: were all of its members to lose power, none could take part again.
+#[tokio::test]
+async fn a_group_of_several_is_refused_where_the_log_is_synced_by_the_clock() {
+    let directory = tempfile::tempdir().unwrap();
+    let by_the_clock = Durability::Interval(Duration::from_millis(100));
+    let node = start_synced(directory.path(), (None, Timing::LAN), by_the_clock).await;
+    node.propose(0..3).await;
+    node.has(&[0, 1, 2]).await;
+    let founded = node.group.found([1, 2, 3]).await;
+    assert!(matches!(founded, Err(FoundError::NotSynced(_))), "{founded:?}");
+    let changed = node.group.change_members([1, 2]).await.unwrap_err();
+    assert!(matches!(changed, ChangeError::NotSynced(_)));
+    assert!(
+        changed.to_string().contains("2 members, and this node's storage.durability is \"interval\""),
+        "{changed}"
+    );
+    node.group.found([1]).await.unwrap();
+    node.stop().await;
 }

@@ -41,6 +41,11 @@ impl GroupLog {
         self.group.id
     }
 
+    /// Whether everything is synced before it counts.
+    pub(crate) fn syncs_first(&self) -> bool {
+        self.shared.options.sync_first()
+    }
+
     /// Appends entries; they can be read when this returns. `done` runs when they are durable (see
     /// [`Durability`](super::Durability)). Without entries it runs when all that was asked for before is durable.
     ///
