@@ -2,7 +2,7 @@
 //! entries in flight, and proposes a tick when something is due. It never lingers: a batch is what came while the
 //! entries before it were on their way. Called by nobody; fed by [`crate::group::Group`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::budget::Held;
 use crate::leadership::Leadership;
 use crate::machine::{Machine, Weight};
 use crate::state_machine::{Glance, StateMachine};
-use crate::types::{Proposal, Types};
+use crate::types::{NodeId, Proposal, Types};
 use crate::wal::Room;
 
 /// Publishes of one entry at most.
@@ -35,6 +35,8 @@ pub const IN_FLIGHT_MAX: usize = 4;
 
 /// After a refusal no tick is proposed for so long: who leads and is refused would do nothing else.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+/// Between two times that a leadership is given away for want of space: a log may be at its bound again and again.
+const GIVE_WAY_PAUSE: Duration = Duration::from_secs(10);
 
 /// The node's wall clock in milliseconds since 1970, never going back within one life of the node.
 pub type WallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -78,6 +80,10 @@ pub(crate) struct Proposer<C: Types, M: Machine> {
     clock: WallClock,
     /// Whether the log has room for more than what is on its way.
     room: watch::Receiver<Room>,
+    /// Whether it had when that was looked at last.
+    had_room: bool,
+    /// The leadership is not given away before this.
+    no_way_before: Option<InstantOf<C>>,
     /// A tick is on its way: no second one for the same deadline.
     ticking: bool,
     /// No tick before this.
@@ -104,6 +110,8 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             glance,
             clock,
             room,
+            had_room: true,
+            no_way_before: None,
             ticking,
             no_tick_before: None,
             server,
@@ -138,6 +146,7 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             },
         }
         let room = *self.room.borrow();
+        self.give_way(room).await?;
         if room == Room::Ok {
             self.propose_due().await?;
         }
@@ -145,6 +154,29 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             self.propose_queued().await?;
         }
         Ok(())
+    }
+
+    /// A member whose log has no room for more had better not lead. It says so once: the others may have none either.
+    async fn give_way(&mut self, room: Room) -> Result<(), Ended> {
+        let had_room = std::mem::replace(&mut self.had_room, room == Room::Ok);
+        let soon = self.no_way_before.is_some_and(|at| at > C::now());
+        if room == Room::Ok || !had_room || soon || !self.raft.is_leader() {
+            return Ok(());
+        }
+        let Some(to) = self.furthest_other() else { return Ok(()) };
+        tracing::warn!(to, "the log has no room for more: another member of the group is to lead it");
+        self.no_way_before = Some(C::now() + GIVE_WAY_PAUSE);
+        self.raft.trigger().transfer_leader(to).await.map_err(ended)
+    }
+
+    /// The other voter that is known to have most of the log.
+    fn furthest_other(&self) -> Option<NodeId> {
+        let metrics = self.raft.metrics();
+        let now = metrics.borrow_watched();
+        let voters: BTreeSet<NodeId> = now.membership_config.voter_ids().collect();
+        let others =
+            now.replication.iter().flatten().filter(|(node, _)| **node != now.id && voters.contains(node));
+        others.max_by_key(|(_, log_id)| **log_id).map(|(node, _)| *node)
     }
 
     /// Tells who leads, where that is news. What is due may be so for a new leader.
