@@ -272,10 +272,50 @@ fn g16_a_queue_drains_while_the_disk_is_full() {
     assert_eq!(missing(&node.addr(), acknowledged), [].into());
 }
 
+/// Who comes back to its session while there is no space is let in and takes what waits for it, one client after another.
+#[test]
+fn g16_who_was_away_comes_back_and_drains_its_queue_while_the_disk_is_full() {
+    const MESSAGES: usize = 40;
+    let Some(mut node) = Node::start() else { return };
+    let away: Vec<Connect> = (0..6)
+        .map(|number| {
+            let version = if number % 2 == 0 { Version::V5 } else { Version::V3_1_1 };
+            persistent(version, &format!("away{number}"))
+        })
+        .collect();
+    for connect in &away {
+        let mut client = RawClient::connect(&node.addr(), connect);
+        client.subscribe("drain", 2);
+        client.disconnect();
+    }
+    let mut publisher = RawClient::v5(&node.addr(), "publisher");
+    let text = |number: usize| format!("message {number}");
+    (0..MESSAGES).for_each(|number| publisher.publish("drain", text(number), 1 + (number % 2) as u8));
+    let (filler, load) = node.fill();
+    let held = load.count();
+    for connect in &away {
+        let (mut client, connack) = RawClient::connect_ack(&node.addr(), connect);
+        assert!(connack.session_present);
+        (0..MESSAGES).for_each(|number| assert_eq!(client.receive().text(), text(number)));
+        client.disconnect();
+    }
+    assert_eq!(load.count(), held, "the disk was full all the time");
+    node.broker.kill();
+    let acknowledged = load.end();
+    filler.remove();
+    node.broker = open(&node.disk);
+    for connect in &away {
+        let (mut client, connack) = RawClient::connect_ack(&node.addr(), connect);
+        assert!(connack.session_present);
+        client.expect_nothing();
+    }
+    assert_eq!(missing(&node.addr(), acknowledged), [].into());
+}
+
 /// CONNECT has a deadline of its own. The will of a client that is gone comes at once to whoever can get it past the log,
 /// and to a persistent session when there is space.
 #[test]
-fn f21_without_space_nobody_is_let_in_and_wills_wait() {
+fn f21_without_space_nobody_new_is_let_in_and_wills_wait() {
     let Some(node) = Node::start() else { return };
     let mut watch = RawClient::v5(&node.addr(), "watch");
     watch.subscribe("wills/#", 1);

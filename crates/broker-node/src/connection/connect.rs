@@ -12,9 +12,7 @@ use mqtt_codec::{
     Version, connect_version, decode_connect,
 };
 use session_store::authentication::Authentication;
-use session_store::command::{
-    Command, Connect as ConnectCommand, Connected, EXPIRY_NEVER, Refused, Reply, WillFate,
-};
+use session_store::command::{Connect as ConnectCommand, Connected, EXPIRY_NEVER, Refused, Reply, WillFate};
 use session_store::{ClientId, command};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
@@ -227,12 +225,10 @@ async fn ask_home(
     until: Instant,
 ) -> Result<(Result<Connected, Refused>, Mail), NotAccepted> {
     let (shards, inbox) = (&client.worker.node.shards, &client.inbox);
-    let ask = async {
-        shards.has_space().await;
-        shards.send(client.home, Command::Connect(connect), inbox).await;
-    };
     // Who stops waiting for room has asked for nothing.
-    timeout_at(until, ask).await.map_err(|_late| ReasonCode::ServerUnavailable)?;
+    timeout_at(until, shards.connect(client.home, connect, inbox))
+        .await
+        .map_err(|_late| ReasonCode::ServerUnavailable)?;
     timeout_at(until, answer_of_home(inbox)).await.map_err(|_late| unanswered(client))
 }
 

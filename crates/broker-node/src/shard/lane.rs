@@ -199,7 +199,7 @@ impl Lane {
                     sleep(NO_LEADER).await;
                     continue;
                 };
-                self.shards.has_space().await;
+                self.shards.has_space_for(self.target).await;
                 self.shards.carry(leader, self.target, together.clone()).await;
                 tokio::select! {
                     () = &mut answered => break,

@@ -235,6 +235,17 @@ impl Link {
         }
     }
 
+    /// Waits until the way to another node is open, which leads the shard.
+    pub(super) async fn until_led_elsewhere(&self, me: NodeId) {
+        loop {
+            let opened = self.opened.notified();
+            if self.leader().is_some_and(|leader| leader != me) {
+                return;
+            }
+            opened.await;
+        }
+    }
+
     /// Ends the connections that wait for the answer to a request before this number.
     pub(crate) fn end_asked_before(&self, number: u64, reason: ReasonCode) {
         let numbers = self.numbers.lock();

@@ -104,6 +104,11 @@ impl ShardMachine {
         items.map(|(position, item)| (position, item.clone())).collect()
     }
 
+    /// Whether a client has a persistent session.
+    pub(crate) fn has_session(&self, client: &ClientId) -> bool {
+        self.state.session(client.as_str()).is_some()
+    }
+
     /// Whether there is room for who takes the item of the outbox that is there from a position on.
     pub(crate) fn takes_picks(&self, position: u64) -> bool {
         self.state.outbox().takes_picks(position)

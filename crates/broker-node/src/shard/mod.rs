@@ -6,6 +6,7 @@ mod courier;
 mod delivery;
 mod directory;
 mod dispatch;
+mod drains;
 mod guests;
 mod held;
 mod home;
@@ -40,6 +41,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 pub(crate) use self::dispatch::Dispatch;
+use self::drains::Drains;
 pub(crate) use self::held::HELD_MAX;
 use self::home::Home;
 use self::link::{Asker, RoomHere};
@@ -71,6 +73,8 @@ struct Inner {
     peers: Peers,
     /// Whether the log has space.
     room: watch::Receiver<Room>,
+    /// What those have of it who come back while there is none.
+    drains: Drains,
     /// Where messages of queues are that have left memory.
     stored: StoredPages,
     /// What tells which connections are fenced; nothing on a node without peers.
@@ -183,7 +187,7 @@ impl Shards {
             inbox.ask();
         }
         let overtakes = asker.ends && !asker.inbox.as_ref().is_some_and(|inbox| inbox.is_parked());
-        if (self.is_full() || !parked.is_empty()) && !command.frees() && !overtakes {
+        if (self.is_held(shard) || !parked.is_empty()) && !command.frees() && !overtakes {
             parked.put(command, asker).await;
             return Some(());
         }

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::courier::Courier;
 use super::delivery::{Delivery, node_of};
+use super::drains::Drains;
 use super::home::Home;
 use super::leader::Leader;
 use super::machine;
@@ -100,7 +101,8 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
         let peers = self.members.peers.clone();
         let stored = StoredPages::new(self.storage.store().lock().reader(), self.fails.clone());
         let among = self.cluster.among.clone();
-        let inner = Inner { host: self.host, replicas, homes, peers, room, stored, among };
+        let drains = Drains::new(self.storage.wal().options().segment_bytes);
+        let inner = Inner { host: self.host, replicas, homes, peers, room, drains, stored, among };
         let shards = Shards { inner: Arc::new(inner) };
         for replica in &shards.inner.replicas {
             replica.group.found(self.members.nodes.iter().copied()).await?;
