@@ -99,7 +99,7 @@ fn must_be_found(mutant: &str, is_consequence: fn(&Fault) -> bool) {
     let mut random = Random::new(u64::from(std::process::id()));
     for chance in 1..=CHANCES {
         let moment = Duration::from_micros(random.below(20_000));
-        let death = kill_after(300, moment);
+        let death = kill_after(1_000, moment);
         let load = load(binary.clone(), mutant).patience(Duration::from_secs(3));
         let outcome = load.run(death, (0, &mut random));
         let found = outcome.faults.iter().filter(|fault| is_consequence(fault)).count();

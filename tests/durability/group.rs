@@ -17,10 +17,12 @@ use crate::subscriber::{Bounds, Kind, Subscriber};
 
 /// Enough for several shards.
 const MEMBERS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
-/// How often the broker dies.
+/// How often the broker dies with something unanswered.
 const DEATHS: u32 = 5;
 /// Acknowledgements before each death, at least.
-const ACKNOWLEDGED_MIN: u64 = 300;
+const ACKNOWLEDGED_MIN: u64 = 1_000;
+/// Deaths at most for each that counts.
+const ATTEMPTS: u32 = 5;
 /// Time in which what is not to come would come.
 const BOUNDS: Bounds = Bounds { quiet: Duration::from_millis(300), patience: Duration::from_secs(1) };
 /// How long to wait for what must come.
@@ -43,8 +45,9 @@ fn absent_member(name: &'static str, addr: &str) -> Subscriber {
     member
 }
 
-/// Lets the publishers work until the broker is killed, and resumes them on what it left.
-fn die(broker: &mut Broker, publishers: &mut [(Publisher, RawClient)], moment: Duration) {
+/// Lets the publishers work until the broker is killed, and resumes them on what it left. Says whether that counts: there were
+/// enough acknowledgements, and a publish was unanswered.
+fn die(broker: &mut Broker, publishers: &mut [(Publisher, RawClient)], moment: Duration) -> bool {
     let answered = AtomicU64::new(0);
     scope(|threads| {
         for (publisher, client) in &mut *publishers {
@@ -53,11 +56,13 @@ fn die(broker: &mut Broker, publishers: &mut [(Publisher, RawClient)], moment: D
         }
         kill_after(ACKNOWLEDGED_MIN, moment)(broker, &answered);
     });
+    let unanswered: usize = publishers.iter().map(|(publisher, _)| publisher.unanswered().0).sum();
     broker.restart(&[]);
     for (publisher, client) in publishers {
         *client = publisher.connect(&broker.mqtt(), true);
         publisher.resume(client);
     }
+    answered.into_inner() >= ACKNOWLEDGED_MIN && unanswered > 0
 }
 
 /// How often each message was delivered to the members together.
@@ -86,8 +91,12 @@ fn g12_a_group_gets_each_qos_2_message_once_however_often_the_broker_dies() {
         })
         .collect();
     let mut random = Random::new(u64::from(std::process::id()));
-    for _ in 0..DEATHS {
-        die(&mut broker, &mut publishers, Duration::from_micros(random.below(20_000)));
+    let (mut counted, mut attempts) = (0, 0);
+    while counted < DEATHS {
+        attempts += 1;
+        assert!(attempts <= DEATHS * ATTEMPTS, "only {counted} deaths of {attempts} counted");
+        let moment = Duration::from_micros(random.below(20_000));
+        counted += u32::from(die(&mut broker, &mut publishers, moment));
     }
     for (publisher, client) in &mut publishers {
         assert!(publisher.run(client, 0, &AtomicU64::new(0)), "the broker ended again");

@@ -278,6 +278,34 @@ mod tests {
         assert_eq!(outbox.validate(), Ok(()));
     }
 
+    /// A relay looks at few items of thousands, and a member that is gone concerns those behind one of them.
+    #[test]
+    fn items_are_looked_up_by_their_positions_and_no_others_are_looked_at() {
+        use crate::ids::Host;
+        use crate::matching::GroupName;
+        use crate::picks::Pick;
+
+        let mut outbox = Outbox::default();
+        let filter = topic_index::Filter::parse("t", 9).unwrap().plain().clone();
+        let group = Arc::new(GroupName { group: "g".into(), filter });
+        let member = ConnectionId { host: Host::default(), number: 1 };
+        for position in 1..=10 {
+            outbox.push(item(1));
+            let picks = vec![Pick { group: GroupRef::clone(&group), taker: Taker::Member(member) }];
+            outbox.pick(PickedItem { position, picks, more: false });
+        }
+        outbox.retire(2);
+        assert_eq!(outbox.from(9).size_hint(), (2, Some(2)), "nothing before them is passed over");
+        let mut looked_at = Vec::new();
+        let back = outbox.take_back(5..=7, |position, _, _| {
+            looked_at.push(position);
+            position == 6
+        });
+        assert_eq!(looked_at, [5, 6, 7]);
+        assert_eq!(back.iter().map(|(of, _)| of.position).collect::<Vec<_>>(), [6]);
+        assert_eq!(outbox.validate(), Ok(()));
+    }
+
     #[test]
     fn room_ends_by_items_or_by_bytes_and_an_item_more_is_still_taken() {
         let mut outbox = Outbox::default();

@@ -151,6 +151,14 @@ impl Cluster {
         std::fs::remove_dir_all(self.directories[&node].path().join("sessions")).unwrap();
     }
 
+    /// A bit of each page of the checkpoints of a node that is down is flipped.
+    pub(super) fn damage_checkpoints(&self, node: u32) {
+        let path = self.directories[&node].path().join("sessions/db");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.iter_mut().skip(1_000).step_by(4_096).for_each(|byte| *byte ^= 1);
+        std::fs::write(path, bytes).unwrap();
+    }
+
     /// How many times a checkpoint of a shard was sent to another node.
     pub(super) fn snapshots(&self) -> u64 {
         self.network.used(Channel::Snapshot).1

@@ -161,6 +161,16 @@ async fn leaderships_that_move_under_load_lose_nothing_and_repeat_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_lost_its_checkpoints_gets_its_shards_from_the_others() {
+    gets_its_shards_from_the_others(Cluster::lose_checkpoints).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_checkpoints_are_damaged_gets_its_shards_from_the_others() {
+    gets_its_shards_from_the_others(Cluster::damage_checkpoints).await;
+}
+
+/// A node comes back to less than it had, and leads all shards then.
+async fn gets_its_shards_from_the_others(befall: fn(&Cluster, u32)) {
     let mut cluster = Cluster::start().await;
     let mut client = cluster.client(1, "c").await;
     client.subscribe("t").await;
@@ -173,7 +183,7 @@ async fn a_node_that_lost_its_checkpoints_gets_its_shards_from_the_others() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(cluster.snapshots(), 0);
     cluster.kill(2).await;
-    cluster.lose_checkpoints(2);
+    befall(&cluster, 2);
     for number in 50..60 {
         assert!(publisher.publish("t", number, QoS::AtLeastOnce).await);
     }

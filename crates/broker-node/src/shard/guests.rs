@@ -108,34 +108,69 @@ impl HostLane {
     }
 
     /// Asks the host until it has given all of these to their members, but for those that are for others by then.
-    async fn give(&self, mut messages: Vec<ForMember>) -> Option<()> {
-        loop {
-            // What others take by then is not for this host any more, and all of it where that is dead.
-            let left = move |machine: &mut ShardMachine| {
-                messages.retain(|one| machine.taker(&one.of) == Some(Taker::Member(one.member)));
-                messages
-            };
-            messages = self.group.look(left).await.ok()?;
-            if messages.is_empty() {
-                return Some(());
-            }
-            let (answer, said) = oneshot::channel();
-            let word = Word::ForMembers(self.host, fits_into_a_word(&messages).to_vec(), answer);
-            self.shards.tell(node_of(self.host), self.outbox, word);
-            let Given { up_to, gone } = match timeout(ANSWER_TIMEOUT, said).await {
-                Ok(Ok(given)) => given,
-                Ok(Err(_)) => {
-                    sleep(NOBODY_HEARS).await;
-                    Given::default()
-                }
-                Err(_) => Given::default(),
-            };
-            messages.retain(|one| up_to.as_ref().is_none_or(|up_to| *up_to < one.of));
-            if let Some(gone) = gone {
-                let given_back = Input::GivenBack(gone);
-                self.shards.has_space().await;
-                self.group.room_for(weight::of(&given_back).bytes).await.ok()?.propose(given_back);
-            }
+    async fn give(&self, messages: Vec<ForMember>) -> Option<()> {
+        give(
+            messages,
+            |messages| self.still_theirs(messages),
+            |messages| self.ask(messages),
+            |of| self.back(of),
+        )
+        .await
+    }
+
+    /// Those of the messages that are for the same members yet, as of everything that was proposed before: none where
+    /// their host is dead.
+    async fn still_theirs(&self, mut messages: Vec<ForMember>) -> Option<Vec<ForMember>> {
+        let left = move |machine: &mut ShardMachine| {
+            messages.retain(|one| machine.taker(&one.of) == Some(Taker::Member(one.member)));
+            messages
+        };
+        self.group.look(left).await.ok()
+    }
+
+    /// Asks the host once; it has given nothing where it does not answer in time.
+    async fn ask(&self, messages: Vec<ForMember>) -> Given {
+        let (answer, said) = oneshot::channel();
+        self.shards.tell(node_of(self.host), self.outbox, Word::ForMembers(self.host, messages, answer));
+        match timeout(ANSWER_TIMEOUT, said).await {
+            Ok(Ok(given)) => return given,
+            Ok(Err(_)) => sleep(NOBODY_HEARS).await,
+            Err(_) => {}
+        }
+        Given::default()
+    }
+
+    /// A member is gone: what it was to have is for others of its groups.
+    async fn back(&self, of: InGroup) -> Option<()> {
+        let given_back = Input::GivenBack(of);
+        self.shards.has_space().await;
+        self.group.room_for(weight::of(&given_back).bytes).await.ok()?.propose(given_back);
+        Some(())
+    }
+}
+
+/// Asks again and again until nothing is left of the messages. Before each time those are left out that are for others
+/// by then: they may have been given to these, and their host may be dead.
+async fn give<L, A, B>(
+    mut messages: Vec<ForMember>,
+    still_theirs: impl Fn(Vec<ForMember>) -> L,
+    ask: impl Fn(Vec<ForMember>) -> A,
+    back: impl Fn(InGroup) -> B,
+) -> Option<()>
+where
+    L: Future<Output = Option<Vec<ForMember>>>,
+    A: Future<Output = Given>,
+    B: Future<Output = Option<()>>,
+{
+    loop {
+        messages = still_theirs(messages).await?;
+        if messages.is_empty() {
+            return Some(());
+        }
+        let Given { up_to, gone } = ask(fits_into_a_word(&messages).to_vec()).await;
+        messages.retain(|one| up_to.as_ref().is_none_or(|up_to| *up_to < one.of));
+        if let Some(gone) = gone {
+            back(gone).await?;
         }
     }
 }
@@ -257,6 +292,33 @@ mod tests {
         assert_eq!(guests.give(&fanout, &items).0, gone(1), "under another leader");
         assert_eq!(guests.give(&fanout, &items[1..]).0, up_to(2, "a"), "the shard has heard of it");
         assert_eq!(got(&member), ["2a"]);
+    }
+
+    /// Its host says nothing at first. When it is asked again somebody else has what was the first, and the second's member
+    /// is gone.
+    #[tokio::test]
+    async fn what_is_for_others_by_then_is_not_asked_for_again() {
+        let (looks, asked, given_back) = (Mutex::new(0), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let items = vec![item(1, "a", 1), item(2, "a", 2), item(3, "a", 1)];
+        let taken_by_others = [&[][..], &[1], &[1, 2], &[1, 2, 3]];
+        let still_theirs = |mut messages: Vec<ForMember>| {
+            let others = taken_by_others[*looks.lock()];
+            *looks.lock() += 1;
+            messages.retain(|one| !others.contains(&one.of.position));
+            async { Some(messages) }
+        };
+        let ask = |messages: Vec<ForMember>| {
+            asked.lock().push(messages.iter().map(|one| one.of.position).collect::<Vec<_>>());
+            let gone = (asked.lock().len() == 2).then(|| messages[0].of.clone());
+            async { Given { up_to: None, gone } }
+        };
+        let back = |of: InGroup| {
+            given_back.lock().push(of.position);
+            async { Some(()) }
+        };
+        give(items, still_theirs, ask, back).await.unwrap();
+        assert_eq!(*asked.lock(), [vec![1, 2, 3], vec![2, 3], vec![3]]);
+        assert_eq!(*given_back.lock(), [2]);
     }
 
     #[test]

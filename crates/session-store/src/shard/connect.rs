@@ -123,7 +123,8 @@ impl Shard {
         }
     }
 
-    /// What the client was away too long for happens before it is back, though no tick has come since.
+    /// What the client was away too long for happens before it is back, though no tick has come since. So at every level of
+    /// `apply`: there was no release without it, with which replicas could differ.
     fn carry_out_due(&mut self, id: &ClientId, out: &mut Out<'_>) {
         let is_due = |at: Option<Millis>| at.is_some_and(|at| at <= self.now);
         let Some(client) = self.clients.get(id) else { return };
