@@ -10,12 +10,24 @@ use anyhow::Result;
 use super::cargo_test;
 use crate::gate::Gate;
 use crate::report::Outcome;
+use crate::runner::Show;
 use crate::tidy;
 
 /// The firmware's folder.
 const FOLDER: &str = "crates/esp32-sensor";
 /// The emulated board's processor.
 const TARGET: &str = "riscv32imac-unknown-none-elf";
+
+/// What it is built and run with; the library's source has no program.
+const NEEDED: [&str; 5] = [
+    "/usr/bin/rustc",
+    "/usr/bin/cargo",
+    "/usr/lib/rustlib/src/rust/library/core/Cargo.toml",
+    "ld.lld-22",
+    "qemu-system-riscv32",
+];
+/// The firmware's `rust-version`.
+const MINOR_MIN: u32 = 95;
 
 /// The device as a process of this machine.
 pub(crate) fn host_device(gate: &Gate) -> PathBuf {
@@ -47,6 +59,10 @@ pub(crate) fn run(gate: &Gate) -> Result<Outcome> {
     let mut clippy = host_cargo(gate, "clippy");
     clippy.args(["--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]);
     outcome.add(gate.runner.run(clippy)?.success(), "clippy found something in the firmware");
+    let mut docs = host_cargo(gate, "doc");
+    docs.args(["--locked", "--workspace", "--no-deps", "--document-private-items"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    outcome.add(gate.runner.run(docs)?.success(), "rustdoc found something in the firmware");
     licences(gate, FOLDER, &mut outcome)?;
     build_host_device(gate, &mut outcome)?;
     match missing(gate) {
@@ -92,9 +108,27 @@ pub(crate) fn build_image(gate: &Gate, outcome: &mut Outcome) -> Result<()> {
 /// What the emulated device cannot be built or run without, if something is.
 pub(crate) fn missing(gate: &Gate) -> Option<String> {
     let missing = |program: &&str| gate.runner.find(program).is_none();
-    let needed = ["/usr/bin/rustc", "/usr/bin/cargo", "ld.lld-22", "qemu-system-riscv32"];
-    let absent: Vec<&str> = needed.into_iter().filter(missing).collect();
-    (!absent.is_empty()).then(|| format!("{} missing, see stage `setup`", absent.join(", ")))
+    let absent: Vec<&str> = NEEDED.into_iter().filter(missing).collect();
+    if !absent.is_empty() {
+        return Some(format!("{} missing, see stage `setup`", absent.join(", ")));
+    }
+    let mut command = gate.runner.command("/usr/bin/rustc");
+    command.arg("--version");
+    let mut version = String::new();
+    let asked = gate.runner.run_with(command, |line| {
+        version = line.to_owned();
+        Show::No
+    });
+    // Debian's package `rustc` has the same name, is older, and goes with no source.
+    let is_new = asked.is_ok() && minor(&version).is_some_and(|minor| minor >= MINOR_MIN);
+    (!is_new).then(|| {
+        format!("/usr/bin/rustc is `{version}`, expected 1.{MINOR_MIN} or newer: apt-get install rustc-web")
+    })
+}
+
+/// The second number of `rustc 1.96.0 (...)`.
+fn minor(version: &str) -> Option<u32> {
+    version.strip_prefix("rustc 1.")?.split('.').next()?.parse().ok()
 }
 
 fn host_cargo(gate: &Gate, subcommand: &str) -> Command {
@@ -114,4 +148,16 @@ pub(crate) fn debian_cargo(gate: &Gate, folder: &Path, target: &Path) -> Command
     }
     command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", target);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::minor;
+
+    #[test]
+    fn the_compilers_version_is_read() {
+        assert_eq!(minor("rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)"), Some(96));
+        assert_eq!(minor("rustc 1.63.0"), Some(63));
+        assert_eq!(minor(""), None);
+    }
 }
