@@ -78,10 +78,12 @@ fn may_install(gate: &Gate) -> bool {
     rustix::process::geteuid().is_root() && gate.runner.find("apt-get").is_some()
 }
 
+/// Nothing that is there is removed for it: then it fails, and says why.
 fn install(gate: &Gate, packages: &[&str]) -> Result<()> {
     let had_mosquitto = gate.runner.find("mosquitto").is_some();
     let policy = NoServices::new().context("cannot forbid the start of services")?;
-    for arguments in [&["update"] as &[&str], &["install", "--yes", "--no-install-recommends"]] {
+    for arguments in [&["update"] as &[&str], &["install", "--yes", "--no-remove", "--no-install-recommends"]]
+    {
         let mut command = gate.runner.command("apt-get");
         command.args(["--quiet", "--option", "DPkg::Lock::Timeout=300"]).args(arguments);
         command.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
