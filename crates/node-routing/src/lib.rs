@@ -1,9 +1,10 @@
 //! What is between nodes: what they say to each other by gRPC, with the transport that `raft-consensus` asks for; which of
-//! them a topic stands for; and how long each may rely on that. Used by the broker. The network reads no message that it
-//! carries, routes and leases know no network, and nothing here knows of clients.
+//! them a topic stands for; how long each may rely on that; and the streams of publishes between them. Used by the broker. The
+//! network reads no message that it carries, streams, routes and leases know no network, and nothing here knows of clients.
 
 pub mod asking;
 pub mod counters;
+pub mod frames;
 pub mod identity;
 pub mod lease;
 pub mod limits;

@@ -1,5 +1,5 @@
-//! What nodes say to each other about a shard: hosts to the replica that leads it, and that one to hosts. Made and read by
-//! the broker, as bytes by [`crate::record::encode_word`]. Whatever is said may be lost and is then said again; nothing
+//! What nodes say to each other: hosts to the replica that leads a shard, that one to hosts, and hosts to hosts. Made and
+//! read by the broker, as bytes by [`crate::record::encode_word`]. Whatever is said may be lost and is then said again; nothing
 //! here decides when.
 
 use std::sync::Arc;
@@ -8,13 +8,14 @@ use topic_index::{Cursor, PageBounds, PlainFilter};
 
 use crate::command::Publish;
 use crate::effect::Effect;
-use crate::ids::{ConnectionId, Host, ShardId};
+use crate::ids::{ConnectionId, Epoch, Host, ShardId};
+use crate::matching::GroupRef;
 use crate::message::MessageRef;
 use crate::picks::InGroup;
 use crate::shard::{StoredAt, StoredPage};
 use crate::stream::Request;
 
-/// Something that one node says to another about one shard.
+/// Something that one node says to another, about one shard but for the last two.
 #[derive(Debug)]
 pub enum Word {
     /// To the leader: requests, in their order.
@@ -31,6 +32,67 @@ pub enum Word {
     Question(u64, Question),
     /// To whoever asked it.
     Found(u64, Found),
+    /// To a host: publishes for its transient sessions.
+    Frame(Arc<Frame>),
+    /// To the host that frames came from.
+    Heard(Heard),
+}
+
+/// Publishes of one host for the transient sessions of another, as one message. The frames from one run of a node to
+/// another are a stream: numbered from 1 without a gap, and each is applied once, however often it comes.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The run that they come from.
+    pub source: Host,
+    /// The run that they are for.
+    pub target: Host,
+    /// Which frame of the stream it is.
+    pub number: u64,
+    /// The one before it, without which it is refused; 0 before the first.
+    pub predecessor: u64,
+    /// Frames below this one are answered, and do not come again.
+    pub done_below: u64,
+    /// The publishes, in their order.
+    pub parts: Vec<FramePart>,
+}
+
+/// Publishes of one client in a frame.
+#[derive(Clone, Debug)]
+pub struct FramePart {
+    /// Which of the client's connections they came by; 0 for what comes by none.
+    pub epoch: Epoch,
+    /// For the ordinary subscribers of the target that match, and for one member of each of the groups named.
+    pub publish: Publish,
+}
+
+/// What a host says of the frames that came to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Where the frames came from.
+    pub source: Host,
+    /// The run that heard them.
+    pub target: Host,
+    /// All up to this one are in its memory.
+    pub up_to: u64,
+    /// One came whose predecessor did not: everything behind `up_to` is to be sent again.
+    pub gap: bool,
+    /// What in these frames found no member of its group.
+    pub nobody: Vec<Nobody>,
+    /// How many members groups have there, of some groups: a hint for whoever picks.
+    pub members: Vec<(GroupRef, u32)>,
+}
+
+/// A publish that found no member of a group at its target: somebody else is to be picked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nobody {
+    /// In which frame it came.
+    pub frame: u64,
+    /// In which of its parts.
+    pub part: u32,
+    /// As which of the part's publishes.
+    pub item: u32,
+    /// The group.
+    pub group: GroupRef,
 }
 
 /// What a leader says to a host: the effects that concern it, in their order.

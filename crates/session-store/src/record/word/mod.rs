@@ -1,7 +1,8 @@
-//! Words between nodes as bytes: one file for what hosts say, what they are told and what they ask. Called by the broker,
+//! Words between nodes as bytes: one file each for what hosts are told, what they ask, and what they say to each other. Called by the broker,
 //! at both ends of its links. Large payloads share the bytes that they came in.
 
 mod effect;
+mod frame;
 mod push;
 mod question;
 
@@ -15,9 +16,9 @@ use crate::command::Publish;
 use crate::effect::Effect;
 use crate::ids::{Host, ShardId};
 use crate::stream::Request;
-use crate::word::{Told, Word};
+use crate::word::{Frame, Heard, Told, Word};
 
-/// A word about a shard as bytes. Such bytes one behind the other are all these words.
+/// A word as bytes; what is about no shard is said of shard 0. Such bytes one behind the other are all these words.
 #[must_use]
 pub fn encode_word(shard: ShardId, word: &Word) -> Bytes {
     let word = wire::Word { shard: shard.to_wire(), kind: Some(kind(word)) };
@@ -49,6 +50,8 @@ fn kind(word: &Word) -> wire::word::Kind {
         Word::Taken(by, position) => Kind::Taken(wire::Taken { by: by.to_wire(), position: *position }),
         Word::Question(number, question) => Kind::Question(question::to_wire(*number, question)),
         Word::Found(number, found) => Kind::Found(question::found_to_wire(*number, found)),
+        Word::Frame(frame) => Kind::Frame(frame.to_wire()),
+        Word::Heard(heard) => Kind::Heard(heard.to_wire()),
     }
 }
 
@@ -73,6 +76,8 @@ fn read(kind: wire::word::Kind) -> Result<Word, RecordError> {
             let (number, found) = question::found_from_wire(found)?;
             Word::Found(number, found)
         }
+        Kind::Frame(frame) => Word::Frame(Arc::new(Frame::from_wire(frame)?)),
+        Kind::Heard(heard) => Word::Heard(Heard::from_wire(heard)?),
     })
 }
 

@@ -8,16 +8,16 @@ use proptest::prelude::*;
 use topic_index::{Cursor, Filter, PageBounds};
 
 use super::*;
-use crate::command::{Connected, Input, Push, Refused, Reply};
-use crate::ids::{ConnectionId, Epoch, Incarnation, NodeId, SessionKey};
-use crate::matching::GroupName;
+use crate::command::{Connected, GroupPick, Input, PublishItem, Push, Refused, Reply};
+use crate::ids::{ClientId, ConnectionId, Epoch, Incarnation, NodeId, SessionKey};
+use crate::matching::{GroupName, GroupRef};
 use crate::message::{Message, MessageRef};
 use crate::outbound::Outgoing;
 use crate::picks::InGroup;
 use crate::record::arbitrary;
 use crate::shard::{StoredAt, StoredPage};
 use crate::stream::{Answer, Source};
-use crate::word::{ForMember, Found, Given, Page, PageWanted, Question};
+use crate::word::{ForMember, Found, FramePart, Given, Nobody, Page, PageWanted, Question};
 
 const HOST: Host = Host { node: NodeId(2), incarnation: Incarnation(7) };
 const AT: StoredAt = StoredAt { session: SessionKey(3), serial: 12 };
@@ -95,7 +95,28 @@ fn words() -> Vec<Word> {
         Word::Found(3, Found::Stored(Some(stored))),
         Word::Found(4, Found::Stored(None)),
         Word::Requests(Vec::new()),
+        Word::Frame(Arc::new(frame(vec![FramePart { epoch: Epoch(6), publish: publish(&group) }]))),
+        Word::Frame(Arc::new(frame(Vec::new()))),
+        Word::Heard(Heard {
+            source: HOST,
+            target: HOST,
+            up_to: 9,
+            gap: true,
+            nobody: vec![Nobody { frame: 8, part: 1, item: 2, group: Arc::clone(&group) }],
+            members: vec![(Arc::clone(&group), 4)],
+        }),
     ]
+}
+
+fn publish(group: &GroupRef) -> Publish {
+    let groups = vec![GroupPick { group: Arc::clone(group), choice: 5 }];
+    let item =
+        PublishItem { number: 3, message: message("t"), sessions: true, store_retained: false, groups };
+    Publish { reply_to: Some(connection()), publisher: ClientId::new("p"), items: vec![item] }
+}
+
+fn frame(parts: Vec<FramePart>) -> Frame {
+    Frame { source: HOST, target: HOST, number: 8, predecessor: 7, done_below: 5, parts }
 }
 
 fn shown(words: &[(ShardId, Word)]) -> String {
@@ -124,6 +145,12 @@ fn what_is_for_no_host_is_not_told() {
     let heard = decode_words(encode_word(ShardId(0), &told)).unwrap();
     let [(_, Word::Told(told))] = heard.as_slice() else { panic!("{heard:?}") };
     assert!(matches!(told.effects.as_slice(), [Effect::Push(..)]), "{told:?}");
+}
+
+#[test]
+fn a_frame_that_comes_before_its_predecessor_is_refused() {
+    let word = Word::Frame(Arc::new(Frame { predecessor: 8, ..frame(Vec::new()) }));
+    assert!(decode_words(encode_word(ShardId(0), &word)).is_err());
 }
 
 #[test]
