@@ -136,6 +136,7 @@ node_counters! {
     messages_without_subscriber: "messages", "Messages received that nobody had subscribed to.";
     dropped_qos0_slow: "messages", "QoS 0 messages dropped because their subscriber reads too slowly.";
     dropped_queue_full: "messages", "QoS 1 and 2 messages dropped because a transient session's queue was full.";
+    dropped_streams_full: "messages", "QoS 0 messages dropped because another node takes them too slowly.";
     dropped_expired: "messages", "Messages dropped because they expired in a transient session's queue.";
     dropped_too_large: "messages", "Packets not sent because they exceed their client's Maximum Packet Size.";
     dropped_denied: "messages", "Messages of clients dropped because their topic is not theirs to publish to.";

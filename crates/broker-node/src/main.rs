@@ -23,12 +23,15 @@ mod logging;
 mod metrics;
 mod node;
 mod observe;
+mod others;
 mod packet;
 #[cfg(test)]
 mod replicated_tests;
+mod routes;
 mod session;
 mod shard;
 mod stop;
+mod streams;
 mod sys;
 #[cfg(test)]
 mod testing;

@@ -17,8 +17,10 @@ use crate::{
     listener::{Bound, Listeners, Slots},
     metrics::Exporter,
     observe::Observer,
+    others::JoinOthers,
     shard::{Members, Peers, StartShards},
     stop::{Stop, stop_pair},
+    streams::HostPeers,
     sys,
     worker::Node,
 };
@@ -198,9 +200,21 @@ fn checkpoints(cluster: &ClusterGroup, node: &Node, storage: &Storage) -> Checkp
     checkpoints
 }
 
-/// Sets of counters: one for each worker thread, behind these two for each shard, and one for `$SYS`.
+/// Sets of counters: one for each worker thread, behind these two for each shard, one for the streams from and to other
+/// hosts, and one for `$SYS`.
 fn counters(settings: &Settings, shards: u16) -> Arc<[Arc<NodeCounters>]> {
-    (0..settings.worker_threads() + 2 * usize::from(shards) + 1).map(|_| Arc::default()).collect()
+    (0..settings.worker_threads() + 2 * usize::from(shards) + 2).map(|_| Arc::default()).collect()
+}
+
+/// Those of the shards, and that of the streams.
+fn shard_counters<'a>(
+    settings: &Settings,
+    counters: &'a [Arc<NodeCounters>],
+    shards: u16,
+) -> (&'a [Arc<NodeCounters>], Arc<NodeCounters>) {
+    let behind = counters.get(settings.worker_threads()..).unwrap_or(&[]);
+    let (of_shards, others) = behind.split_at_checked(2 * usize::from(shards)).unwrap_or((behind, &[]));
+    (of_shards, others.first().cloned().unwrap_or_default())
 }
 
 /// The cluster group comes before the shards: it says how many there are, and whether this run of the node may begin.
@@ -221,6 +235,12 @@ async fn start_shards(
 ) -> anyhow::Result<(Arc<Node>, JoinSet<Ended>)> {
     let fanout = Arc::new(Fanout::new(settings.mqtt.shared_strategy));
     let host = identity.host();
+    let (of_shards, of_streams) = shard_counters(settings, counters, identity.shards);
+    let others = cluster.among.as_ref().map(|among| {
+        let (asks, lease) = (Arc::new(among.asks.clone()), among.lease.clone());
+        let (says, counters) = (Arc::new(HostPeers::default()), of_streams);
+        JoinOthers { me: host, fanout: &fanout, view: cluster, cluster: asks, says, lease, counters }.join()
+    });
     let start = StartShards {
         host,
         logged: identity.logged(),
@@ -231,16 +251,18 @@ async fn start_shards(
         fanout: &fanout,
         clock,
         cluster: cluster.clone(),
-        counters: counters.get(settings.worker_threads()..).unwrap_or(&[]),
+        counters: of_shards,
         members: Members {
             nodes: vec![u64::from(host.node.0)],
             networks: &Alone,
             peers: Peers::default(),
+            others: others.clone(),
             // A node without peers waits for nobody: the slower its groups tick, the less it does when idle.
             timing: Timing::ZONES,
         },
     };
-    let (shards, groups) = start.start().await?;
+    let (shards, mut groups) = start.start().await?;
+    others.into_iter().for_each(|others| others.start(&shards, &mut groups));
     let took_ms = clock.uptime().as_millis();
     let incarnation = host.incarnation.0;
     info!(target: "quelea", cluster = %identity.cluster, incarnation, shards = identity.shards, took_ms, "shards are ready");

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::clock::Clock;
-use crate::cluster::ClusterView;
+use crate::cluster::{ClusterView, Following};
 use crate::config::{ListenerSettings, Protocol, Settings};
 use crate::connection::Connections;
 use crate::counters::{NodeCounters, NodeTotals};
@@ -26,8 +26,11 @@ use crate::failure::failure_pair;
 use crate::fanout::Fanout;
 use crate::lease::Lease;
 use crate::listener::{Bound, Listeners, Slots};
+use crate::others::JoinOthers;
+use crate::routes::AsksCluster;
 use crate::shard::{Members, Peers, Shards, StartShards};
 use crate::stop::{Stopper, stop_pair};
+use crate::streams::HostPeers;
 use crate::worker::Node;
 
 /// Shards of a node of the tests.
@@ -51,6 +54,16 @@ pub(crate) fn settings() -> Settings {
     settings
 }
 
+/// What a run of a node of a test follows.
+pub(crate) struct TestRun {
+    pub(crate) host: Host,
+    pub(crate) clock: Clock,
+    pub(crate) cluster: ClusterView,
+    pub(crate) lease: Lease,
+    /// The cluster group, and the other hosts, of a node that has some.
+    pub(crate) joins: Option<(Arc<dyn AsksCluster>, HostPeers)>,
+}
+
 /// What a node of a test is made of.
 pub(crate) struct TestNode {
     /// Where clients connect to.
@@ -70,9 +83,17 @@ impl TestNode {
         let host = first_run(1);
         let (_, live) = watch::channel(LowestLive::from([(host.node, host.incarnation)]));
         let storage = open(data, &settings);
-        let members =
-            Members { nodes: vec![1], networks: &Alone, peers: Peers::default(), timing: Timing::ZONES };
-        Self::start((host, live), (storage, settings), members, methods).await.unwrap()
+        let clock = Clock::start();
+        let cluster = ClusterView::told(live, clock.of_groups(1), &Following::new(host));
+        let run = TestRun { host, clock, lease: Lease::alone(&cluster), cluster, joins: None };
+        let members = Members {
+            nodes: vec![1],
+            networks: &Alone,
+            peers: Peers::default(),
+            others: None,
+            timing: Timing::ZONES,
+        };
+        Self::start(run, (storage, settings), members, methods).await.unwrap()
     }
 
     /// A node as one of several.
@@ -80,16 +101,29 @@ impl TestNode {
     /// # Errors
     /// Its shards do not start.
     pub(crate) async fn start<N: Networks<TokioTypes>>(
-        (host, live): (Host, watch::Receiver<LowestLive>),
+        run: TestRun,
         (storage, settings): (Storage, Settings),
-        members: Members<'_, N>,
+        mut members: Members<'_, N>,
         methods: Vec<Arc<dyn Method>>,
     ) -> anyhow::Result<Self> {
+        let TestRun { host, clock, cluster, lease, joins } = run;
         let settings = Arc::new(settings);
         let counters: Arc<[Arc<NodeCounters>]> =
-            (0..=2 * usize::from(SHARDS)).map(|_| Arc::default()).collect();
-        let (clock, fanout) = (Clock::start(), Arc::new(Fanout::new(settings.mqtt.shared_strategy)));
-        let cluster = ClusterView::told(live, clock.of_groups(u64::from(host.node.0)));
+            (0..=2 * usize::from(SHARDS) + 1).map(|_| Arc::default()).collect();
+        let fanout = Arc::new(Fanout::new(settings.mqtt.shared_strategy));
+        members.others = joins.map(|(group, peers)| {
+            let others = JoinOthers {
+                me: host,
+                fanout: &fanout,
+                view: &cluster,
+                cluster: group,
+                says: Arc::new(peers),
+                lease: lease.clone(),
+                counters: counters.last().cloned().unwrap(),
+            };
+            others.join()
+        });
+        let others = members.others.clone();
         let start = StartShards {
             host,
             logged: Incarnation::default(),
@@ -104,6 +138,7 @@ impl TestNode {
             members,
         };
         let (shards, mut tasks) = Box::pin(start.start()).await?;
+        others.into_iter().for_each(|others| others.start(&shards, &mut tasks));
         let mut checkpoints = Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone());
         for group in shards.groups() {
             checkpoints.watch(group);
@@ -112,8 +147,7 @@ impl TestNode {
             let Err(why) = checkpoints.run().await;
             Ended::Failed(why.to_string())
         });
-        let mut node =
-            Node::new(Arc::clone(&settings), fanout, (shards.clone(), Lease::alone(&cluster)), clock);
+        let mut node = Node::new(Arc::clone(&settings), fanout, (shards.clone(), lease), clock);
         node.methods.extend(methods);
         let (stopper, stop) = stop_pair();
         let bound = Bound::new(&settings).unwrap();

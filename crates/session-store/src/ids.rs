@@ -82,6 +82,20 @@ pub struct ConnectionId {
     pub number: u64,
 }
 
+impl ConnectionId {
+    /// Where a member of a shared group was picked: whichever of those on this host, which picks one itself.
+    #[must_use]
+    pub const fn any_on(host: Host) -> Self {
+        Self { host, number: 0 }
+    }
+
+    /// Whether it is [`Self::any_on`] some host.
+    #[must_use]
+    pub const fn is_any(&self) -> bool {
+        self.number == 0
+    }
+}
+
 /// A shard's number, from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u16);

@@ -8,7 +8,7 @@ use topic_index::{Cursor, PageBounds, PlainFilter};
 
 use crate::command::Publish;
 use crate::effect::Effect;
-use crate::ids::{ConnectionId, Epoch, Host, ShardId};
+use crate::ids::{ConnectionId, Host, ShardId};
 use crate::matching::GroupRef;
 use crate::message::MessageRef;
 use crate::picks::InGroup;
@@ -59,9 +59,11 @@ pub struct Frame {
 /// Publishes of one client in a frame.
 #[derive(Clone, Debug)]
 pub struct FramePart {
-    /// Which of the client's connections they came by; 0 for what comes by none.
-    pub epoch: Epoch,
-    /// For the ordinary subscribers of the target that match, and for one member of each of the groups named.
+    /// The outbox that they come from, whose positions are their numbers: each is given to ordinary subscribers once,
+    /// whichever run it comes from.
+    pub outbox: Option<ShardId>,
+    /// For the ordinary subscribers of the target that match, and for one member of each of the groups named. What it is
+    /// answered to is the client's connection, which may be fenced.
     pub publish: Publish,
 }
 
@@ -104,6 +106,8 @@ pub struct Told {
     pub number: u64,
     /// Whether the shard's outbox has no room.
     pub outbox_full: bool,
+    /// The number of the shard's routes: with it in force, all that is answered here is.
+    pub routes: u64,
     /// What is to be done: answers, gaps, replies and pushes.
     pub effects: Vec<Effect>,
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use node_routing::asking::{AnswersAsking, Asker};
 use raft_consensus::cluster::{
-    AskError, Asked, ClusterMachine, Command, Standing, decode_asking, encode_asking,
+    AskError, Asked, Cluster, ClusterMachine, Command, Standing, decode_asking, encode_asking,
 };
 use raft_consensus::group::{Gone, Group};
 use raft_consensus::network::Refusal;
@@ -71,6 +71,17 @@ impl Asks {
                 }
             }
         }
+    }
+
+    /// Looks at the state as this node has applied it by now.
+    ///
+    /// # Errors
+    /// The group has ended.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Cluster) -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        self.group.look_now(move |state| look(state.machine().state())).await
     }
 
     /// The level of `apply` that all members know and the cluster is not at.

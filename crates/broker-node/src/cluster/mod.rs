@@ -25,6 +25,7 @@ pub(crate) use self::asks::Asks;
 pub(crate) use self::following::Following;
 use crate::identity::Identity;
 use crate::lease::Lease;
+use crate::routes::Barriers;
 
 /// How long the group may take until it leads and has applied its log, at start.
 const READY_TIMEOUT: Duration = Duration::from_secs(600);
@@ -42,8 +43,23 @@ pub(crate) struct ClusterView {
     pub(crate) routes: Arc<RouteView>,
     /// The entry up to which this node has applied the group's log, with [`Self::routes`] visible to all threads.
     pub(crate) applied: watch::Receiver<u64>,
+    /// What of the routes of this host and of all shards is in force.
+    pub(crate) barriers: Arc<Barriers>,
     /// What there is besides where the node has peers.
     pub(crate) among: Option<Among>,
+}
+
+impl Following {
+    /// What the parts of a node follow by it.
+    fn view(
+        &self,
+        (lowest_live, level): (watch::Receiver<LowestLive>, watch::Receiver<u32>),
+        time: WallClock,
+    ) -> ClusterView {
+        let (routes, applied) = (Arc::clone(&self.routes), self.applied.subscribe());
+        let barriers = Arc::clone(&self.barriers);
+        ClusterView { lowest_live, level, time, routes, applied, barriers, among: None }
+    }
 }
 
 /// What a node with peers needs to act on its view of the cluster.
@@ -60,10 +76,12 @@ pub(crate) struct Among {
 #[cfg(test)]
 impl ClusterView {
     /// One that a test tells what to say, at the last level.
-    pub(crate) fn told(lowest_live: watch::Receiver<LowestLive>, time: WallClock) -> Self {
-        let Following { routes, applied } = Following::default();
-        let (level, applied) = (watch::channel(APPLY_LEVEL_MAX).1, applied.subscribe());
-        Self { lowest_live, level, time, routes, applied, among: None }
+    pub(crate) fn told(
+        lowest_live: watch::Receiver<LowestLive>,
+        time: WallClock,
+        following: &Following,
+    ) -> Self {
+        following.view((lowest_live, watch::channel(APPLY_LEVEL_MAX).1), time)
     }
 }
 
@@ -96,7 +114,7 @@ impl StartCluster<'_> {
         self,
     ) -> anyhow::Result<(ClusterGroup, impl Future<Output = Ended> + Send + use<>)> {
         let (mut machine, checkpoint) = ClusterMachine::restore(self.storage)?;
-        let following = Arc::new(Following::default());
+        let following = Arc::new(Following::new(self.identity.host()));
         machine.follow(following.clone());
         let (lowest_live, level) = (machine.lowest_live(), machine.apply_level());
         let node = u64::from(self.identity.host().node.0);
@@ -126,8 +144,7 @@ impl StartCluster<'_> {
             done = &mut begins => { done?; begun = true; }
             _spent = room.wait_for(|room| *room == Room::Spent) => {}
         }
-        let (routes, applied) = (Arc::clone(&following.routes), following.applied.subscribe());
-        let view = ClusterView { lowest_live, level, time: self.time, routes, applied, among: None };
+        let view = following.view((lowest_live, level), self.time);
         let runs = async move {
             if !begun {
                 tokio::select! {

@@ -80,6 +80,21 @@ impl AckQueue {
         self.entries.push_back(Entry { owed, packet_id, reason, waits });
     }
 
+    /// An entry that was added waits for so many answers more.
+    pub(crate) fn waits_for(&mut self, number: u64, answers: u32) {
+        let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        if let Some(entry) = index.and_then(|index| self.entries.get_mut(index)) {
+            entry.waits = entry.waits.saturating_add(answers);
+        }
+    }
+
+    /// Entry `number` and all behind it are never acknowledged.
+    pub(crate) fn give_up_from(&mut self, number: u64) {
+        let kept = usize::try_from(number.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        self.entries.truncate(kept);
+        self.pubacks = self.entries.iter().filter(|entry| entry.owed == Owed::Puback).count();
+    }
+
     /// An answer came for entry `number`; a refusal in it is kept.
     pub(crate) fn answered(&mut self, number: u64, refusal: Option<ReasonCode>) {
         let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
@@ -144,5 +159,20 @@ mod tests {
         acks.received(PacketId::new(3).unwrap());
         assert_eq!(acks.pop_due(), Some(due(3, Owed::Pubrec)));
         assert_eq!((acks.next_number(), acks.pubacks()), (4, 0));
+    }
+
+    #[test]
+    fn what_waits_for_more_than_was_known_leaves_later_and_what_is_given_up_never() {
+        let mut acks = AckQueue::default();
+        (1..=4).for_each(|id| acks.push(due(id, Owed::Puback), 1));
+        acks.waits_for(1, 2);
+        (0..2).for_each(|_| acks.answered(1, None));
+        assert_eq!(acks.pop_due(), None);
+        acks.answered(1, None);
+        assert_eq!(acks.pop_due(), Some(due(1, Owed::Puback)));
+        acks.give_up_from(3);
+        assert_eq!((acks.len(), acks.pubacks()), (1, 1));
+        acks.answered(2, None);
+        assert_eq!((acks.pop_due(), acks.is_empty()), (Some(due(2, Owed::Puback)), true));
     }
 }

@@ -29,6 +29,7 @@ impl Connection {
         debug!(client = %self.client.id, why = %ending.why, "connection ended");
         self.count(&ending);
         let node = Arc::clone(&self.client.worker.node);
+        self.client.drop_parked();
         if node.shards.is_full() {
             // The rest was never acknowledged.
             self.client.staged.retain_freeing();
@@ -125,6 +126,7 @@ impl Connection {
             for (shard, command) in dispatched.commands {
                 node.shards.send(shard, command, &client.inbox).await;
             }
+            node.shards.send_unasked(dispatched.hosts).await;
         }
     }
 }

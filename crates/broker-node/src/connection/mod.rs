@@ -147,12 +147,15 @@ impl Connection {
     /// Gives the shards what was staged; waits while one is behind, which slows this client alone. A log without space
     /// is not waited for for ever: what was not given is lost, and nothing of it was acknowledged.
     async fn send_staged(&mut self) -> Result<(), Ending> {
-        let commands = self.client.staged.take();
-        let (shards, inbox) = (&self.client.worker.node.shards, &self.client.inbox);
+        let (commands, hosts) = self.client.staged.take();
+        let worker = Rc::clone(&self.client.worker);
+        let (shards, inbox) = (&worker.node.shards, &self.client.inbox);
         let mut sending = pin!(async {
             for (shard, command) in commands {
                 shards.send(shard, command, inbox).await;
             }
+            let dropped = shards.send_to_hosts(hosts, inbox).await;
+            worker.counters.dropped_streams_full.add(dropped);
         });
         loop {
             tokio::select! {
@@ -177,6 +180,7 @@ impl Connection {
             if let Poll::Ready(spoke) = self.client.poll_silence(context) {
                 spoke?;
             }
+            let _goes_on = (self.client.poll_gate(context), self.client.poll_parked(context));
             self.poll_mail(context)?;
             if !self.client.staged.is_empty() {
                 // Before look-ups and writes: they come after what the client published.
@@ -196,6 +200,9 @@ impl Connection {
                 self.poll_timer(context)?;
                 if let Poll::Ready(spoke) = self.client.poll_silence(context) {
                     spoke?;
+                    continue;
+                }
+                if self.client.poll_gate(context).is_ready() || self.client.poll_parked(context).is_ready() {
                     continue;
                 }
                 return Poll::Pending;

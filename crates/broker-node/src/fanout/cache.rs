@@ -35,7 +35,7 @@ impl TopicCache {
         if matched.version != self.version {
             return;
         }
-        let targets = 1 + matched.locals.len() + matched.shards.len() + matched.groups.len();
+        let targets = 1 + matched.len();
         if self.entries.len() >= TOPICS_MAX || self.targets + targets > TARGETS_MAX {
             self.clear(self.version);
         }

@@ -9,7 +9,7 @@ use session_store::command::PublishItem;
 use session_store::{ClientId, ConnectionId, MessageRef};
 
 use super::groups::{GroupView, Holder};
-use super::parts::{Parts, ShardPart};
+use super::parts::{Destination, Part, Parts};
 use super::{Fanout, Matched};
 use crate::inbox::{Dropped, Run};
 
@@ -62,8 +62,8 @@ pub(crate) struct Accepted<'a> {
 pub(crate) enum Placed {
     /// To a member here, if there was one left; the acknowledgement of this number waits for it no more.
     Here(u64),
-    /// To a shard, since the member had ended: the shard answers.
-    Shard(u16, PublishItem),
+    /// To others, since the member had ended: they answer.
+    Elsewhere(Destination, PublishItem),
 }
 
 impl Gathering {
@@ -82,30 +82,32 @@ impl Gathering {
         self.messages.last()
     }
 
-    /// Adds a message that matches as all before it. Calls `to_shard` for each shard that gets something
-    /// of it, more than once where it is for very many groups there; returns how many answers its acknowledgement waits for, those of [`Gathering::deliver`] included.
+    /// Adds a message that matches as all before it. Calls `send` for each shard and each other host that gets
+    /// something of it, more than once where it is for very many groups there; returns how many answers its acknowledgement waits for, those of [`Gathering::deliver`] included.
     pub(crate) fn add(
         &mut self,
         (fanout, matched): (&Fanout, &Matched),
         accepted: Accepted<'_>,
-        mut to_shard: impl FnMut(u16, PublishItem),
+        mut send: impl FnMut(Destination, PublishItem),
     ) -> u32 {
         let Accepted { message, publisher, topic_home, number } = accepted;
         let mut parts = Parts::default();
-        for (shard, qos) in &matched.shards {
+        let shards = matched.shards.iter().map(|(shard, qos)| (Destination::Shard(*shard), *qos));
+        let hosts = matched.hosts.iter().map(|(host, qos)| (Destination::Host(*host), *qos));
+        for (to, qos) in shards.chain(hosts) {
             // What goes on at QoS 0 may be lost: no acknowledgement waits for it.
-            parts.add(*shard, *qos > QoS::AtMostOnce, |part| part.sessions = true);
+            parts.add(to, qos > QoS::AtMostOnce, |part| part.sessions = true);
         }
         if let Some(home) = topic_home {
-            parts.add(home, true, |part| part.store_retained = true);
+            parts.add(Destination::Shard(home), true, |part| part.store_retained = true);
         }
         let before = self.picks.len();
         for (index, group) in matched.groups.iter().enumerate() {
             let place = fanout.pick(group, publisher, message.body.topic());
             match place.and_then(|place| Some((place, group.at(place)?))) {
                 None => {}
-                Some((_, Holder::Shard(shard, pick))) => {
-                    parts.add(shard, true, |part: &mut ShardPart| part.groups.push(pick));
+                Some((_, Holder::Elsewhere(to, pick))) => {
+                    parts.add(to, true, |part: &mut Part| part.groups.push(pick));
                 }
                 Some((place, Holder::Local(_))) => self.pick(index, place, number),
             }
@@ -113,10 +115,10 @@ impl Gathering {
         let picked = self.picks.len() - before;
         let mut awaited = picked;
         for part in parts.0 {
-            let (shard, is_awaited) = (part.shard, part.awaited);
+            let (to, is_awaited) = (part.to, part.awaited);
             part.into_item(number, Arc::clone(&message)).into_parts(|item| {
                 awaited += usize::from(is_awaited);
-                to_shard(shard, item);
+                send(to, item);
             });
         }
         if picked > 0 || !matched.locals.is_empty() {
@@ -186,10 +188,10 @@ impl Gathering {
                         return dropped;
                     }
                 }
-                Some(Holder::Shard(shard, pick)) => {
+                Some(Holder::Elsewhere(to, pick)) => {
                     for (MemberPick { number, .. }, message) in picks.iter().zip(self.messages_of(picks)) {
-                        let item = ShardPart::picked(shard, pick.clone());
-                        placed(Placed::Shard(shard, item.into_item(*number, Arc::clone(message))));
+                        let item = Part::picked(to, pick.clone());
+                        placed(Placed::Elsewhere(to, item.into_item(*number, Arc::clone(message))));
                     }
                     return Dropped::default();
                 }

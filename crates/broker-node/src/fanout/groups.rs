@@ -1,21 +1,24 @@
 //! Shared groups: who is a member, and which one takes a message (section 4.8.2 of MQTT 5.0).
-//! A group's members are transient sessions of this node, each by itself, and shards with persistent ones,
-//! each with as many places as it has members connected (all of them while none is).
+//! A group's members are transient sessions of this node, each by itself, shards with persistent ones, each with as many
+//! places as it has members connected (all of them while none is), and other hosts, each with as many as it was last heard to have.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use mqtt_codec::QoS;
 use session_store::command::{GroupPick, Members, RouteChange};
 use session_store::matching::{Copied, GroupName, GroupRef, Subscribed};
-use session_store::{ClientId, ConnectionId};
+use session_store::{ClientId, ConnectionId, MessageRef};
 use topic_index::{PlainFilter, Slot};
 
+use super::parts::Destination;
+use super::view::Granted;
 use crate::config::SharedStrategy;
-use crate::inbox::Inbox;
+use crate::inbox::{Dropped, Inbox, Run};
 
 /// A transient member.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Member {
     /// Its mailbox.
     pub(crate) inbox: Arc<Inbox>,
@@ -23,13 +26,22 @@ pub(crate) struct Member {
     pub(crate) copy: Copied,
 }
 
+impl Member {
+    /// Leaves a message with it; `None` where it has ended.
+    pub(super) fn take(&self, message: &MessageRef, group: &GroupRef) -> Option<Dropped> {
+        let messages = std::iter::once(message);
+        let dropped = self.inbox.deliver(Run { messages, copy: &self.copy, group: Some(group) });
+        (!dropped.closed).then_some(dropped)
+    }
+}
+
 /// Who has a place in a group.
 #[derive(Debug)]
 pub(crate) enum Holder<'a> {
     /// A transient member of this node.
     Local(&'a Member),
-    /// A member of a shard, which the number decides there.
-    Shard(u16, GroupPick),
+    /// A member of a shard or of another host, which is picked there.
+    Elsewhere(Destination, GroupPick),
 }
 
 /// One group as it was at one version of the route view.
@@ -38,19 +50,32 @@ pub(crate) struct GroupView {
     name: GroupRef,
     /// In the order of their connections.
     locals: Vec<Member>,
-    /// Shards with their places; where they lie behind `locals` in the order of places.
-    shards: Vec<(u16, u32)>,
+    /// Shards and other hosts with their places, which lie behind `locals` in the order of places.
+    elsewhere: Vec<(Destination, u32)>,
     places: u64,
-    turn: Arc<AtomicU64>,
+    turns: Turns,
 }
+
+/// Whose turn it is.
+#[derive(Clone, Debug, Default)]
+struct Turns {
+    /// Of all, for what is published here.
+    all: Arc<AtomicU64>,
+    /// Of the members here, for what others have sent to one of them: were it the same, both would go in step.
+    here: Arc<AtomicU64>,
+}
+
+/// What a shard says of a group: the highest QoS granted there, and how many members it has.
+type RouteOfShard = (QoS, Members);
 
 /// One group in the route view.
 #[derive(Debug, Default)]
 pub(super) struct GroupSlot {
     name: Option<GroupRef>,
     locals: Vec<(ConnectionId, Arc<Inbox>, Subscribed)>,
-    shards: Vec<(u16, Members)>,
-    turn: Arc<AtomicU64>,
+    granted: Granted,
+    shards: Vec<(u16, RouteOfShard)>,
+    turns: Turns,
     /// Made when it is first asked for after a change.
     view: OnceLock<Arc<GroupView>>,
 }
@@ -65,10 +90,12 @@ impl GroupSlot {
     /// Adds or replaces a transient member; says whether it is new.
     pub(super) fn insert(&mut self, inbox: &Arc<Inbox>, subscribed: Subscribed) -> bool {
         self.view = OnceLock::new();
+        self.granted.count(subscribed.qos, true);
         match self.locals.binary_search_by_key(&inbox.id(), |(id, ..)| *id) {
             Ok(index) => {
                 if let Some(found) = self.locals.get_mut(index) {
-                    found.2 = subscribed;
+                    let old = std::mem::replace(&mut found.2, subscribed);
+                    self.granted.count(old.qos, false);
                 }
                 false
             }
@@ -83,17 +110,26 @@ impl GroupSlot {
     pub(super) fn remove(&mut self, id: ConnectionId) -> bool {
         self.view = OnceLock::new();
         let found = self.locals.binary_search_by_key(&id, |(id, ..)| *id);
-        found.map(|index| self.locals.remove(index)).is_ok()
+        let removed = found.map(|index| self.locals.remove(index)).ok();
+        removed.iter().for_each(|(.., old)| self.granted.count(old.qos, false));
+        removed.is_some()
     }
 
-    /// Takes over how many members a shard has.
-    pub(super) fn set_shard(&mut self, shard: u16, change: &RouteChange) {
+    /// What its transient members here were granted.
+    pub(super) fn granted(&self) -> &Granted {
+        &self.granted
+    }
+
+    /// Takes over how many members a shard has; says whether their highest QoS is another one now.
+    pub(super) fn set_shard(&mut self, shard: u16, change: &RouteChange) -> bool {
         self.view = OnceLock::new();
+        let known = self.shards.iter().find(|(number, _)| *number == shard).map(|(_, (qos, _))| *qos);
         self.shards.retain(|(number, _)| *number != shard);
-        if change.qos.is_some() {
-            self.shards.push((shard, change.members));
+        if let Some(qos) = change.qos {
+            self.shards.push((shard, (qos, change.members)));
             self.shards.sort_unstable_by_key(|(number, _)| *number);
         }
+        known != change.qos
     }
 
     /// Remembers the group's name, which the index keeps apart.
@@ -115,16 +151,56 @@ impl GroupSlot {
             copy: subscribed.copy(),
         };
         let locals: Vec<Member> = self.locals.iter().map(member).collect();
-        let connected = self.shards.iter().any(|(_, members)| members.connected > 0) || !locals.is_empty();
+        let connected = self.shards.iter().any(|(_, (_, of))| of.connected > 0) || !locals.is_empty();
         let places = |members: &Members| if connected { members.connected } else { members.all };
-        let shards: Vec<(u16, u32)> =
-            self.shards.iter().map(|(number, members)| (*number, places(members))).collect();
-        let count = locals.len() as u64 + shards.iter().map(|(_, places)| u64::from(*places)).sum::<u64>();
-        GroupView { name: Arc::clone(name), locals, shards, places: count, turn: Arc::clone(&self.turn) }
+        let shard = |(number, (_, of)): &(u16, RouteOfShard)| (Destination::Shard(*number), places(of));
+        let elsewhere = self.shards.iter().map(shard).collect();
+        GroupView::of(Arc::clone(name), (locals, elsewhere), self.turns.clone())
     }
 }
 
 impl GroupView {
+    fn of(name: GroupRef, (locals, elsewhere): (Vec<Member>, Vec<(Destination, u32)>), turns: Turns) -> Self {
+        let places = elsewhere.iter().map(|(_, places)| u64::from(*places)).sum::<u64>();
+        let places = locals.len() as u64 + places;
+        Self { name, locals, elsewhere, places, turns }
+    }
+
+    /// A group with nobody here; turns begin with this one.
+    pub(super) fn without_locals(name: GroupRef, turn: u64) -> Self {
+        let turns = Turns { all: Arc::new(AtomicU64::new(turn)), ..Turns::default() };
+        Self::of(name, (Vec::new(), Vec::new()), turns)
+    }
+
+    /// The same group with these besides, each with its places; those that it has already keep theirs.
+    pub(super) fn with(&self, others: impl Iterator<Item = (Destination, u32)>) -> Self {
+        let mut elsewhere = self.elsewhere.clone();
+        for (to, places) in others {
+            if !elsewhere.iter().any(|(known, _)| *known == to) {
+                elsewhere.push((to, places));
+            }
+        }
+        Self::of(Arc::clone(&self.name), (self.locals.clone(), elsewhere), self.turns.clone())
+    }
+
+    /// The same group without those who have no member any more.
+    pub(super) fn without(&self, gone: &[Destination]) -> Self {
+        let elsewhere = self.elsewhere.iter().copied().filter(|(to, _)| !gone.contains(to)).collect();
+        Self::of(Arc::clone(&self.name), (self.locals.clone(), elsewhere), self.turns.clone())
+    }
+
+    /// The same group, of which only who is here counts.
+    pub(super) fn only_here(&self) -> Self {
+        let here = Arc::clone(&self.turns.here);
+        let turns = Turns { all: Arc::clone(&here), here };
+        Self::of(Arc::clone(&self.name), (self.locals.clone(), Vec::new()), turns)
+    }
+
+    /// How many members are here.
+    pub(super) fn locals(&self) -> usize {
+        self.locals.len()
+    }
+
     /// The group's name.
     pub(crate) fn name(&self) -> &GroupRef {
         &self.name
@@ -134,8 +210,8 @@ impl GroupView {
     /// another has room. `None` when there is no member.
     pub(super) fn pick(&self, strategy: SharedStrategy, publisher: &ClientId, topic: &[u8]) -> Option<u64> {
         let place = match strategy {
-            SharedStrategy::RoundRobin => self.turn.fetch_add(1, Ordering::Relaxed),
-            SharedStrategy::Random => scramble(self.turn.fetch_add(1, Ordering::Relaxed)),
+            SharedStrategy::RoundRobin => self.turns.all.fetch_add(1, Ordering::Relaxed),
+            SharedStrategy::Random => scramble(self.turns.all.fetch_add(1, Ordering::Relaxed)),
             SharedStrategy::Sticky => 0,
             SharedStrategy::HashClient => hash(publisher.as_str().as_bytes()),
             SharedStrategy::HashTopic => hash(topic),
@@ -166,7 +242,7 @@ impl GroupView {
     /// The place of the transient member with the fewest messages, in turn among equals; a shard's place
     /// when its turn comes, since its members' loads are not known here.
     fn least_loaded(&self) -> u64 {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let turn = self.turns.all.fetch_add(1, Ordering::Relaxed);
         let locals = self.locals.len() as u64;
         let place = turn.checked_rem(self.places).unwrap_or(0);
         if place >= locals {
@@ -198,10 +274,10 @@ impl GroupView {
             return Some(Holder::Local(member));
         }
         let mut choice = place.checked_sub(self.locals.len() as u64)?;
-        for (shard, places) in &self.shards {
+        for (to, places) in &self.elsewhere {
             if choice < u64::from(*places) {
                 let group = Arc::clone(&self.name);
-                return Some(Holder::Shard(*shard, GroupPick { group, choice }));
+                return Some(Holder::Elsewhere(*to, GroupPick { group, choice }));
             }
             choice -= u64::from(*places);
         }

@@ -76,16 +76,24 @@ fn gather(fanout: &Fanout, matched: &Matched, messages: &[MessageRef]) -> (Gathe
     for (message, number) in messages.iter().zip(1..) {
         let accepted = Accepted { message: message.clone(), publisher: &publisher, topic_home: None, number };
         let to_shards = &mut outcome.to_shards;
-        let waits = gathered.add((fanout, matched), accepted, |shard, item| to_shards.push((shard, item)));
+        let waits =
+            gathered.add((fanout, matched), accepted, |to, item| to_shards.push((shard_of(to), item)));
         outcome.waits.push(waits);
     }
     (gathered, outcome)
 }
 
+fn shard_of(to: Destination) -> u16 {
+    match to {
+        Destination::Shard(shard) => shard,
+        Destination::Host(host) => panic!("{host}"),
+    }
+}
+
 fn finish((mut gathered, mut outcome): (Gathering, Outcome), matched: &Matched) -> Outcome {
     outcome.dropped = gathered.deliver(matched, connection(9), |placed| match placed {
         Placed::Here(number) => outcome.here.push(number),
-        Placed::Shard(shard, item) => outcome.moved.push((shard, item)),
+        Placed::Elsewhere(to, item) => outcome.moved.push((shard_of(to), item)),
     });
     assert!(gathered.is_empty());
     outcome
@@ -138,11 +146,11 @@ fn a_subscriber_gets_one_copy_and_a_change_is_seen_at_once() {
     let one = inbox(1);
     fanout.subscribe(&filter("a/+"), &one, subscribed(QoS::AtMostOnce));
     fanout.subscribe(&filter("a/#"), &one, subscribed(QoS::AtLeastOnce));
-    let matched = fanout.matched(b"a/b", &mut cache);
+    let matched = fanout.matched(b"a/b", fanout.now(), &mut cache);
     assert_eq!(matched.locals.iter().map(|target| target.copy.qos).collect::<Vec<_>>(), [QoS::AtLeastOnce]);
-    assert!(Rc::ptr_eq(&matched, &fanout.matched(b"a/b", &mut cache)), "remembered");
+    assert!(Rc::ptr_eq(&matched, &fanout.matched(b"a/b", fanout.now(), &mut cache)), "remembered");
     fanout.unsubscribe(&filter("a/#"), one.id());
-    let after = fanout.matched(b"a/b", &mut cache);
+    let after = fanout.matched(b"a/b", fanout.now(), &mut cache);
     assert_eq!(after.locals.first().map(|target| target.copy.qos), Some(QoS::AtMostOnce));
     assert!(!fanout.is_current(&matched) && fanout.is_current(&after));
     assert_eq!(fanout.subscriptions(), (1, 0));
@@ -213,7 +221,7 @@ fn places_of_shards_come_behind_the_members_here() {
     let places: Vec<Option<(u16, u64)>> = (0..4)
         .map(|_| match group.at(fanout.pick(&group, &publisher, b"t").unwrap()).unwrap() {
             Holder::Local(_) => None,
-            Holder::Shard(shard, pick) => Some((shard, pick.choice)),
+            Holder::Elsewhere(to, pick) => Some((shard_of(to), pick.choice)),
         })
         .collect();
     assert_eq!(places, [None, Some((4, 0)), Some((4, 1)), None], "only connected ones have a place");
@@ -261,7 +269,7 @@ fn the_memory_of_a_worker_is_bounded() {
     let fanout = Fanout::new(SharedStrategy::RoundRobin);
     let mut cache = TopicCache::default();
     for n in 0..20_000 {
-        fanout.matched(format!("t/{n}").as_bytes(), &mut cache);
+        fanout.matched(format!("t/{n}").as_bytes(), fanout.now(), &mut cache);
     }
     assert!(cache.len() <= 8_192, "{}", cache.len());
 }

@@ -75,7 +75,7 @@ struct Started {
 impl Started {
     async fn begin(storage: &Storage, networks: &Joined<Transport>, time: &Arc<GroupTime>) -> Self {
         let (mut machine, checkpoint) = ClusterMachine::restore(storage).unwrap();
-        let following = Arc::new(Following::default());
+        let following = Arc::new(Following::new(host(u32::try_from(networks.node).unwrap())));
         machine.follow(following.clone());
         let (lowest_live, live) = (machine.lowest_live(), machine.live());
         let (group, task) = Group::start(Start {
@@ -138,8 +138,7 @@ impl Node {
         };
         let server = Server::start(listener, ways, answers).unwrap();
         view.send_modify(|peers| drop(peers.insert(me, Peer { address, lowest_live: Incarnation(1) })));
-        let mut cluster = ClusterView::told(lowest_live, time.of_entries());
-        (cluster.routes, cluster.applied) = (Arc::clone(&following.routes), applied.clone());
+        let cluster = ClusterView::told(lowest_live, time.of_entries(), &following);
         let lease = Lease::none_yet(&cluster, &profile, &granting);
         let keep = Keep {
             me: host(node),

@@ -82,14 +82,50 @@ impl Client {
         self.staged.push(self.home, Command::Receive(receive));
     }
 
-    /// Sends a message to everybody who gets it, and notes what its acknowledgement waits for.
+    /// Sends a message to everybody who gets it, and notes what its acknowledgement waits for. Where no lease allows what was
+    /// matched it is parked, but for what may be lost anyway.
     fn fan_out(&mut self, message: MessageRef, due: Option<DueAck>) {
+        let number = due.map_or(0, |_| self.acks.next_number());
+        let needs_lease = due.is_some() || message.retain;
+        let sent = if needs_lease && self.has_parked() {
+            None
+        } else {
+            self.send_matched(&message, number, needs_lease)
+        };
+        match (sent, due) {
+            (None, due) => {
+                due.into_iter().for_each(|due| self.acks.push(due, 1));
+                self.park(message, number);
+            }
+            (Some(_), None) => {}
+            (Some((waits, nobody)), Some(mut due)) => {
+                if nobody && waits == 0 {
+                    due.reason = ReasonCode::NoMatchingSubscribers;
+                }
+                self.owe(due, waits);
+            }
+        }
+    }
+
+    /// Sends a message to everybody who gets it: gives how many answers its acknowledgement waits for, and whether nobody
+    /// has subscribed to it. `None` where it needs a lease for what was matched, and there is none.
+    pub(crate) fn send_matched(
+        &mut self,
+        message: &MessageRef,
+        number: u64,
+        needs_lease: bool,
+    ) -> Option<(u32, bool)> {
         let worker = Rc::clone(&self.worker);
         let topic = message.body.topic();
-        let matched = match self.run.matching(topic, &worker.node.fanout) {
+        let now = worker.node.fanout.now();
+        let matched = match self.run.matching(topic, now) {
             Some(matched) => matched,
-            None => worker.node.fanout.matched(topic, &mut worker.cache.borrow_mut()),
+            None => worker.node.fanout.matched(topic, now, &mut worker.cache.borrow_mut()),
         };
+        // Behind the match: the clock is read last.
+        if needs_lease && !worker.node.lease.allows(now.as_of) {
+            return None;
+        }
         if !Rc::ptr_eq(&matched, &self.run.matched) {
             self.flush_run();
             self.run.matched = Rc::clone(&matched);
@@ -99,18 +135,12 @@ impl Client {
             worker.counters.messages_without_subscriber.add(1);
         }
         let topic_home = message.retain.then(|| worker.node.shards.home_of_topic(topic));
-        let number = due.map_or(0, |_| self.acks.next_number());
         let Self { run, staged, inbox, id, .. } = self;
-        let accepted = Accepted { message, publisher: id, topic_home, number };
-        let waits = run.gathered.add((&worker.node.fanout, &matched), accepted, |shard, item| {
-            staged.publish(shard, (Some(inbox.id()), id), item);
+        let accepted = Accepted { message: MessageRef::clone(message), publisher: id, topic_home, number };
+        let waits = run.gathered.add((&worker.node.fanout, &matched), accepted, |to, item| {
+            staged.publish(to, (Some(inbox.id()), id), item);
         });
-        if let Some(mut due) = due {
-            if nobody && waits == 0 {
-                due.reason = ReasonCode::NoMatchingSubscribers;
-            }
-            self.owe(due, waits);
-        }
+        Some((waits, nobody))
     }
 
     /// Answers a message that goes nowhere: by a final refusal, after which it must not be sent again

@@ -6,12 +6,16 @@ use session_store::command::{Command, RetainedWanted, Subscribe as SubscribeComm
 use session_store::matching::Subscribed;
 use topic_index::{Filter, PlainFilter};
 
-use crate::session::{Client, Waiting};
+use crate::session::{Client, Suback, Waiting};
 
 impl Client {
     /// Subscribes to each filter as if it came alone (`[MQTT-3.8.4-5]`).
     pub(crate) fn subscribe(&mut self, subscribe: &Subscribe) {
         self.flush_run();
+        if !self.has_room_to_announce() {
+            self.waiting = Some(Waiting::Room(Box::new(subscribe.clone())));
+            return;
+        }
         self.worker.counters.subscribes.add(subscribe.filters.len() as u64);
         let mut codes = Vec::with_capacity(subscribe.filters.len());
         let mut filters = Vec::new();
@@ -28,9 +32,18 @@ impl Client {
             self.subscribe_at_home(subscribe.packet_id, codes, filters);
         } else {
             let retained = self.subscribe_here(&mut codes, filters);
-            self.send_suback(subscribe.packet_id, codes);
-            for (filter, subscribed) in retained {
-                self.send_sys_topics(&filter, &subscribed);
+            self.suback_in_force(Suback { packet_id: subscribe.packet_id, codes, retained });
+        }
+    }
+
+    /// The subscriptions are in force: retained messages come behind SUBACK. Those of a persistent session its home
+    /// looks for.
+    pub(crate) fn suback(&mut self, suback: Suback) {
+        let Suback { packet_id, codes, retained } = suback;
+        self.send_suback(packet_id, codes);
+        for (filter, subscribed) in retained {
+            self.send_sys_topics(&filter, &subscribed);
+            if !self.persistent {
                 self.scans.add(filter, subscribed);
             }
         }
@@ -99,14 +112,17 @@ impl Client {
                 *code = ReasonCode::QuotaExceeded;
             }
         }
-        self.send_suback(packet_id, codes);
-        for (place, to) in filters {
-            let new = answer.iter().find(|(other, _)| *other == place).and_then(|(_, result)| *result);
-            let wanted = new.is_some_and(|new| to.retained.applies(new));
-            if let (true, Filter::Plain(plain)) = (wanted, &to.filter) {
-                self.send_sys_topics(plain, &to.subscribed);
-            }
-        }
+        let wants_retained = |(place, to): &(usize, SubscribeTo)| {
+            let new = answer.iter().find(|(other, _)| other == place).and_then(|(_, result)| *result);
+            new.is_some_and(|new| to.retained.applies(new))
+        };
+        let filters = filters.into_iter().filter(wants_retained);
+        let retained = filters.filter_map(|(_, to)| match to.filter {
+            Filter::Plain(plain) => Some((plain, to.subscribed)),
+            Filter::Shared { .. } => None,
+        });
+        let retained = retained.collect();
+        self.suback_in_force(Suback { packet_id, codes, retained });
     }
 
     /// One code a filter, in their order (`[MQTT-3.8.4-6]`, `[MQTT-3.9.3-1]`).

@@ -19,8 +19,14 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::client::{Client, PATIENCE};
+use super::group::StandIn;
+use crate::clock::Clock;
+use crate::cluster::ClusterView;
+use crate::lease::Lease;
+use crate::routes::AsksCluster;
 use crate::shard::{Members, Peers};
-use crate::testing::{self, SHARDS, TestNode};
+use crate::streams::HostPeers;
+use crate::testing::{self, SHARDS, TestNode, TestRun};
 
 pub(super) const NODES: [u32; 3] = [1, 2, 3];
 
@@ -28,6 +34,8 @@ pub(super) const NODES: [u32; 3] = [1, 2, 3];
 pub(super) struct Cluster {
     network: MemoryNetwork<TokioTypes>,
     peers: Peers,
+    pub(super) group: StandIn,
+    pub(super) hosts: HostPeers,
     live: watch::Sender<LowestLive>,
     directories: BTreeMap<u32, TempDir>,
     incarnations: BTreeMap<u32, u32>,
@@ -41,6 +49,8 @@ struct Starting {
     data: std::path::PathBuf,
     network: MemoryNetwork<TokioTypes>,
     peers: Peers,
+    group: StandIn,
+    hosts: HostPeers,
     live: watch::Receiver<LowestLive>,
 }
 
@@ -69,9 +79,15 @@ impl Starting {
             nodes: NODES.map(u64::from).to_vec(),
             networks: &networks,
             peers: self.peers,
+            others: None,
             timing: Timing::ZONES,
         };
-        TestNode::start((self.host, self.live), (storage, settings), members, Vec::new()).await
+        let (clock, following) = (Clock::start(), self.group.begin(self.host));
+        let cluster = ClusterView::told(self.live, clock.of_groups(node), &following);
+        let lease = Lease::alone(&ClusterView { applied: self.group.in_force(), ..cluster.clone() });
+        let joins: (Arc<dyn AsksCluster>, HostPeers) = (Arc::new(self.group), self.hosts);
+        let run = TestRun { host: self.host, clock, cluster, lease, joins: Some(joins) };
+        TestNode::start(run, (storage, settings), members, Vec::new()).await
     }
 }
 
@@ -91,6 +107,8 @@ impl Cluster {
         Self {
             network: MemoryNetwork::new(1),
             peers: Peers::default(),
+            group: StandIn::new(),
+            hosts: HostPeers::default(),
             live: watch::Sender::new(LowestLive::new()),
             directories,
             incarnations: BTreeMap::new(),
@@ -115,8 +133,9 @@ impl Cluster {
         let host = Host { node: NodeId(node), incarnation: Incarnation(*incarnation) };
         self.live.send_modify(|live| live.extend([(host.node, host.incarnation)]));
         let (network, peers) = (self.network.clone(), self.peers.clone());
+        let (group, hosts) = (self.group.clone(), self.hosts.clone());
         let data = self.directories[&node].path().to_owned();
-        Starting { node, host, data, network, peers, live: self.live.subscribe() }
+        Starting { node, host, data, network, peers, group, hosts, live: self.live.subscribe() }
     }
 
     pub(super) async fn restart(&mut self, node: u32) {
@@ -128,6 +147,7 @@ impl Cluster {
     pub(super) async fn kill(&mut self, node: u32) {
         let killed = self.nodes.remove(&node).unwrap();
         self.network.leave(u64::from(node));
+        self.group.leave(NodeId(node));
         killed.kill().await;
     }
 
@@ -166,7 +186,9 @@ impl Cluster {
 
     /// The others know that the present run of a node is dead.
     pub(super) fn declare_dead(&mut self, node: u32) {
-        let next = Incarnation(self.incarnations[&node] + 1);
+        let incarnation = Incarnation(self.incarnations[&node]);
+        self.group.down(Host { node: NodeId(node), incarnation });
+        let next = incarnation.next();
         self.live.send_modify(|live| live.extend([(NodeId(node), next)]));
     }
 

@@ -3,6 +3,8 @@
 
 mod client;
 mod cluster;
+mod elsewhere;
+mod group;
 mod lost;
 mod moving;
 

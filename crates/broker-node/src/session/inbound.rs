@@ -60,7 +60,7 @@ impl Client {
         }
         let dropped = run.gathered.deliver(&run.matched, inbox.id(), |placed| match placed {
             Placed::Here(number) => acks.answered(number, None),
-            Placed::Shard(shard, item) => staged.publish(shard, (Some(inbox.id()), id), item),
+            Placed::Elsewhere(to, item) => staged.publish(to, (Some(inbox.id()), id), item),
         });
         self.worker.counters.count_dropped(dropped);
         self.send_due_acks();

@@ -3,8 +3,10 @@
 //! its shard, and commands to it are staged here and sent by the task.
 
 mod aliases;
+mod barrier;
 mod inbound;
 mod outbound;
+mod parked;
 mod released;
 mod retained;
 mod silence;
@@ -14,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mqtt_codec::{Disconnect, Offence, Packet, PacketId, ReasonCode, Text, Version};
+use mqtt_codec::{Disconnect, Offence, Packet, PacketId, ReasonCode, Subscribe, Text, Version};
 use session_store::authentication::Authentication;
 use session_store::command::{Push, SubscribeTo, WillFate};
 use session_store::matching::Subscribed;
@@ -23,12 +25,15 @@ use session_store::{ClientId, Epoch, Inbound, Outbound};
 use topic_index::Filter;
 
 pub(crate) use self::aliases::{InboundAliases, OutboundAliases};
+use self::barrier::Gate;
+pub(crate) use self::barrier::Suback;
+use self::parked::ParkedPublishes;
 use self::released::Released;
 pub(crate) use self::retained::PageFuture;
 use self::silence::Silence;
 pub(crate) use self::stored::StoredMessages;
 use crate::connection::{AckQueue, Out};
-use crate::fanout::{Fanout, Gathering, Matched};
+use crate::fanout::{Fanout, Gathering, Matched, Now};
 use crate::inbox::Inbox;
 use crate::shard::Staged;
 use crate::worker::Worker;
@@ -113,10 +118,10 @@ pub(crate) struct MessageRun {
 }
 
 impl MessageRun {
-    /// What the topic matches, if it is that of the message before and the route view has not changed.
-    pub(crate) fn matching(&self, topic: &[u8], fanout: &Fanout) -> Option<Rc<Matched>> {
+    /// What the topic matches, if it is that of the message before and the route view has not changed by now.
+    pub(crate) fn matching(&self, topic: &[u8], now: Now) -> Option<Rc<Matched>> {
         let last = self.gathered.last()?;
-        let same = last.body.topic() == topic && fanout.is_current(&self.matched);
+        let same = last.body.topic() == topic && Fanout::stands(&self.matched, now);
         same.then(|| Rc::clone(&self.matched))
     }
 }
@@ -128,6 +133,10 @@ pub(crate) enum Waiting {
     Subscribe { packet_id: PacketId, codes: Vec<ReasonCode>, filters: Vec<(usize, SubscribeTo)> },
     /// UNSUBSCRIBE: the codes so far.
     Unsubscribe { packet_id: PacketId, codes: Vec<ReasonCode> },
+    /// SUBSCRIBE, which is done but not in force on all nodes.
+    Suback(Suback),
+    /// SUBSCRIBE, for whose routes there is no room yet.
+    Room(Box<Subscribe>),
 }
 
 /// A connected client.
@@ -143,9 +152,13 @@ pub(crate) struct Client {
     /// Commands for shards.
     pub(crate) staged: Staged,
     pub(crate) waiting: Option<Waiting>,
+    /// What [`Waiting::Suback`] and [`Waiting::Room`] wait for.
+    pub(crate) gate: Option<Gate>,
 
     // What it sends.
     pub(crate) run: MessageRun,
+    /// Publishes that wait for a lease.
+    pub(crate) parked: Option<Box<ParkedPublishes>>,
     pub(crate) acks: AckQueue,
     /// Received QoS 2 ids; for a persistent session those of this connection, for the Receive Maximum.
     pub(crate) inbound: Inbound,
@@ -195,7 +208,9 @@ impl Client {
             inbox: Arc::clone(inbox),
             staged: Staged::default(),
             waiting: None,
+            gate: None,
             run: MessageRun::default(),
+            parked: None,
             acks: AckQueue::default(),
             inbound: Inbound::default(),
             aliases_in: InboundAliases::new(alias_maximum),
@@ -227,7 +242,7 @@ impl Client {
 
     /// Whether what the client published is so much that it is passed on before more of its packets are handled.
     pub(crate) fn has_much_to_pass_on(&self) -> bool {
-        self.staged.bytes() + self.run.gathered.bytes() > PUBLISHES_BYTES
+        self.staged.bytes() + self.run.gathered.bytes() + self.parked_bytes() > PUBLISHES_BYTES
     }
 
     /// Encodes a packet that is not a PUBLISH.

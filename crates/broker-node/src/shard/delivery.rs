@@ -4,15 +4,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mqtt_codec::QoS;
 use raft_consensus::types::NodeId;
 use session_store::command::RouteChange;
 use session_store::word::Told;
 use session_store::{Answer, Effect, Host, Source};
+use topic_index::Filter;
 
 use super::home::Home;
 use super::lane::Target;
 use super::peers::{Peers, Word};
 use crate::fanout::Fanout;
+use crate::routes::as_of_entry;
 
 /// A host that hears everything that concerns it.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +37,8 @@ pub(crate) struct Delivery {
     /// Who hears what this node decides while it leads. Nobody as soon as another has led: they have missed something.
     attached: BTreeMap<Host, Attached>,
     outbox_full: bool,
+    /// The number of the shard's routes by now.
+    routes: u64,
 }
 
 impl Delivery {
@@ -44,10 +49,11 @@ impl Delivery {
         (homes, peers): (&Arc<[Home]>, &Peers),
     ) -> Self {
         let (fanout, homes, peers) = (Arc::clone(fanout), Arc::clone(homes), peers.clone());
-        Self { number, me, fanout, homes, peers, attached: BTreeMap::new(), outbox_full: false }
+        let (attached, outbox_full, routes) = (BTreeMap::new(), false, 0);
+        Self { number, me, fanout, homes, peers, attached, outbox_full, routes }
     }
 
-    /// A route of the shard changed.
+    /// What there is of a route of the shard on this node.
     pub(super) fn announce(&self, change: &RouteChange) {
         self.fanout.change_route(self.number, change);
     }
@@ -59,6 +65,22 @@ impl Delivery {
         }
     }
 
+    /// The shard's routes are those of this entry of its log, and may have changed by it.
+    pub(super) fn routes_as_of(&mut self, index: u64) {
+        self.routes = as_of_entry(index);
+    }
+
+    /// An entry of the shard's log changed routes: who leads announces it, before anybody hears of what follows.
+    fn change_routes(&mut self, index: u64, changes: Vec<(Filter, Option<QoS>)>) {
+        if changes.is_empty() {
+            return;
+        }
+        self.routes_as_of(index);
+        if let Some(home) = self.homes.get(usize::from(self.number)) {
+            home.routes.record(index, changes);
+        }
+    }
+
     /// A host hears from now on what concerns it, beginning with `effects`: all that it may have missed.
     pub(super) fn attach(&mut self, host: Host, number: u64, effects: Vec<Effect>) {
         self.attached.retain(|other, _| other.node != host.node || *other == host);
@@ -66,25 +88,28 @@ impl Delivery {
         self.tell(host, effects);
     }
 
-    /// Carries out effects in their order. Where this node does not lead the shard only routes count: whoever leads
-    /// does the rest, and the hosts attach there.
-    pub(super) fn carry_out(&mut self, effects: &mut Vec<Effect>, leads: bool) {
+    /// Carries out the effects of an entry in their order. Where this node does not lead the shard only routes count:
+    /// whoever leads does the rest, and the hosts attach there.
+    pub(super) fn carry_out(&mut self, effects: &mut Vec<Effect>, index: u64, leads: bool) {
         if !leads {
             self.attached.clear();
         }
         if effects.is_empty() {
             return;
         }
+        let routes = effects.iter().filter_map(|effect| match effect {
+            Effect::Route(change) => Some(change),
+            _ => None,
+        });
+        let changed = routes.filter(|change| self.fanout.change_route(self.number, change));
+        let changed = changed.map(|change| (change.filter.clone(), change.qos)).collect();
+        self.change_routes(index, changed);
         let Some(home) = self.homes.get(usize::from(self.number)) else { return };
         let me = if self.attached.contains_key(&self.me) { Some(self.me) } else { None };
         let mut others: BTreeMap<Host, Vec<Effect>> = BTreeMap::new();
         let mut taken = Vec::new();
         let here = effects.drain(..).filter_map(|effect| match (effect, leads) {
-            (Effect::Route(change), _) => {
-                self.fanout.change_route(self.number, &change);
-                None
-            }
-            (_, false) => None,
+            (Effect::Route(_), _) | (_, false) => None,
             (Effect::Outbox(_), true) => {
                 home.relay.filled();
                 None
@@ -106,6 +131,9 @@ impl Delivery {
                 _ => None,
             },
         });
+        if leads {
+            home.routes.tell(self.routes);
+        }
         home.carry_out(here);
         taken.into_iter().for_each(|(outbox, position)| self.taken(outbox, position));
         others.into_iter().for_each(|(host, effects)| self.tell(host, effects));
@@ -128,7 +156,8 @@ impl Delivery {
         let Attached { number: attachment, told: number, .. } = *attached;
         attached.told += 1;
         attached.outbox_full = self.outbox_full;
-        let told = Told { attachment, number, outbox_full: self.outbox_full, effects };
+        let (routes, outbox_full) = (self.routes, self.outbox_full);
+        let told = Told { attachment, number, outbox_full, routes, effects };
         self.peers.tell(node_of(host), self.number, Word::Told(told));
     }
 
@@ -191,7 +220,7 @@ mod tests {
         let inbox = connection(&homes);
         let mut delivery = Delivery::new((0, HOST), &fanout, (&homes, &peers));
         let say = |delivery: &mut Delivery, leads| {
-            delivery.carry_out(&mut vec![Effect::Reply(inbox.id(), Reply::Stop)], leads);
+            delivery.carry_out(&mut vec![Effect::Reply(inbox.id(), Reply::Stop)], 1, leads);
             match inbox.poll_take(&Context::from_waker(Waker::noop())) {
                 Poll::Ready(taken) => taken.mail.replies.len(),
                 Poll::Pending => 0,
@@ -204,7 +233,7 @@ mod tests {
         delivery.attach(HOST, homes[0].link.attach(), Vec::new());
         assert_eq!(say(&mut delivery, true), 1);
         // Nothing follows from an entry of another leader: it has led all the same.
-        delivery.carry_out(&mut Vec::new(), false);
+        delivery.carry_out(&mut Vec::new(), 2, false);
         assert_eq!(say(&mut delivery, true), 0);
     }
 }

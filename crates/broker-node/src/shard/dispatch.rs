@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use session_store::command::{Command, GroupPick, PublishItem};
+use session_store::command::{Command, GroupPick, Publish, PublishItem};
 use session_store::matching::GroupRef;
 use session_store::outbox::{OutboxItem, OutboxKind};
 use session_store::picks::{InGroup, Pick, Taker};
@@ -12,7 +12,7 @@ use session_store::word::ForMember;
 use session_store::{ClientId, ConnectionId, Host, Incarnation, MessageRef, NodeId};
 
 use super::Staged;
-use crate::fanout::{Accepted, Fanout, Gathering, Matched, Placed};
+use crate::fanout::{Accepted, Destination, Fanout, Gathering, Matched, Placed};
 use crate::inbox::Dropped;
 
 /// Nobody's connection.
@@ -38,8 +38,8 @@ pub(super) struct Relayed<'a> {
     pub(super) item: &'a OutboxItem,
     /// The shard that stores it as retained, where it is to be.
     pub(super) topic_home: Option<u16>,
-    /// Up to which position transient subscribers here have had everything.
-    pub(super) given_here: u64,
+    /// Whether ordinary transient subscribers here have had it.
+    pub(super) given_here: bool,
 }
 
 /// Messages on their way to all who get them. Consecutive ones of one topic, or of one group, are matched once
@@ -54,6 +54,8 @@ pub(crate) struct Dispatch {
     members: Vec<ForMember>,
     dropped: Dropped,
     nobody: ClientId,
+    /// The oldest view that something was matched in.
+    as_of: u64,
 }
 
 /// What is left to do after messages were dispatched.
@@ -61,10 +63,15 @@ pub(crate) struct Dispatch {
 pub(crate) struct Dispatched {
     /// Commands for shards, in the order in which they are to arrive.
     pub(crate) commands: Vec<(u16, Command)>,
+    /// Publishes for other hosts, likewise.
+    pub(crate) hosts: Vec<(Host, Publish)>,
     /// What transient members of groups get of an outbox, in the order of its positions.
     pub(super) members: Vec<ForMember>,
     /// What mailboxes had no room for.
     pub(crate) dropped: Dropped,
+    /// The oldest entry of the cluster group's log that something was matched as of: without a lease that allows it, all
+    /// that goes to others is to be matched again.
+    pub(crate) as_of: u64,
 }
 
 impl Dispatch {
@@ -82,7 +89,14 @@ impl Dispatch {
             members: Vec::new(),
             dropped: Dropped::default(),
             nobody: ClientId::new(""),
+            as_of: u64::MAX,
         }
+    }
+
+    fn match_anew(&mut self, matched: Matched, by: MatchedBy) {
+        self.as_of = self.as_of.min(matched.as_of);
+        self.matched = matched;
+        self.by = Some(by);
     }
 
     /// Publishes a message; `topic_home` is the shard that stores it as retained, where it is to be. `number`
@@ -97,8 +111,7 @@ impl Dispatch {
         let same = matches!(&self.by, Some(MatchedBy::Topic(last)) if last.body.topic() == topic);
         if !same || !self.fanout.is_current(&self.matched) {
             self.deliver();
-            self.matched = self.fanout.match_now(topic);
-            self.by = Some(MatchedBy::Topic(Arc::clone(message)));
+            self.match_anew(self.fanout.match_now(topic), MatchedBy::Topic(Arc::clone(message)));
         }
         self.add((message, number), publisher, topic_home);
     }
@@ -108,8 +121,7 @@ impl Dispatch {
         let same = matches!(&self.by, Some(MatchedBy::Group(last)) if last == group);
         if !same || !self.fanout.is_current(&self.matched) {
             self.deliver();
-            self.matched = self.fanout.group_now(group);
-            self.by = Some(MatchedBy::Group(Arc::clone(group)));
+            self.match_anew(self.fanout.group_now(group), MatchedBy::Group(Arc::clone(group)));
         }
         let nobody = self.nobody.clone();
         self.add((message, number), &nobody, None);
@@ -119,7 +131,7 @@ impl Dispatch {
     pub(super) fn relay(&mut self, relayed: Relayed<'_>) {
         let Relayed { position, item, topic_home, given_here } = relayed;
         if item.kind == OutboxKind::Publish {
-            self.match_ungrouped(&item.message, position <= given_here);
+            self.match_ungrouped(&item.message, given_here);
             self.add((&item.message, position), &item.publisher, topic_home);
         }
         for Pick { group, taker } in item.picks.iter() {
@@ -129,7 +141,7 @@ impl Dispatch {
                     let groups = vec![GroupPick { group, choice }];
                     let (number, sessions, store_retained) = (position, false, false);
                     let part = PublishItem { number, message, sessions, store_retained, groups };
-                    self.staged.publish(shard.0, (None, &item.publisher), part);
+                    self.staged.publish(Destination::Shard(shard.0), (None, &item.publisher), part);
                 }
                 Taker::Member(member) => {
                     self.members.push(ForMember { of: InGroup { position, group }, member, message });
@@ -143,20 +155,20 @@ impl Dispatch {
         let same = matches!(&self.by, Some(MatchedBy::Ungrouped(last, had)) if last.body.topic() == topic && *had == given);
         if !same || !self.fanout.is_current(&self.matched) {
             self.deliver();
-            self.matched = self.fanout.match_now(topic);
-            self.matched.groups.clear();
+            let mut matched = self.fanout.match_now(topic);
+            matched.groups.clear();
             if given {
-                self.matched.locals.clear();
+                matched.locals.clear();
             }
-            self.by = Some(MatchedBy::Ungrouped(Arc::clone(message), given));
+            self.match_anew(matched, MatchedBy::Ungrouped(Arc::clone(message), given));
         }
     }
 
     fn add(&mut self, (message, number): (&MessageRef, u64), publisher: &ClientId, topic_home: Option<u16>) {
         let accepted = Accepted { message: Arc::clone(message), publisher, topic_home, number };
         let Self { fanout, matched, gathered, staged, .. } = self;
-        gathered.add((fanout, matched), accepted, |shard, item| {
-            staged.publish(shard, (None, publisher), PublishItem { number, ..item });
+        gathered.add((fanout, matched), accepted, |to, item| {
+            staged.publish(to, (None, publisher), PublishItem { number, ..item });
         });
     }
 
@@ -164,7 +176,7 @@ impl Dispatch {
         let Self { matched, gathered, staged, nobody, .. } = self;
         let dropped = gathered.deliver(matched, NO_CONNECTION, |placed| match placed {
             Placed::Here(_) => {}
-            Placed::Shard(shard, item) => staged.publish(shard, (None, nobody), item),
+            Placed::Elsewhere(to, item) => staged.publish(to, (None, nobody), item),
         });
         self.dropped.add(dropped);
     }
@@ -175,7 +187,9 @@ impl Dispatch {
         self.by = None;
         self.matched = Matched::default();
         let (members, dropped) = (std::mem::take(&mut self.members), std::mem::take(&mut self.dropped));
-        Dispatched { commands: self.staged.take(), members, dropped }
+        let as_of = std::mem::replace(&mut self.as_of, u64::MAX);
+        let (commands, hosts) = self.staged.take();
+        Dispatched { commands, hosts, members, dropped, as_of }
     }
 }
 
@@ -300,7 +314,8 @@ mod tests {
         for (position, taker) in (4..).zip(picked) {
             let mut item = OutboxItem::new(ClientId::new("p"), message("a", 0), OutboxKind::Publish);
             item.picks.add(vec![Pick { group: GroupRef::clone(&group), taker }], false);
-            dispatch.relay(Relayed { position, item: &item, topic_home: None, given_here: 4 });
+            let given_here = position <= 4;
+            dispatch.relay(Relayed { position, item: &item, topic_home: None, given_here });
         }
         let dispatched = dispatch.finish();
         let told = |item: &PublishItem| {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use session_store::command::Input;
 use session_store::picks::{InGroup, Pick, Taker};
 use session_store::word::{ForMember, Given};
-use session_store::{ConnectionId, Host};
+use session_store::{ClientId, ConnectionId, Host};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
@@ -56,14 +56,12 @@ impl Guests {
         let mut dropped = Dropped::default();
         let new = messages.iter().position(|one| said.last.as_ref().is_none_or(|last| *last < one.of));
         let new = new.and_then(|first| messages.get(first..)).unwrap_or_default();
-        for run in new.chunk_by(|a, b| a.member == b.member && a.of.group == b.of.group) {
+        let together = |a: &ForMember, b: &ForMember| {
+            a.member == b.member && a.of.group == b.of.group && !a.member.is_any()
+        };
+        for run in new.chunk_by(together) {
             let (Some(first), Some(end)) = (run.first(), run.last()) else { continue };
-            let matched = fanout.group_now(&first.of.group);
-            let member = matched.groups.first().and_then(|group| group.member(first.member));
-            let given = member.filter(|_| !said.is_gone(first)).map(|member| {
-                let messages = run.iter().map(|one| &one.message);
-                member.inbox.deliver(Run { messages, copy: &member.copy, group: Some(&first.of.group) })
-            });
+            let given = if said.is_gone(first) { None } else { give_run(fanout, run, first) };
             match given.filter(|given| !given.closed) {
                 Some(given) => dropped.add(given),
                 None => {
@@ -75,6 +73,17 @@ impl Guests {
         }
         (Given { up_to: said.last.clone(), gone: None }, dropped)
     }
+}
+
+/// Gives messages to the member that they are for, or one to whichever is here.
+fn give_run(fanout: &Fanout, run: &[ForMember], first: &ForMember) -> Option<Dropped> {
+    if first.member.is_any() {
+        return fanout.give_here(&first.of.group, &ClientId::new(""), &first.message);
+    }
+    let matched = fanout.group_now(&first.of.group);
+    let member = matched.groups.first().and_then(|group| group.member(first.member))?;
+    let messages = run.iter().map(|one| &one.message);
+    Some(member.inbox.deliver(Run { messages, copy: &member.copy, group: Some(&first.of.group) }))
 }
 
 /// Messages by the host that they are for, in their order.

@@ -21,6 +21,7 @@ use super::peers::Word;
 use super::relay::RelayMail;
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
+use crate::routes::ShardRoutes;
 
 /// Words of other nodes that wait for the one who leads; more are lost, and said again.
 const WORDS: usize = 4_096;
@@ -38,6 +39,8 @@ pub(crate) struct Home {
     pub(super) relay: RelayMail,
     /// Whether a client's connection waits for the one before it to stop.
     pub(super) overtaken: watch::Sender<bool>,
+    /// What the shard's leader announces, if that is this node; what this host was told of it, whoever leads.
+    pub(super) routes: ShardRoutes,
     pub(super) totals: Totals,
     pub(super) counters: Arc<NodeCounters>,
     /// What the shard's outbox has for transient members of groups on this node, whoever leads it.
@@ -67,6 +70,7 @@ impl Home {
             parked: Parked::default(),
             relay: RelayMail::default(),
             overtaken: watch::Sender::new(false),
+            routes: ShardRoutes::default(),
             totals: Totals::default(),
             counters: Arc::clone(counters),
             guests: Guests::default(),
@@ -112,10 +116,11 @@ impl Home {
     }
 
     fn told(&self, told: Told) {
-        let Told { attachment, number, outbox_full, effects } = told;
+        let Told { attachment, number, outbox_full, routes, effects } = told;
         // Held to the end, so that no words of a later leader are carried out between those of an earlier one.
         let mut entries = self.directory.lock();
         if self.link.hear(attachment, number) == Words::Next {
+            self.routes.tell(routes);
             self.carry_out_with(effects, &mut entries);
             self.set_outbox_full(outbox_full);
             if number == 0 {
@@ -263,6 +268,7 @@ mod tests {
                     attachment,
                     number: 0,
                     outbox_full: false,
+                    routes: 0,
                     effects: Vec::new(),
                 }));
             });

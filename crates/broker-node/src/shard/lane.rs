@@ -31,6 +31,8 @@ pub(super) enum Target {
     Shard(u16),
     /// Transient members of shared groups on a host.
     Host(Host),
+    /// Ordinary transient subscribers on another host.
+    Subscribers(Host),
 }
 
 /// Requests that go together: all parts of what is at one position.
@@ -78,6 +80,8 @@ impl Lanes {
         let room = match target {
             Target::Shard(shard) => self.lanes.get(&shard).map(mpsc::Sender::capacity),
             Target::Host(host) => self.to_hosts.get(&host).map(mpsc::Sender::capacity),
+            // The stream to its host is bounded by what is on its way.
+            Target::Subscribers(_) => None,
         };
         on_their_way.max(room.map_or(0, |room| WAITING_MAX - room))
     }
@@ -125,6 +129,15 @@ impl Lanes {
         let _groups_ended = lane.send(parts.into_iter().map(Arc::new).collect()).await;
     }
 
+    /// Whether a target by no lane of its own is to be sent what has these positions; it is on its way then.
+    pub(super) fn sends(&mut self, target: Target, positions: (u64, u64)) -> bool {
+        let takes = self.takes(target, positions.0);
+        if takes {
+            self.on_their_way.entry(target).or_default().push_back(positions);
+        }
+        takes
+    }
+
     /// Gives messages for members of shared groups to their host's lane, unless that lags.
     pub(super) async fn send_to_host(
         &mut self,
@@ -133,11 +146,9 @@ impl Lanes {
         lane: impl FnOnce() -> HostLane,
     ) {
         let (Some(first), Some(last)) = (messages.first(), messages.last()) else { return };
-        let positions = (first.of.position, last.of.position);
-        if !self.takes(Target::Host(host), positions.0) {
+        if !self.sends(Target::Host(host), (first.of.position, last.of.position)) {
             return;
         }
-        self.on_their_way.entry(Target::Host(host)).or_default().push_back(positions);
         let tasks = &mut self.tasks;
         let lane = self.to_hosts.entry(host).or_insert_with(|| {
             let (sender, messages) = mpsc::channel(WAITING_MAX);

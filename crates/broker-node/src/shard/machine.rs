@@ -1,9 +1,11 @@
 //! A shard under its log: decodes the entries that are committed, applies them, and has what follows done, where this
 //! node leads. Owned by the shard's Raft group; never waits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use mqtt_codec::QoS;
 use parking_lot::Mutex;
 use raft_consensus::machine::{BadEntry, Machine, Weight};
 use raft_consensus::snapshot::SnapshotData;
@@ -19,6 +21,7 @@ use session_store::{
     APPLY_LEVEL_MAX, ClientId, ConnectionId, Effect, Epoch, Found, Host, Incarnation, Millis, NodeId, Shard,
     ShardNumber, ShardSizes, StoredAt, record,
 };
+use topic_index::Filter;
 
 use super::delivery::Delivery;
 use super::{Page, PageWanted, weight};
@@ -35,21 +38,33 @@ pub(crate) struct ShardMachine {
     clock: Clock,
     totals: Totals,
     effects: Vec<Effect>,
+    /// The entry of the log that it is as of.
+    index: u64,
+    /// A snapshot was installed, whose entry is not known yet.
+    installed: bool,
 }
 
 impl ShardMachine {
-    /// A shard as its checkpoint has it. Its routes are announced at once.
+    /// A shard as its checkpoint has it, as of an entry of its log. Its routes are announced at once.
     pub(crate) fn new(
-        state: Shard,
+        (state, index): (Shard, u64),
         checkpoints: GroupCheckpoints,
-        delivery: Delivery,
+        mut delivery: Delivery,
         clock: Clock,
         totals: Totals,
     ) -> Self {
         for route in state.routes() {
             delivery.announce(&route);
         }
-        Self { state, checkpoints, delivery, clock, totals, effects: Vec::new() }
+        delivery.routes_as_of(index);
+        let (effects, installed) = (Vec::new(), false);
+        Self { state, checkpoints, delivery, clock, totals, effects, index, installed }
+    }
+
+    /// Its routes with the highest QoS granted, and the entry of its log that they are as of.
+    pub(crate) fn routes(&self) -> (u64, BTreeMap<Filter, QoS>) {
+        let routes = self.state.routes().into_iter();
+        (self.index, routes.filter_map(|route| Some((route.filter, route.qos?))).collect())
     }
 
     /// One page of retained messages.
@@ -155,7 +170,8 @@ impl ShardMachine {
 
     /// Does what follows from what was applied; where this node does not lead only its own view is kept up.
     fn settle(&mut self, leads: bool) {
-        self.delivery.carry_out(&mut self.effects, leads);
+        // Of what was applied: the entry behind the last one that was done with.
+        self.delivery.carry_out(&mut self.effects, self.index + 1, leads);
         self.delivery.outbox_is_full(!self.state.outbox_room().is_some());
         self.delivery.some_are_overtaken(self.state.overtaken().next().is_some());
         let (shard, queue) = self.state.take_counters();
@@ -213,8 +229,16 @@ impl Machine for ShardMachine {
         let installed = self.checkpoints.install(&snapshot, |records| restore(me, records));
         self.state = installed.map_err(|error| BadEntry(error.to_string()))?;
         self.announce_instead(before);
+        self.installed = true;
         self.settle(false);
         Ok(())
+    }
+
+    fn applied(&mut self, index: u64) {
+        self.index = index;
+        if std::mem::take(&mut self.installed) {
+            self.delivery.routes_as_of(index);
+        }
     }
 
     fn take_changes(&mut self) -> Changes {
@@ -238,7 +262,7 @@ impl Machine for ShardMachine {
 mod tests {
     use std::sync::Arc;
 
-    use mqtt_codec::{PacketId, QoS, SharedPublish, Text};
+    use mqtt_codec::{PacketId, SharedPublish, Text};
     use raft_consensus::proposer::ENTRY_BYTES_MAX;
     use raft_consensus::record::encode_applied;
     use raft_consensus::storage::Storage;
@@ -249,7 +273,6 @@ mod tests {
     use session_store::matching::{GroupName, Subscribed};
     use session_store::{Message, Request, ShardId, Source};
     use tempfile::TempDir;
-    use topic_index::Filter;
 
     use super::super::home::Home;
     use super::super::peers::Peers;
@@ -363,7 +386,8 @@ mod tests {
             let me = ShardNumber { number: ShardId(0), of: 1 };
             let state = Shard::new(me, ShardLimits::default());
             let checkpoints = storage.checkpoints(GROUP);
-            let machine = ShardMachine::new(state, checkpoints, delivery, Clock::start(), Totals::default());
+            let machine =
+                ShardMachine::new((state, 0), checkpoints, delivery, Clock::start(), Totals::default());
             Self { machine, fanout, storage, directory, requests: 0 }
         }
 

@@ -1,6 +1,8 @@
 //! The shards: a Raft group each, around a `session_store::Shard` and those who carry out what it decides. Connections
 //! send numbered requests to whoever leads a shard; a shard never waits for a connection.
 
+mod abroad;
+mod announces;
 mod begin;
 mod courier;
 mod delivery;
@@ -25,7 +27,7 @@ mod staged;
 mod start;
 mod weight;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mqtt_codec::ReasonCode;
@@ -44,7 +46,7 @@ pub(crate) use self::dispatch::Dispatch;
 use self::drains::Drains;
 pub(crate) use self::held::HELD_MAX;
 use self::home::Home;
-use self::link::{Asker, RoomHere};
+use self::link::RoomHere;
 pub(crate) use self::machine::ShardMachine;
 use self::pages::StoredPages;
 pub(crate) use self::peers::Peers;
@@ -54,6 +56,7 @@ pub(crate) use self::start::{Members, StartShards};
 use crate::cluster::Among;
 use crate::fanout::Fanout;
 use crate::inbox::{Dropped, Inbox};
+use crate::others::Others;
 
 /// How long the shards may take to finish what is on its way when the node stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -79,6 +82,19 @@ struct Inner {
     stored: StoredPages,
     /// What tells which connections are fenced; nothing on a node without peers.
     among: Option<Among>,
+    /// What a node with peers has besides.
+    others: Option<Others>,
+}
+
+/// The same, by whoever does not keep them.
+#[derive(Clone)]
+pub(crate) struct ShardsRef(Weak<Inner>);
+
+impl ShardsRef {
+    /// The shards; `None` once the node has let go of them.
+    pub(crate) fn get(&self) -> Option<Shards> {
+        self.0.upgrade().map(|inner| Shards { inner })
+    }
 }
 
 /// The way to all shards.
@@ -102,6 +118,20 @@ impl Shards {
     /// This node, as the log knows it.
     fn node(&self) -> NodeId {
         delivery::node_of(self.inner.host)
+    }
+
+    /// The same, without keeping them.
+    pub(crate) fn downgrade(&self) -> ShardsRef {
+        ShardsRef(Arc::downgrade(&self.inner))
+    }
+
+    /// Gives a command to a shard and waits until it is applied; when the node stops it is lost.
+    pub(crate) async fn send_applied(&self, shard: u16, command: Command) {
+        let (applied, committed) = oneshot::channel();
+        let asker = link::Asker { applied: Some(applied), ..link::Asker::default() };
+        if self.ask(shard, command, asker).await.is_some() {
+            let _stopping = committed.await;
+        }
     }
 
     /// The groups.
@@ -144,14 +174,14 @@ impl Shards {
 
     /// Gives a command to a shard; waits while it has too much to do. When the node stops it is lost.
     pub(crate) async fn send(&self, shard: u16, command: Command, from: &Arc<Inbox>) {
-        let asker = Asker { inbox: Some(Arc::clone(from)), ..Asker::default() };
+        let asker = link::Asker { inbox: Some(Arc::clone(from)), ..link::Asker::default() };
         let _stopping = self.give(shard, command, asker).await;
     }
 
     /// QoS 0 messages go past the log to those who are connected, everything else into it. They may overtake what
     /// others wait for, and nothing of their own publisher, that may have messages of the same topic in the log: those
     /// that are retained, or came together with others (`[MQTT-4.6.0-6]`).
-    async fn give(&self, shard: u16, command: Command, asker: Asker) -> Option<()> {
+    async fn give(&self, shard: u16, command: Command, asker: link::Asker) -> Option<()> {
         let asking = asker.inbox.as_ref().is_some_and(|inbox| inbox.is_asking());
         match command {
             Command::Publish(publish) if !asking && !publish.items.iter().any(PublishItem::is_logged) => {
@@ -174,14 +204,14 @@ impl Shards {
     /// Tells the home of a client that its connection has ended, and waits until that is committed.
     pub(crate) async fn end(&self, shard: u16, end: End, from: &Arc<Inbox>) {
         let (applied, committed) = oneshot::channel();
-        let asker = Asker { inbox: Some(Arc::clone(from)), applied: Some(applied), ends: true };
+        let asker = link::Asker { inbox: Some(Arc::clone(from)), applied: Some(applied), ends: true };
         if self.ask(shard, Command::End(end), asker).await.is_some() {
             let _stopping = committed.await;
         }
     }
 
     /// Gives a command its number and puts it into the log, or has it wait for space before that.
-    async fn ask(&self, shard: u16, command: Command, asker: Asker) -> Option<()> {
+    async fn ask(&self, shard: u16, command: Command, asker: link::Asker) -> Option<()> {
         let parked = &self.home(shard)?.parked;
         if let Some(inbox) = &asker.inbox {
             inbox.ask();
@@ -194,7 +224,7 @@ impl Shards {
         self.put(shard, command, asker).await
     }
 
-    async fn put(&self, shard: u16, command: Command, asker: Asker) -> Option<()> {
+    async fn put(&self, shard: u16, command: Command, asker: link::Asker) -> Option<()> {
         let home = self.home(shard)?;
         if let Command::Receive(_) = command {
             home.outbox_room().await;
@@ -262,7 +292,7 @@ impl Shards {
         dispatch.publish(&ClientId::new(""), (message, 0), None);
         let dispatched = dispatch.finish();
         for (shard, command) in dispatched.commands {
-            let _stopping = self.give(shard, command, Asker::default()).await;
+            let _stopping = self.give(shard, command, link::Asker::default()).await;
         }
         dispatched.dropped
     }

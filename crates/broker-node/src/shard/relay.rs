@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use raft_consensus::group::NoRoom;
-use session_store::command::{Input, PICKS_LEVEL, Scanned};
+use session_store::command::{Input, PICKS_LEVEL, Publish, Scanned};
 use session_store::outbox::{OutboxItem, OutboxKind};
 use session_store::scan::Ask;
 use session_store::shard::{SCAN_PAGE, SCAN_STEPS};
-use session_store::{ClientId, ShardId};
+use session_store::{ClientId, Host, ShardId};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -31,6 +31,8 @@ use crate::fanout::Fanout;
 
 /// Pages that one relay waits for at a time; with so many, what comes behind waits too.
 const PAGES_MAX: usize = 1_024;
+/// Before items are matched again where no lease allows what was matched.
+const NO_LEASE: Duration = Duration::from_millis(10);
 /// How long to wait where what was to be in the log is not: this node leads no more, and will hear of it.
 const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 
@@ -45,7 +47,7 @@ pub(crate) struct RelayMail {
     /// The highest position that each target has.
     answered: Mutex<BTreeMap<Target, u64>>,
     progress: Notify,
-    /// Up to which position ordinary transient subscribers on this node have what was for them.
+    /// Up to which position ordinary transient subscribers on this node have what was for them, whoever leads the shard.
     given_here: AtomicU64,
     /// Targets that lack something that others were given.
     lagging: AtomicUsize,
@@ -84,6 +86,11 @@ impl RelayMail {
     /// How many targets lack something that others were given, since they take nothing.
     pub(super) fn lagging(&self) -> usize {
         self.lagging.load(Ordering::Relaxed)
+    }
+
+    /// Whether ordinary transient subscribers on this node have had nothing of this position: whoever asks gives it to them.
+    pub(super) fn claim(&self, position: u64) -> bool {
+        self.given_here.fetch_max(position, Ordering::AcqRel) < position
     }
 
     fn has(&self, target: Target, position: u64) -> bool {
@@ -164,9 +171,9 @@ impl Relay {
             let Ready { items, logged, .. } = ready;
             held |= ready.held;
             if let Some(last) = items.last().map(|(position, _)| *position) {
-                self.give_out(&mut dispatch, &items, logged)?;
+                let dispatched = self.give_out_allowed(&mut dispatch, &items, logged).await?;
                 lanes.sends_logged(logged);
-                self.send(dispatch.finish(), None, &mut lanes).await;
+                self.send(dispatched, None, &mut lanes).await;
                 next = last + 1;
                 mail.more.store(true, Ordering::Release);
             }
@@ -226,18 +233,37 @@ impl Relay {
     /// Gives items to transient subscribers here, once, and collects what the rest of their targets get.
     fn give_out(&self, dispatch: &mut Dispatch, items: &[(u64, OutboxItem)], logged: bool) -> Option<()> {
         let mail = &self.shards.home(self.number)?.relay;
-        let given_here = mail.given_here.load(Ordering::Acquire);
         for (position, item) in items {
             let (message, position) = (&item.message, *position);
             let topic_home = message.retain.then(|| self.shards.home_of_topic(message.body.topic()));
             match &item.kind {
-                _ if logged => dispatch.relay(Relayed { position, item, topic_home, given_here }),
+                _ if logged => {
+                    let given_here = !mail.claim(position);
+                    dispatch.relay(Relayed { position, item, topic_home, given_here });
+                }
                 OutboxKind::Publish => dispatch.publish(&item.publisher, (message, position), topic_home),
                 OutboxKind::Redispatch(group) => dispatch.redispatch(group, (message, position)),
             }
-            mail.given_here.fetch_max(position, Ordering::AcqRel);
         }
         Some(())
+    }
+
+    /// The same, by a view that a lease allows: what is left out for a target now it never gets.
+    async fn give_out_allowed(
+        &self,
+        dispatch: &mut Dispatch,
+        items: &[(u64, OutboxItem)],
+        logged: bool,
+    ) -> Option<Dispatched> {
+        loop {
+            self.give_out(dispatch, items, logged)?;
+            let dispatched = dispatch.finish();
+            if self.shards.allows(dispatched.as_of) {
+                return Some(dispatched);
+            }
+            self.counters.count_dropped(dispatched.dropped);
+            sleep(NO_LEASE).await;
+        }
     }
 
     /// Sends a target that lagged some of what it lacks; says whether there was one.
@@ -246,8 +272,8 @@ impl Relay {
         let look = self.group.look_now(move |state| state.machine().outbox_from(from, Dispatch::BATCH));
         let mut items = look.await.ok()?;
         items.retain(|(position, _)| *position < next);
-        self.give_out(dispatch, &items, true)?;
-        self.send(dispatch.finish(), Some(target), lanes).await;
+        let dispatched = self.give_out_allowed(dispatch, &items, true).await?;
+        self.send(dispatched, Some(target), lanes).await;
         lanes.went_on(target, items.last().map_or(next, |(last, _)| last + 1), next);
         Some(true)
     }
@@ -261,10 +287,32 @@ impl Relay {
             let lane = || Lane { outbox: self.number, target, shards: self.shards.clone() };
             lanes.send(target, together, lane).await;
         }
+        for (host, publish) in
+            dispatched.hosts.into_iter().filter(|(host, _)| is_for(Target::Subscribers(*host)))
+        {
+            self.send_to_subscribers(host, publish, lanes);
+        }
         let hosts = by_host(dispatched.members);
         for (host, messages) in hosts.into_iter().filter(|(host, _)| is_for(Target::Host(*host))) {
             let (outbox, shards, group) = (self.number, self.shards.clone(), self.group.clone());
             lanes.send_to_host(host, messages, || HostLane { outbox, host, shards, group }).await;
+        }
+    }
+}
+
+impl Relay {
+    /// Sends what ordinary transient subscribers of a host get, unless that lags.
+    fn send_to_subscribers(&self, host: Host, publish: Publish, lanes: &mut Lanes) {
+        let positions = publish.items.first().zip(publish.items.last());
+        let Some((first, last)) = positions.map(|(first, last)| (first.number, last.number)) else { return };
+        let target = Target::Subscribers(host);
+        if lanes.sends(target, (first, last)) {
+            let (shards, outbox) = (self.shards.downgrade(), self.number);
+            self.shards.send_to_host(host, (outbox, publish), move || {
+                if let Some(home) = shards.get().as_ref().and_then(|shards| shards.home(outbox)) {
+                    home.relay.answered(target, last);
+                }
+            });
         }
     }
 }

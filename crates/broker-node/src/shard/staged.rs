@@ -1,15 +1,23 @@
-//! Commands for shards, collected and sent together: by a connection while it handles one read, by `Dispatch` for
-//! all that it publishes. Never sends anything itself.
+//! Commands for shards and publishes for other hosts, collected and sent together: by a connection while it handles one
+//! read, by `Dispatch` for all that it publishes. Never sends anything itself.
 
 use raft_consensus::proposer::{ENTRY_BYTES_MAX, ENTRY_ITEMS_MAX};
 use session_store::ConnectionId;
 use session_store::command::{Ack, Acks, Command, Publish, PublishItem};
-use session_store::{ClientId, Epoch};
+use session_store::{ClientId, Epoch, Host};
 
-/// Commands by shard, in the order in which they are to arrive.
+use crate::fanout::Destination;
+
+/// Commands by their shard.
+pub(crate) type ForShards = Vec<(u16, Command)>;
+/// Publishes by their host.
+pub(crate) type ForHosts = Vec<(Host, Publish)>;
+
+/// Commands by shard, and publishes by host, in the order in which they are to arrive.
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
     commands: Vec<(u16, Command)>,
+    hosts: Vec<(Host, Publish, usize)>,
     /// Bytes of the publishes of each command.
     bytes: Vec<usize>,
     bytes_total: usize,
@@ -18,7 +26,7 @@ pub(crate) struct Staged {
 impl Staged {
     /// Whether there is nothing to send.
     pub(crate) fn is_empty(&self) -> bool {
-        self.commands.is_empty()
+        self.commands.is_empty() && self.hosts.is_empty()
     }
 
     /// Bytes of the publishes that wait to be sent.
@@ -26,15 +34,16 @@ impl Staged {
         self.bytes_total
     }
 
-    /// Takes all of it.
-    pub(crate) fn take(&mut self) -> Vec<(u16, Command)> {
-        let Self { commands, .. } = std::mem::take(self);
-        commands
+    /// Takes all of it: what is for shards, and what is for hosts.
+    pub(crate) fn take(&mut self) -> (ForShards, ForHosts) {
+        let Self { commands, hosts, .. } = std::mem::take(self);
+        (commands, hosts.into_iter().map(|(host, publish, _)| (host, publish)).collect())
     }
 
-    /// Drops what needs space in a log.
+    /// Drops what needs space in a log, and with it what others were to have of the same publishes.
     pub(crate) fn retain_freeing(&mut self) {
         self.commands.retain(|(_, command)| command.frees());
+        self.hosts.clear();
     }
 
     /// Adds a command.
@@ -48,16 +57,20 @@ impl Staged {
         self.bytes_total += bytes;
     }
 
-    /// Adds a publish, to those of the same client that are already there for this shard if nothing came
+    /// Adds a publish, to those of the same client that are already there for this destination if nothing came
     /// between, and if an entry of the log has room for all of them. All publishes of one `Staged` are answered to
     /// the same connection, or to nobody.
     pub(crate) fn publish(
         &mut self,
-        shard: u16,
+        to: Destination,
         (reply_to, client): (Option<ConnectionId>, &ClientId),
         item: PublishItem,
     ) {
         let size = item.size();
+        let shard = match to {
+            Destination::Shard(shard) => shard,
+            Destination::Host(host) => return self.publish_to_host(host, (reply_to, client), item),
+        };
         let last = self.commands.iter_mut().zip(&mut self.bytes).rev().find(|((to, _), _)| *to == shard);
         if let Some(((_, Command::Publish(publish)), bytes)) = last
             && publish.publisher == *client
@@ -71,6 +84,28 @@ impl Staged {
         }
         let publish = Publish { reply_to, publisher: client.clone(), items: vec![item] };
         self.push_sized(shard, Command::Publish(publish), size);
+    }
+
+    fn publish_to_host(
+        &mut self,
+        host: Host,
+        (reply_to, client): (Option<ConnectionId>, &ClientId),
+        item: PublishItem,
+    ) {
+        let size = item.size();
+        self.bytes_total += size;
+        let last = self.hosts.iter_mut().rev().find(|(to, ..)| *to == host);
+        if let Some((_, publish, bytes)) = last
+            && publish.publisher == *client
+            && publish.items.len() < ENTRY_ITEMS_MAX
+            && *bytes + size <= ENTRY_BYTES_MAX
+        {
+            publish.items.push(item);
+            *bytes += size;
+            return;
+        }
+        let publish = Publish { reply_to, publisher: client.clone(), items: vec![item] };
+        self.hosts.push((host, publish, size));
     }
 
     /// Adds an acknowledgement, to those that are already there if nothing came between.
@@ -91,7 +126,7 @@ mod tests {
 
     use bytes::Bytes;
     use mqtt_codec::{QoS, SharedPublish, Text};
-    use session_store::Message;
+    use session_store::{Incarnation, Message, NodeId};
 
     use super::*;
 
@@ -103,20 +138,24 @@ mod tests {
             let message = Arc::new(Message { body, qos: QoS::AtLeastOnce, retain: false, expires_at: None });
             PublishItem { number: 1, message, sessions: true, store_retained: false, groups: Vec::new() }
         };
-        let together = |bytes: usize, count: usize| {
+        let host = Host { node: NodeId(2), incarnation: Incarnation(3) };
+        let sent = |to: Destination, bytes: usize, count: usize| {
             let mut staged = Staged::default();
-            (0..count).for_each(|_| staged.publish(1, (None, &ClientId::new("c")), item(bytes)));
+            (0..count).for_each(|_| staged.publish(to, (None, &ClientId::new("c")), item(bytes)));
             assert!(staged.bytes() >= bytes * count);
             let items = |(_, command)| match command {
                 Command::Publish(publish) => publish.items.len(),
                 other => panic!("{other:?}"),
             };
-            let items: Vec<usize> = staged.take().into_iter().map(items).collect();
-            assert_eq!(staged.bytes(), 0);
-            items
+            let (commands, hosts) = staged.take();
+            assert!(staged.is_empty() && staged.bytes() == 0);
+            let to_hosts = hosts.into_iter().map(|(_, publish)| publish.items.len());
+            commands.into_iter().map(items).chain(to_hosts).collect::<Vec<usize>>()
         };
-        assert_eq!(together(1, 1_000), [ENTRY_ITEMS_MAX, 1_000 - ENTRY_ITEMS_MAX]);
-        assert_eq!(together(4_000, 100), [64, 36]);
-        assert_eq!(together(ENTRY_BYTES_MAX, 2), [1, 1]);
+        for to in [Destination::Shard(1), Destination::Host(host)] {
+            assert_eq!(sent(to, 1, 1_000), [ENTRY_ITEMS_MAX, 1_000 - ENTRY_ITEMS_MAX]);
+            assert_eq!(sent(to, 4_000, 100), [64, 36]);
+            assert_eq!(sent(to, ENTRY_BYTES_MAX, 2), [1, 1]);
+        }
     }
 }

@@ -16,6 +16,7 @@ use session_store::{Host, Incarnation, Shard, ShardId, ShardNumber};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::announces::Announces;
 use super::courier::Courier;
 use super::delivery::{Delivery, node_of};
 use super::drains::Drains;
@@ -32,6 +33,7 @@ use crate::cluster::ClusterView;
 use crate::counters::NodeCounters;
 use crate::failure::Fails;
 use crate::fanout::Fanout;
+use crate::others::Others;
 
 /// How long a group may take until it has a leader and has applied its log, at start.
 const READY_TIMEOUT: Duration = Duration::from_secs(600);
@@ -73,6 +75,8 @@ pub(crate) struct Members<'a, N> {
     pub(crate) networks: &'a N,
     /// How their shards' leaders and hosts do.
     pub(crate) peers: Peers,
+    /// What a node with peers has besides; it has joined the fan-out.
+    pub(crate) others: Option<Others>,
     /// The times of their groups.
     pub(crate) timing: Timing,
 }
@@ -85,9 +89,6 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
     /// A log or a checkpoint cannot be read or written, or they do not belong together.
     pub(crate) async fn start(self) -> anyhow::Result<(Shards, JoinSet<Ended>)> {
         let mut tasks = JoinSet::new();
-        if self.members.nodes.len() > 1 {
-            self.fanout.reach_all(self.of);
-        }
         let (homes, words) = self.homes()?;
         let mut replicas = Vec::new();
         for number in 0..self.of {
@@ -100,9 +101,9 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
         let room = self.storage.wal().room();
         let peers = self.members.peers.clone();
         let stored = StoredPages::new(self.storage.store().lock().reader(), self.fails.clone());
-        let among = self.cluster.among.clone();
+        let (among, others) = (self.cluster.among.clone(), self.members.others.clone());
         let drains = Drains::new(self.storage.wal().options().segment_bytes);
-        let inner = Inner { host: self.host, replicas, homes, peers, room, drains, stored, among };
+        let inner = Inner { host: self.host, replicas, homes, peers, room, drains, stored, among, others };
         let shards = Shards { inner: Arc::new(inner) };
         for replica in &shards.inner.replicas {
             replica.group.found(self.members.nodes.iter().copied()).await?;
@@ -150,8 +151,9 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
             restored.unwrap_or_else(|| (Shard::new(me, ShardLimits::default()), SnapshotMeta::default()));
         let delivery = Delivery::new((number, self.host), self.fanout, (homes, &self.members.peers));
         let totals = homes.get(usize::from(number)).map(|home| Arc::clone(&home.totals));
+        let index = checkpoint.last_log_id.map_or(0, |id| id.index);
         let machine = ShardMachine::new(
-            state,
+            (state, index),
             self.storage.checkpoints(id),
             delivery,
             self.clock,
@@ -184,6 +186,11 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
         if let Some(among) = self.cluster.among.clone() {
             let (shards, group, leads) = (shards.clone(), group.clone(), leading.clone());
             spawn(tasks, Overtaken { number, shards, group, among, leads }.run());
+        }
+        if let Some(others) = &self.members.others {
+            let (shards, group, leads) = (shards.clone(), group.clone(), leading.clone());
+            let cluster = Arc::clone(&others.cluster);
+            spawn(tasks, Announces { number, shards, group, cluster, leads }.run());
         }
         let courier = Courier { number, shards: shards.clone(), leadership: group.leadership() };
         let relay = Relay {

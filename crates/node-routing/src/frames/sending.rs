@@ -135,7 +135,8 @@ impl<A> Sending<A> {
 
     /// The target is dead: what was said to it, which it may have had, and what was not.
     pub fn give_up(mut self) -> (Vec<Answered<A>>, Vec<(FramePart, A)>) {
-        let answered = |done: Unanswered<A>| Answered { frame: done.frame, askers: done.askers, nobody: Vec::new() };
+        let answered =
+            |done: Unanswered<A>| Answered { frame: done.frame, askers: done.askers, nobody: Vec::new() };
         let said = self.unanswered.drain(..).map(answered).collect();
         (said, self.waiting.drain(..).map(|waiting| (waiting.part, waiting.asker)).collect())
     }

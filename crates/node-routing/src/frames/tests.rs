@@ -10,7 +10,7 @@ use raft_consensus::cluster::LowestLive;
 use session_store::command::{Publish, PublishItem};
 use session_store::matching::GroupName;
 use session_store::word::{Frame, FramePart, Heard, Nobody};
-use session_store::{ClientId, Epoch, Host, Incarnation, Message, NodeId};
+use session_store::{ClientId, Host, Incarnation, Message, NodeId};
 use topic_index::Filter;
 
 use super::*;
@@ -23,7 +23,7 @@ fn part(number: u64, bytes: usize) -> FramePart {
     let message = Arc::new(Message { body, qos: QoS::AtLeastOnce, retain: false, expires_at: None });
     let item = PublishItem { number, message, sessions: true, store_retained: false, groups: Vec::new() };
     let publish = Publish { reply_to: None, publisher: ClientId::new("p"), items: vec![item] };
-    FramePart { epoch: Epoch(1), publish }
+    FramePart { outbox: None, publish }
 }
 
 fn numbers(frame: &Frame) -> Vec<u64> {
@@ -113,7 +113,7 @@ fn who_is_dead_or_meant_another_run_is_refused_and_a_later_run_begins_anew() {
     };
     let run = |incarnation| Host { incarnation: Incarnation(incarnation), ..X };
     let live = |lowest| LowestLive::from([(X.node, Incarnation(lowest))]);
-    let mut take = |receiving: &mut Receiving, frame: &Frame, lowest| {
+    let take = |receiving: &mut Receiving, frame: &Frame, lowest| {
         let arrival = receiving.arrive(frame, &live(lowest));
         if arrival == Arrival::New {
             receiving.took(frame, Vec::new());
@@ -205,7 +205,6 @@ proptest! {
         fates in proptest::collection::vec(fate(), 0..200),
         sizes in proptest::collection::vec(0_usize..(80 << 10), 1..60),
     ) {
-        let live = LowestLive::new();
         let (mut sending, mut receiving) = (Sending::new(X, Y), Receiving::new(Y));
         let (mut there, mut back) = (
             Way { words: VecDeque::new(), late: Vec::new() },
@@ -224,7 +223,7 @@ proptest! {
             if number % 3 == 0 {
                 continue;
             }
-            settle(&mut sending, &mut receiving, (&mut there, &mut back), &mut fate, (&mut delivered, &mut answered), &live);
+            settle(&mut sending, &mut receiving, (&mut there, &mut back), &mut fate, (&mut delivered, &mut answered));
         }
         for _ in 0..1_000 {
             if answered.len() as u64 == count {
@@ -232,7 +231,7 @@ proptest! {
             }
             // Silence: all that is unanswered is said again.
             sending.again().into_iter().for_each(|frame| there.say(frame, fate()));
-            settle(&mut sending, &mut receiving, (&mut there, &mut back), &mut fate, (&mut delivered, &mut answered), &live);
+            settle(&mut sending, &mut receiving, (&mut there, &mut back), &mut fate, (&mut delivered, &mut answered));
         }
         let all: Vec<u64> = (1..=count).collect();
         prop_assert_eq!(&delivered, &all);
@@ -249,11 +248,11 @@ fn settle(
     (there, back): Ways<'_>,
     fate: &mut impl FnMut() -> Fate,
     (delivered, answered): (&mut Vec<u64>, &mut Vec<u64>),
-    live: &LowestLive,
 ) {
+    let live = LowestLive::new();
     loop {
         if let Some(frame) = there.words.pop_front() {
-            let arrival = receiving.arrive(&frame, live);
+            let arrival = receiving.arrive(&frame, &live);
             if arrival == Arrival::New {
                 delivered.extend(numbers(&frame));
                 receiving.took(&frame, Vec::new());

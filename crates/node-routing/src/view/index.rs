@@ -153,6 +153,15 @@ impl Index {
         Matched { owners: self.living(found), groups, ..Matched::default() }
     }
 
+    /// Where a shared group has members.
+    pub(super) fn group(&self, name: &GroupRef) -> Option<GroupRoutes> {
+        let slot = self.shared.get(&name.group, &name.filter)?;
+        let mut members = Vec::new();
+        slot.owners.for_each(|owner, qos| members.push((owner, qos)));
+        let owners = self.living(members);
+        (!owners.is_empty()).then(|| GroupRoutes { name: Arc::clone(name), owners })
+    }
+
     /// Routes, those of runs that are gone included until they are let go of.
     pub(super) fn routes(&self) -> usize {
         self.routes

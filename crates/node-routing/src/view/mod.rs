@@ -49,6 +49,12 @@ impl Matched {
     pub fn is_empty(&self) -> bool {
         self.owners.is_empty() && self.groups.is_empty()
     }
+
+    /// The version of the view that it was matched in.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
 }
 
 /// The route view of a node, for all its threads.
@@ -85,6 +91,19 @@ impl RouteView {
         matched.index = self.applied();
         matched.version = self.version.load(Ordering::Acquire);
         matched
+    }
+
+    /// Where a shared group has members; `None` where it has none.
+    #[must_use]
+    pub fn group(&self, name: &GroupRef) -> Option<GroupRoutes> {
+        self.index.read().group(name)
+    }
+
+    /// Grows with each change of a route: what was matched in this version stands as of an entry that
+    /// [`Self::applied`] gave *before* this was asked.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// As of which entry something that was matched still stands; `None` where routes have changed since.
@@ -144,7 +163,12 @@ impl Follow for RouteView {
             let mut fences = self.fences.write();
             changes.iter().for_each(|change| fences.change(change));
         }
-        let of_routes = |change: &Change| !matches!(change, Change::Fenced(_) | Change::Unfenced(_));
+        let of_routes = |change: &Change| match change {
+            Change::Fenced(_) | Change::Unfenced(_) => false,
+            // Says how far its owner is, and nothing else.
+            Change::Routes(routes) => !routes.is_empty(),
+            Change::Gone(_) | Change::Buried { .. } => true,
+        };
         if changes.iter().any(of_routes) {
             self.change(index, |view| changes.into_iter().for_each(|change| view.change(change)));
         } else {

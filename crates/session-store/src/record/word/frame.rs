@@ -2,7 +2,7 @@
 
 use super::super::{Record, RecordError, all_from_wire, all_to_wire, required, wire};
 use crate::command::Publish;
-use crate::ids::{Epoch, Host};
+use crate::ids::{Host, ShardId};
 use crate::matching::GroupRef;
 use crate::word::{Frame, FramePart, Heard, Nobody};
 
@@ -10,12 +10,14 @@ impl Record for FramePart {
     type Wire = wire::FramePart;
 
     fn to_wire(&self) -> wire::FramePart {
-        wire::FramePart { epoch: self.epoch.0, publish: Some(self.publish.to_wire()) }
+        let outbox = self.outbox.as_ref().map(Record::to_wire);
+        wire::FramePart { outbox, publish: Some(self.publish.to_wire()) }
     }
 
     fn from_wire(wire: wire::FramePart) -> Result<Self, RecordError> {
         let publish = Publish::from_wire(required(wire.publish, "part.publish")?)?;
-        Ok(Self { epoch: Epoch(wire.epoch), publish })
+        let outbox = wire.outbox.map(ShardId::from_wire).transpose()?;
+        Ok(Self { outbox, publish })
     }
 }
 

@@ -86,16 +86,16 @@ impl Record for Told {
 
     /// Effects that no host carries out are left out.
     fn to_wire(&self) -> wire::Told {
-        let Self { attachment, number, outbox_full, effects } = self;
-        let effects = effects.iter().filter_map(effect::to_wire).collect();
-        wire::Told { attachment: *attachment, number: *number, outbox_full: *outbox_full, effects }
+        let effects = self.effects.iter().filter_map(effect::to_wire).collect();
+        let Self { attachment, number, outbox_full, routes, .. } = *self;
+        wire::Told { attachment, number, outbox_full, effects, routes }
     }
 
     fn from_wire(wire: wire::Told) -> Result<Self, RecordError> {
-        let wire::Told { attachment, number, outbox_full, effects } = wire;
+        let wire::Told { attachment, number, outbox_full, effects, routes } = wire;
         let effects: Vec<Effect> =
             effects.into_iter().map(effect::from_wire).collect::<Result<_, RecordError>>()?;
-        Ok(Self { attachment, number, outbox_full, effects })
+        Ok(Self { attachment, number, outbox_full, routes, effects })
     }
 }
 

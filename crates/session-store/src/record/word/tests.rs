@@ -79,8 +79,8 @@ fn words() -> Vec<Word> {
     vec![
         Word::Attach(HOST, 3),
         Word::Taken(ShardId(5), 1 << 40),
-        Word::Told(Told { attachment: 1, number: 2, outbox_full: true, effects: effects() }),
-        Word::Told(Told { attachment: 0, number: 0, outbox_full: false, effects: Vec::new() }),
+        Word::Told(Told { attachment: 1, number: 2, outbox_full: true, routes: 7 << 16, effects: effects() }),
+        Word::Told(Told { attachment: 0, number: 0, outbox_full: false, routes: 0, effects: Vec::new() }),
         Word::Question(1, Question::Page(wanted)),
         Word::Question(2, Question::Page(all)),
         Word::Question(3, Question::Stored(AT, connection())),
@@ -95,7 +95,10 @@ fn words() -> Vec<Word> {
         Word::Found(3, Found::Stored(Some(stored))),
         Word::Found(4, Found::Stored(None)),
         Word::Requests(Vec::new()),
-        Word::Frame(Arc::new(frame(vec![FramePart { epoch: Epoch(6), publish: publish(&group) }]))),
+        Word::Frame(Arc::new(frame(vec![
+            FramePart { outbox: None, publish: publish(&group) },
+            FramePart { outbox: Some(ShardId(0)), publish: publish(&group) },
+        ]))),
         Word::Frame(Arc::new(frame(Vec::new()))),
         Word::Heard(Heard {
             source: HOST,
@@ -141,7 +144,7 @@ fn every_word_is_heard_as_it_was_said_and_all_of_them_together() {
 fn what_is_for_no_host_is_not_told() {
     let outbox = Effect::Answer(Answer { source: Source::Outbox(ShardId(1)), number: 1, reply: None });
     let effects = vec![Effect::Outbox(3), outbox, Effect::Push(connection(), Vec::new())];
-    let told = Word::Told(Told { attachment: 1, number: 1, outbox_full: false, effects });
+    let told = Word::Told(Told { attachment: 1, number: 1, outbox_full: false, routes: 1, effects });
     let heard = decode_words(encode_word(ShardId(0), &told)).unwrap();
     let [(_, Word::Told(told))] = heard.as_slice() else { panic!("{heard:?}") };
     assert!(matches!(told.effects.as_slice(), [Effect::Push(..)]), "{told:?}");
