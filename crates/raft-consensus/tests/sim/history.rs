@@ -8,6 +8,7 @@ use mqtt_codec::QoS;
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::InstantOf;
 use parking_lot::Mutex;
+use raft_consensus::types::NodeId;
 
 use crate::replica::{SimTypes, monotonic_ms};
 
@@ -22,7 +23,9 @@ pub(crate) enum Promise {
     Epochs,
     ExactlyOnce,
     Expiry,
+    Floor,
     Liveness,
+    Minority,
     Order,
     PacketIds,
     Phantoms,
@@ -39,11 +42,13 @@ pub(crate) enum Promise {
 pub(crate) enum Sometimes {
     Acknowledged,
     AllLostPower,
+    CheckpointsLost,
     ClockJumped,
     DiskFull,
     ExpiredInQueue,
     HostDied,
     LeaderChangeDuringQos2,
+    MinorityHeld,
     MinorityRefused,
     Partition,
     QuotaZero,
@@ -130,6 +135,8 @@ pub(crate) struct Facts {
     pub(crate) ended: BTreeMap<(String, u64), u64>,
     /// From when to when a client had no subscription.
     pub(crate) without: Vec<(String, u64, u64)>,
+    /// From when to when a node was cut off from all others; without an end while it is.
+    cut_off: BTreeMap<NodeId, (u64, Option<u64>)>,
     epochs: BTreeMap<String, u64>,
     /// Clients that have asked for a connection, and may have got it without hearing so.
     asked: BTreeSet<String>,
@@ -274,6 +281,30 @@ impl History {
     /// A client had no subscription from then to then.
     pub(crate) fn is_without(&self, client: &str, from_ms: u64, to_ms: u64) {
         self.facts.lock().without.push((client.to_owned(), from_ms, to_ms));
+    }
+
+    /// A node reaches no other one from now on.
+    pub(crate) fn cut_off(&self, node: NodeId) {
+        let now_ms = self.now_ms();
+        let mut facts = self.facts.lock();
+        let since = facts.cut_off.get(&node).filter(|(_, to)| to.is_none()).map_or(now_ms, |(from, _)| *from);
+        facts.cut_off.insert(node, (since, None));
+    }
+
+    /// All nodes reach each other again.
+    pub(crate) fn reconnected(&self) {
+        let now_ms = self.now_ms();
+        for (_, to) in self.facts.lock().cut_off.values_mut() {
+            to.get_or_insert(now_ms);
+        }
+    }
+
+    /// For how many milliseconds a node has been cut off from all others, where it is, or was until so long ago at most.
+    pub(crate) fn cut_off_for(&self, node: NodeId, ago_ms: u64) -> Option<u64> {
+        let now_ms = self.now_ms();
+        let (from, to) = *self.facts.lock().cut_off.get(&node)?;
+        let counts = to.is_none_or(|to| to + ago_ms > now_ms);
+        counts.then(|| to.unwrap_or(now_ms) - from)
     }
 
     pub(crate) fn look<R>(&self, look: impl FnOnce(&Facts) -> R) -> R {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use raft_consensus::machine::{BadEntry, Machine, Weight};
 use raft_consensus::snapshot::SnapshotData;
+use raft_consensus::types::NodeId;
 use raft_consensus::wal::GroupId;
 use session_store::command::Input;
 use session_store::limits::ShardLimits;
@@ -19,7 +20,7 @@ use tokio::sync::Notify;
 
 use crate::history::{History, Promise, Sometimes};
 use crate::store::{self, Records, SimStore};
-use crate::{bounds, expiry};
+use crate::{bounds, expiry, minority};
 
 /// Shards of the simulated cluster: each sends to the other by its outbox.
 pub(crate) const SHARDS: u16 = 2;
@@ -90,6 +91,7 @@ impl Outlet {
 pub(crate) struct Home {
     pub(crate) shard: Shard,
     pub(crate) installs: usize,
+    node: NodeId,
     store: SimStore,
     outlet: Outlet,
     history: History,
@@ -129,9 +131,14 @@ impl Home {
         Ok(page.take(at))
     }
 
-    pub(crate) fn new(shard: u16, store: SimStore, outlet: Outlet, history: History) -> Self {
+    pub(crate) fn new(
+        (node, shard): (NodeId, u16),
+        store: SimStore,
+        outlet: Outlet,
+        history: History,
+    ) -> Self {
         let shard = restore(shard, &store.state(group_of(shard)).1).unwrap();
-        Self { shard, installs: 0, store, outlet, history, effects: Vec::new() }
+        Self { shard, installs: 0, node, store, outlet, history, effects: Vec::new() }
     }
 
     fn group(&self) -> GroupId {
@@ -192,6 +199,7 @@ impl Machine for Home {
         }
         self.check_step();
         if leads {
+            minority::check(&self.history, self.node, &self.effects);
             self.outlet.put(&mut self.effects);
         }
         self.effects.clear();

@@ -13,6 +13,7 @@ use session_store::{Answer, ClientId, ConnectionId, Effect, Epoch, Host, Request
 use tokio::sync::{Notify, oneshot};
 
 use crate::home::{SHARDS, home_of};
+use crate::minority;
 use crate::replica::SimTypes;
 use crate::world::{View, World};
 
@@ -272,6 +273,7 @@ impl HostRun {
             SimTypes::sleep(world.chance.millis(0..3)).await;
             for input in batch {
                 let Ok(Ok(room)) = SimTypes::timeout(PATIENCE, part.group.room()).await else { break };
+                minority::proposed(&world.history, now.node);
                 room.propose(input);
             }
         }

@@ -23,6 +23,11 @@ fn an_answer_before_the_commit_is_noticed() {
 }
 
 #[test]
+fn an_answer_of_a_leader_that_is_cut_off_is_noticed() {
+    assert!(caught(Mutant::ApplyBeforeCommit, &[Promise::Minority]));
+}
+
+#[test]
 fn an_older_connection_that_counts_is_noticed() {
     assert!(caught(Mutant::SkipEpochCheck, &[Promise::Acknowledged]));
 }

@@ -22,6 +22,7 @@ use raft_consensus::wal::{Call, Room, Wal, WalOptions};
 use tokio::sync::watch;
 
 use crate::chance::Chance;
+use crate::floor;
 use crate::history::{History, Promise};
 use crate::home::{self, Home, Outlet, SHARDS, group_of};
 use crate::repair::{NoStart, repair};
@@ -101,6 +102,7 @@ impl Replica {
         let (wal, recovery) = Wal::open(Arc::new((*disk).clone()), options).map_err(NoStart::fails)?;
         let store = SimStore::open(disk, (0..SHARDS).map(group_of)).map_err(NoStart::fails)?;
         repair(&wal, &store, others)?;
+        floor::check(&wal, &store, &recovery).unwrap_or_else(|how| history.broken(Promise::Floor, how));
         let clock = Arc::new(Mutex::new(GroupClock::new(NODES)));
         let cut = Arc::<AtomicBool>::default();
         drive(&wal, chance, (quiet, cut_while_writing(&cut, disk, &wal)));
@@ -218,7 +220,7 @@ async fn start_part(
         log: wal.group(group).map_err(NoStart::fails)?,
         room,
         network: Networks::<SimTypes>::network(joined, group),
-        machine: Home::new(shard, store.clone(), outlet.clone(), (*history).clone()),
+        machine: Home::new((*node, shard), store.clone(), outlet.clone(), (*history).clone()),
         checkpoint: store.state(group).0,
         clock: wall_clock(Arc::clone(clock), *began),
     });

@@ -4,14 +4,16 @@ use crate::history::Sometimes;
 use crate::run::{all, seeds};
 
 /// Everything that is to be seen.
-const ALL: [Sometimes; 20] = [
+const ALL: [Sometimes; 22] = [
     Sometimes::Acknowledged,
     Sometimes::AllLostPower,
+    Sometimes::CheckpointsLost,
     Sometimes::ClockJumped,
     Sometimes::DiskFull,
     Sometimes::ExpiredInQueue,
     Sometimes::HostDied,
     Sometimes::LeaderChangeDuringQos2,
+    Sometimes::MinorityHeld,
     Sometimes::MinorityRefused,
     Sometimes::Partition,
     Sometimes::QuotaZero,

@@ -82,6 +82,14 @@ impl SimStore {
         Ok(Self { disk: disk.clone(), states: Arc::new(Mutex::new(states)) })
     }
 
+    /// The checkpoints of a node that does not run are gone from its disk.
+    pub(crate) fn lose(disk: &SimDisk, groups: impl IntoIterator<Item = GroupId>) {
+        for group in groups {
+            let _there_was_none = disk.remove(&name(group));
+        }
+        disk.sync_dir("").unwrap();
+    }
+
     pub(crate) fn disk(&self) -> &SimDisk {
         &self.disk
     }

@@ -8,7 +8,9 @@ use raft_consensus::network::Faults;
 use raft_consensus::types::NodeId;
 
 use crate::history::Sometimes;
+use crate::home::{SHARDS, group_of};
 use crate::replica::{NODES, SimTypes};
+use crate::store::SimStore;
 use crate::world::{HOSTS, World};
 
 /// How many befall one world.
@@ -24,18 +26,20 @@ pub(crate) enum Trouble {
     AllLosePower,
     OneIsAlone,
     LeaderIsAlone,
+    EachIsAlone,
     OneWayIsCut,
     Losses,
     HostDies,
     DiskIsFull,
     ClockJumps,
+    CheckpointsAreLost,
 }
 
 /// What happens to one world, in its order.
 pub(crate) fn deck(world: &World) -> Vec<Trouble> {
     use Trouble::{
-        AllLosePower, ClockJumps, DiskIsFull, HostDies, LeaderCrashes, LeaderIsAlone, Losses, OneCrashes,
-        OneIsAlone, OneWayIsCut,
+        AllLosePower, CheckpointsAreLost, ClockJumps, DiskIsFull, EachIsAlone, HostDies, LeaderCrashes,
+        LeaderIsAlone, Losses, OneCrashes, OneIsAlone, OneWayIsCut,
     };
     let mut deck = vec![
         OneCrashes,
@@ -43,12 +47,14 @@ pub(crate) fn deck(world: &World) -> Vec<Trouble> {
         AllLosePower,
         OneIsAlone,
         LeaderIsAlone,
+        EachIsAlone,
         OneWayIsCut,
         Losses,
         HostDies,
         HostDies,
         DiskIsFull,
         ClockJumps,
+        CheckpointsAreLost,
     ];
     for left in (1..deck.len()).rev() {
         deck.swap(left, world.chance.below(left as u64 + 1) as usize);
@@ -82,13 +88,12 @@ pub(crate) async fn befall(world: &World, trouble: Trouble) {
             crash(world, &NODES).await;
         }
         Trouble::OneIsAlone => {
-            world.history.saw(Sometimes::Partition);
-            world.network.isolate(any_node(world), NODES);
+            world.isolate(any_node(world));
         }
         Trouble::LeaderIsAlone => {
-            world.history.saw(Sometimes::Partition);
-            world.network.isolate(leader_of(world), NODES);
+            world.isolate(leader_of(world));
         }
+        Trouble::EachIsAlone => NODES.into_iter().for_each(|node| world.isolate(node)),
         Trouble::OneWayIsCut => {
             world.history.saw(Sometimes::Partition);
             world.network.cut(any_node(world), any_node(world));
@@ -109,6 +114,12 @@ pub(crate) async fn befall(world: &World, trouble: Trouble) {
                 1 => world.set_full(leader_of(world), true),
                 _ => NODES.into_iter().for_each(|node| world.set_full(node, true)),
             }
+        }
+        Trouble::CheckpointsAreLost => {
+            world.history.saw(Sometimes::CheckpointsLost);
+            let node = any_node(world);
+            crash(world, &[node]).await;
+            SimStore::lose(world.disk(node), (0..SHARDS).map(group_of));
         }
         Trouble::ClockJumps => {
             world.history.saw(Sometimes::ClockJumped);
@@ -167,7 +178,7 @@ pub(crate) async fn mend(world: &World) {
     match world.chance.below(5) {
         0 => {}
         1 => start_all(world).await,
-        2 => world.network.heal(),
+        2 => world.reconnect(),
         3 => make_space(world),
         _ => heal(world).await,
     }
@@ -175,7 +186,7 @@ pub(crate) async fn mend(world: &World) {
 
 /// All is well again, but for a clock.
 pub(crate) async fn heal(world: &World) {
-    world.network.heal();
+    world.reconnect();
     world.network.set_faults(Faults::default());
     make_space(world);
     start_all(world).await;

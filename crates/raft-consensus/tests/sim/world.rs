@@ -35,6 +35,9 @@ const BEGAN_MS: u64 = 1_790_000_000_000;
 /// Between two words of a node's clock to the others.
 const CLOCKS_EVERY: Duration = Duration::from_millis(50);
 
+/// How long after it is reached again a node hears that what it proposed was in vain, at most.
+const REFUSAL_KNOWN_MS: u64 = 1_000;
+
 /// Who leads, as the replicas themselves say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct View {
@@ -127,7 +130,7 @@ impl World {
                 for shard in 0..SHARDS {
                     let part = replica.part(shard);
                     let _detached = SimTypes::spawn(self.clone().carry(shard, part.clone()));
-                    let _detached = SimTypes::spawn(self.clone().see_refusals(part.clone()));
+                    let _detached = SimTypes::spawn(self.clone().see_refusals(node, part.clone()));
                     let _detached = SimTypes::spawn(leader::lead(self.clone(), (node, shard), part.clone()));
                 }
                 self.inner.replicas.lock().insert(node, replica);
@@ -179,6 +182,19 @@ impl World {
     /// Who leads, of all shards.
     pub(crate) fn views(&self) -> Vec<Option<View>> {
         (0..SHARDS).map(|shard| self.leader(shard).map(|(view, _)| view)).collect()
+    }
+
+    /// Cuts a node off from all others; hosts still reach it.
+    pub(crate) fn isolate(&self, node: NodeId) {
+        self.history.saw(Sometimes::Partition);
+        self.network.isolate(node, NODES);
+        self.history.cut_off(node);
+    }
+
+    /// All nodes reach each other again.
+    pub(crate) fn reconnect(&self) {
+        self.network.heal();
+        self.history.reconnected();
     }
 
     /// Leaves less space on a node's disk than its log will want, or as much as it likes.
@@ -255,12 +271,12 @@ impl World {
         }
     }
 
-    /// Sees when a replica could not get an entry committed: it led no majority.
-    async fn see_refusals(self, part: Part) {
+    /// Sees when a replica could not get an entry committed since it was cut off: it led no majority.
+    async fn see_refusals(self, node: NodeId, part: Part) {
         let mut leadership = part.group.leadership();
         let mut refused = 0;
         while let Ok(now) = leadership.changed().await {
-            if now.refused > refused {
+            if now.refused > refused && self.history.cut_off_for(node, REFUSAL_KNOWN_MS).is_some() {
                 self.history.saw(Sometimes::MinorityRefused);
             }
             refused = now.refused;

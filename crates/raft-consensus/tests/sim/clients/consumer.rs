@@ -185,6 +185,9 @@ pub(crate) async fn subscriber(world: World, client: &'static str, qos: QoS) {
         };
         consumer.resumes();
         if let Some(old) = before.take() {
+            if old.host.host.node != at.host.host.node {
+                world.history.saw(Sometimes::Takeover);
+            }
             speak_from_the_grave(&world, &old, &at);
         }
         if !subscribed {
@@ -204,7 +207,6 @@ pub(crate) async fn subscriber(world: World, client: &'static str, qos: QoS) {
             continue;
         }
         if world.chance.one_in(2) {
-            world.history.saw(Sometimes::Takeover);
             before = Some(at);
         } else {
             at.host.close(at.connection);
