@@ -54,9 +54,19 @@ impl Storage {
             return Err(lost);
         }
         tracing::warn!(group = group.0, %lost, "fetching the state from another node");
-        let least = self.log(group)?.purged().map_or(0, |(index, _)| index);
+        let least = self.least(group)?;
         let fetched = fetch::<C, T>(group, network, (members, least)).await;
         self.adopt::<C>(group, fetched).await
+    }
+
+    /// The least entry that a checkpoint has to stand for. From there on the log goes on; where it ends below what the floor
+    /// knows to have been in a checkpoint, as after a snapshot that it made way for, it does not bring that back.
+    fn least(&self, group: GroupId) -> Result<u64, StorageError> {
+        let log = self.log(group)?;
+        let purged = log.purged().map_or(0, |(index, _)| index);
+        let end = log.last().map_or(purged, |(index, _)| index.max(purged));
+        let known = self.wal().known_checkpoint(group).map(|known| known.index);
+        Ok(known.filter(|known| end < *known).unwrap_or(purged))
     }
 
     /// Puts a checkpoint that was fetched in the place of the one that was lost.
@@ -188,6 +198,24 @@ mod tests {
         assert!(directory.path().join("sessions.damaged/db").exists());
         let lost = storage.check(GROUP).unwrap_err();
         assert!(lost.is_loss_of_checkpoint(), "{lost}");
+        storage.close();
+    }
+
+    /// As after a snapshot that the log made way for, which was not synced any more.
+    #[tokio::test]
+    async fn a_log_that_ends_below_its_floor_wants_a_checkpoint_that_reaches_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = Storage::open(directory.path(), options()).unwrap();
+        let mut log = LogStore::new(storage.log(GROUP).unwrap());
+        RaftLogStorage::<TokioTypes>::purge(&mut log, id(1, 2)).await.unwrap();
+        let entries = (3..10).map(|index| Entry { log_id: id(2, index), payload: EntryPayload::Blank });
+        RaftLogStorageExt::<TokioTypes>::blocking_append(&mut log, entries.collect::<Vec<_>>())
+            .await
+            .unwrap();
+        for (known, least) in [(9, 2), (10, 10)] {
+            storage.wal().checkpointed(GROUP, floor::Checkpoint { index: known, hash: 0 });
+            assert_eq!(storage.least(GROUP).unwrap(), least);
+        }
         storage.close();
     }
 
