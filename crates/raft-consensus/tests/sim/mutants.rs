@@ -3,6 +3,7 @@
 use session_store::failpoint::Mutant;
 
 use crate::history::Promise;
+use crate::minority;
 use crate::run::run;
 
 /// Runs until a promise is broken, and not for ever.
@@ -24,7 +25,8 @@ fn an_answer_before_the_commit_is_noticed() {
 
 #[test]
 fn an_answer_of_a_leader_that_is_cut_off_is_noticed() {
-    assert!(caught(Mutant::ApplyBeforeCommit, &[Promise::Minority]));
+    let outcome = minority::cut_off(Some(Mutant::ApplyBeforeCommit));
+    assert!(outcome.broken.contains_key(&Promise::Minority), "{outcome:?}");
 }
 
 #[test]

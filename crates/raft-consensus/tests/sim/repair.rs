@@ -27,11 +27,12 @@ pub(crate) fn repair(wal: &Wal, own: &SimStore, others: &[SimStore]) -> Result<(
     for group in (0..SHARDS).map(group_of) {
         let log = wal.group(group).map_err(NoStart::fails)?;
         let index = own.state(group).0.last_log_id.map(|id| id.index);
-        let Some((purged, _)) = log.purged().filter(|(purged, _)| index.is_none_or(|index| index < *purged))
-        else {
-            continue;
-        };
-        let found = others.iter().find(|other| reaches(other, group, purged)).ok_or(NoStart::Waits)?;
+        let purged = log.purged().map(|(index, _)| index);
+        let end = log.last().map(|(index, _)| index).max(purged).max(index);
+        // What the log has lost with a snapshot that it made way for it does not bring back.
+        let known = wal.known_checkpoint(group).map(|known| known.index).filter(|known| end < Some(*known));
+        let Some(least) = purged.filter(|purged| index < Some(*purged)).max(known) else { continue };
+        let found = others.iter().find(|other| reaches(other, group, least)).ok_or(NoStart::Waits)?;
         adopt((wal, &log), own, (group, found)).map_err(NoStart::fails)?;
     }
     Ok(())
