@@ -74,12 +74,21 @@ struct ConfigArgs {
     /// Where HTTP is served, or "off" (http.address)
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
+    /// Where other nodes reach this one, or "off" (cluster.listen)
+    #[arg(long, value_name = "ADDR")]
+    cluster: Option<String>,
+    /// Nodes to ask for a cluster to join (cluster.seeds)
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', conflicts_with = "bootstrap")]
+    join: Vec<String>,
+    /// Found a cluster, once every seed has said that it belongs to none: on exactly one node (cluster.bootstrap)
+    #[arg(long)]
+    bootstrap: bool,
 }
 
 impl ConfigArgs {
     fn load(self, packet_trace: bool) -> Result<Settings, ConfigError> {
-        let Self { config, node_name, data_dir, mqtt, http } = self;
-        let flags = Flags { node_name, data_dir, mqtt, http, packet_trace };
+        let Self { config, node_name, data_dir, mqtt, http, cluster, join, bootstrap } = self;
+        let flags = Flags { node_name, data_dir, mqtt, http, cluster, join, bootstrap, packet_trace };
         // What is not text is made to look like it, so that the error can show it.
         let text = |part: OsString| part.to_string_lossy().into_owned();
         let environment = env::vars_os().map(|(name, value)| (text(name), text(value)));

@@ -34,6 +34,7 @@ impl Clock {
     }
 
     /// The time that the entries of all groups carry, on a node without peers: its own.
+    #[cfg(test)]
     pub(crate) fn of_groups(self, node: NodeId) -> WallClock {
         GroupTime::new(self, node).of_entries()
     }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use raft_consensus::cluster::{ClusterId, Founding};
+use raft_consensus::cluster::{ClusterId, FOUNDER, Founding};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 use session_store::{Host, Incarnation, NodeId};
@@ -16,8 +16,6 @@ const FILE: &str = "node.json";
 const NEW_FILE: &str = "node.json.new";
 /// The format of the data directory that this binary reads and writes.
 const FORMAT: u32 = 1;
-/// The number of a node that founded its cluster alone.
-const FIRST_NODE: u32 = 1;
 /// Names of what a data directory holds besides; without `node.json` they belong to a node that lost its identity.
 const BELONGINGS: [&str; 3] = ["wal", "sessions", "floor"];
 
@@ -97,6 +95,53 @@ pub(crate) enum IdentityError {
 }
 
 impl Identity {
+    /// Whether a directory belongs to a node of some cluster already.
+    ///
+    /// # Errors
+    /// There is data in it, but nothing that says whose.
+    pub(crate) fn exists(directory: &Path) -> Result<bool, IdentityError> {
+        let path = directory.join(FILE);
+        let exists = path.exists();
+        if !exists && BELONGINGS.iter().any(|name| directory.join(name).exists()) {
+            return Err(IdentityError::Lost { path });
+        }
+        Ok(exists)
+    }
+
+    /// Makes a directory that of the first node of a new cluster. The file is synced when this returns.
+    ///
+    /// # Errors
+    /// It belongs to a node already, or cannot be written.
+    pub(crate) fn founder(directory: &Path, shards: u16) -> Result<Self, IdentityError> {
+        Self::found(directory, shards)?.begin(directory)
+    }
+
+    /// Makes a directory that of a node which was given a number in a cluster with so many shards, as [`Self::founder`].
+    ///
+    /// # Errors
+    /// As for that.
+    pub(crate) fn joiner(
+        directory: &Path,
+        (cluster, shards): (ClusterId, u16),
+        node: u32,
+    ) -> Result<Self, IdentityError> {
+        Self { cluster, node, ..Self::found(directory, shards)? }.begin(directory)
+    }
+
+    /// Writes it down for the first time.
+    fn begin(self, directory: &Path) -> Result<Self, IdentityError> {
+        let failed = |source| IdentityError::Io { path: directory.join(FILE), source };
+        self.write(directory).map_err(failed)?;
+        // It has served its purpose.
+        let _gone_already = fs::remove_file(directory.join(Drawn::FILE));
+        Ok(self)
+    }
+
+    /// Whether this node founded its cluster: nobody else ever has its number.
+    pub(crate) fn is_founder(&self) -> bool {
+        self.node == FOUNDER.0
+    }
+
     /// Reads who the node is and begins its next run; in an empty directory it becomes the first node of a new
     /// cluster with `shards` shards. The file is synced when this returns.
     ///
@@ -132,11 +177,9 @@ impl Identity {
 
     fn found(directory: &Path, shards: u16) -> Result<Self, IdentityError> {
         let path = directory.join(FILE);
-        if BELONGINGS.iter().any(|name| directory.join(name).exists()) {
-            return Err(IdentityError::Lost { path });
-        }
+        Self::exists(directory)?;
         let cluster = ClusterId(random(&path)?);
-        let (format, node) = (FORMAT, FIRST_NODE);
+        let (format, node) = (FORMAT, FOUNDER.0);
         Ok(Self { format, cluster, node, incarnation: 0, logged: 0, shards, token: 0 })
     }
 
@@ -149,15 +192,8 @@ impl Identity {
         noted.write(directory).map_err(|source| IdentityError::Io { path: directory.join(FILE), source })
     }
 
-    /// Written beside, synced, put in place, and the directory synced: there is always one whole file.
     fn write(&self, directory: &Path) -> io::Result<()> {
-        let new = directory.join(NEW_FILE);
-        let mut file = File::create(&new)?;
-        serde_json::to_writer_pretty(&mut file, self)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        fs::rename(&new, directory.join(FILE))?;
-        File::open(directory)?.sync_all()
+        write(directory, (NEW_FILE, FILE), self)
     }
 
     /// The last run whose beginning every shard has in its log.
@@ -178,6 +214,49 @@ impl Identity {
     /// The present run, as what this node hosts is marked with.
     pub(crate) fn host(&self) -> Host {
         Host { node: NodeId(self.node), incarnation: Incarnation(self.incarnation) }
+    }
+}
+
+/// Written beside, synced, put in place, and the directory synced: there is always one whole file.
+fn write(directory: &Path, (new, name): (&str, &str), content: &impl Serialize) -> io::Result<()> {
+    let new = directory.join(new);
+    let mut file = File::create(&new)?;
+    serde_json::to_writer_pretty(&mut file, content)?;
+    file.write_all(b"\n")?;
+    file.sync_all()?;
+    fs::rename(&new, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}
+
+/// What a node has drawn that belongs to no cluster yet: it gets one number for it, however often it asks.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Drawn {
+    /// The draw.
+    pub(crate) token: u64,
+}
+
+impl Drawn {
+    const FILE: &str = "joining.json";
+    const NEW_FILE: &str = "joining.json.new";
+
+    /// What was drawn for a directory, once; synced when this returns.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or is damaged.
+    pub(crate) fn of(directory: &Path) -> Result<Self, IdentityError> {
+        let path = directory.join(Self::FILE);
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| IdentityError::Damaged { path, reason: error.to_string() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let drawn = Self { token: u64::from_be_bytes(random(&path)?) };
+                let written = write(directory, (Self::NEW_FILE, Self::FILE), &drawn);
+                written.map_err(|source| IdentityError::Io { path, source })?;
+                Ok(drawn)
+            }
+            Err(source) => Err(IdentityError::Io { path, source }),
+        }
     }
 }
 
@@ -204,6 +283,25 @@ mod tests {
         assert_eq!(first.cluster, second.cluster);
         assert_ne!(first.token(), second.token());
         assert_eq!(second.shards, 6, "their number is fixed when the cluster is created");
+    }
+
+    #[test]
+    fn a_node_that_joins_keeps_what_it_has_drawn_until_it_has_a_number() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(!Identity::exists(dir.path()).unwrap());
+        let token = Drawn::of(dir.path()).unwrap().token;
+        assert_eq!(Drawn::of(dir.path()).unwrap().token, token, "a repeat");
+        let cluster = ClusterId([9; 16]);
+        let joined = Identity::joiner(dir.path(), (cluster, 4), 7).unwrap();
+        assert!(Identity::exists(dir.path()).unwrap() && !joined.is_founder());
+        assert_ne!(Drawn::of(dir.path()).unwrap().token, token, "it was for one number");
+        let run = Identity::begin_run(dir.path(), 6).unwrap();
+        assert_eq!(
+            (run.cluster, run.shards, run.host()),
+            (cluster, 4, Host { node: NodeId(7), incarnation: Incarnation(1) })
+        );
+        let other = tempfile::tempdir().unwrap();
+        assert!(Identity::founder(other.path(), 6).unwrap().is_founder());
     }
 
     #[test]

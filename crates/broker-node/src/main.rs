@@ -12,11 +12,11 @@ mod counters;
 mod data_dir;
 mod failure;
 mod fanout;
+mod groups;
 mod http;
 mod huge_pages;
 mod identity;
 mod inbox;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "a node of the binary has no peers yet"))]
 mod lease;
 mod listener;
 mod logging;

@@ -3,6 +3,7 @@
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use node_routing::counters::PEER_COUNTERS;
 use raft_consensus::wal::WAL_COUNTERS;
 use session_store::counters::{CounterInfo, QUEUE_COUNTERS, SHARD_COUNTERS};
 
@@ -94,7 +95,7 @@ impl Exporter {
     /// A recorder is installed already.
     pub(crate) fn install() -> anyhow::Result<Self> {
         let handle = PrometheusBuilder::new().install_recorder()?;
-        for info in NODE_COUNTERS.iter().chain(SHARD_COUNTERS).chain(WAL_COUNTERS) {
+        for info in NODE_COUNTERS.iter().chain(SHARD_COUNTERS).chain(WAL_COUNTERS).chain(PEER_COUNTERS) {
             describe_counter!(counter_name(info.name), unit(info.unit), info.help);
         }
         for info in QUEUE_COUNTERS {
@@ -116,6 +117,9 @@ impl Exporter {
             counter!(counter_name(info.name)).absolute(value);
         }
         for (info, value) in WAL_COUNTERS.iter().zip(snapshot.wal.values()) {
+            counter!(counter_name(info.name)).absolute(value);
+        }
+        for (info, value) in PEER_COUNTERS.iter().zip(snapshot.peers.values()) {
             counter!(counter_name(info.name)).absolute(value);
         }
         for (info, value) in QUEUE_COUNTERS.iter().zip(snapshot.queue.values()) {
@@ -184,6 +188,7 @@ mod tests {
             .iter()
             .chain(SHARD_COUNTERS)
             .chain(WAL_COUNTERS)
+            .chain(PEER_COUNTERS)
             .map(|info| counter_name(info.name));
         let queue = QUEUE_COUNTERS.iter().map(|info| counter_name(&queue_name(info)));
         let all: Vec<String> = names.chain(queue).collect();

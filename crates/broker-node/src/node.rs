@@ -3,32 +3,27 @@
 
 use crate::{
     ballast,
-    clock::Clock,
-    cluster::{ClusterGroup, ClusterView, StartCluster},
+    cluster::{self, ClusterGroup, Port},
     config::{DurabilitySetting, Settings},
     connection::Connections,
     counters::NodeCounters,
     data_dir::DataDir,
     failure::{Fails, Failure, failure_pair, why_ended},
-    fanout::Fanout,
+    groups::{self, Data, Started},
     http::{self, Endpoints},
     identity::Identity,
     lease::Lease,
     listener::{Bound, Listeners, Slots},
     metrics::Exporter,
     observe::Observer,
-    others::JoinOthers,
-    shard::{Members, Peers, StartShards},
     stop::{Stop, stop_pair},
-    streams::HostPeers,
     sys,
     worker::Node,
 };
 use mqtt_codec::ReasonCode;
+use node_routing::lease::Hold;
 use raft_consensus::{
     checkpoint::{CheckpointError, Checkpointer},
-    group::Timing,
-    network::Alone,
     proposer::Ended,
     storage::Storage,
 };
@@ -76,13 +71,6 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         session_store::failpoint::arm(&point).map_err(anyhow::Error::msg)?;
     }
     let _data = DataDir::open(&settings.node.data_dir)?;
-    let (failed, failure) = failure_pair();
-    let (identity, storage) = ballast::with_room(&settings.node.data_dir, || {
-        let identity = Identity::begin_run(&settings.node.data_dir, SHARDS)?;
-        let storage = Storage::open(&settings.node.data_dir, settings.log_options(failed.clone()))?;
-        Ok((identity, storage))
-    })?;
-    let slots = Slots::new(connections_max(&settings));
     // The main runtime accepts and does housekeeping; connections have their own threads.
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
@@ -90,7 +78,22 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         .thread_name("main-runtime")
         .enable_all()
         .build()?;
-    let served = runtime.block_on(serve(Arc::new(settings), slots, (&identity, &storage), (failed, failure)));
+    let port = Port::bind(&settings)?;
+    if let Some(port) = &port
+        && !Identity::exists(&settings.node.data_dir)?
+    {
+        runtime.block_on(cluster::form(&settings, port, SHARDS))?;
+    }
+    let (failed, failure) = failure_pair();
+    let (identity, storage) = ballast::with_room(&settings.node.data_dir, || {
+        let identity = Identity::begin_run(&settings.node.data_dir, SHARDS)?;
+        let options = settings.log_options(failed.clone());
+        let open = if port.is_some() { Storage::open_replica } else { Storage::open };
+        Ok((identity, open(&settings.node.data_dir, options)?))
+    })?;
+    let slots = Slots::new(connections_max(&settings));
+    let data = Data { identity: &identity, storage: &storage, port: port.as_ref() };
+    let served = runtime.block_on(serve(Arc::new(settings), slots, data, (failed, failure)));
     // What has not ended in time is not waited for.
     runtime.shutdown_background();
     storage.close();
@@ -103,7 +106,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
 async fn serve(
     settings: Arc<Settings>,
     slots: Slots,
-    data: (&Identity, &Storage),
+    data: Data<'_>,
     (fails, mut failure): (Fails, Failure),
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
@@ -111,20 +114,24 @@ async fn serve(
     let ready = Arc::new(AtomicBool::new(false));
     let bound = Bound::new(&settings)?;
     let exporter = Exporter::install()?;
-    let counters = counters(&settings, data.0.shards);
-    let clock = Clock::start();
-    let (cluster, cluster_runs) = start_cluster(&settings, data, clock).await?;
-    let (node, mut groups) = start_shards(&settings, &counters, data, (fails, clock, cluster.view())).await?;
-    groups.spawn(cluster_runs);
-    let mut checkpoints = checkpoints(&cluster, &node, data.1);
-    let mut tasks = JoinSet::new();
-    let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters), data.1.wal(), cluster.view());
+    let counters = counters(&settings, data.identity.shards);
+    let started = tokio::select! {
+        started = groups::start(&settings, &counters, data, fails) => started?,
+        // Others may have to come for that.
+        _signal = signals.next() => return Ok(()),
+    };
+    let Started { cluster, node, groups, mut tasks, kept: _kept } = started;
+    let mut checkpoints = checkpoints(&cluster, &node, data.storage);
+    let tally = data.port.map(|port| Arc::clone(&port.tally)).unwrap_or_default();
+    let observed = (cluster.view(), tally);
+    let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters), data.storage.wal(), observed);
     tasks.spawn(observer.clone().run());
     tasks.spawn(node.shards.clone().end_held());
-    tasks.spawn(settle_in(Arc::clone(&node), data.0.clone()));
+    tasks.spawn(settle_in(Arc::clone(&node), data.identity.clone()));
     let sys_counters = counters.last().cloned().unwrap_or_default();
     tasks.spawn(sys::run(Arc::clone(&node), observer.clone(), sys_counters));
-    let http = start_http(&settings, (exporter, observer), &ready, &stop)?;
+    let readiness = Readiness { ready: Arc::clone(&ready), lease: node.lease.clone() };
+    let http = start_http(&settings, (exporter, observer), readiness, &stop)?;
     let connections = Connections::new(Arc::clone(&node), counters, stop.clone());
     let listeners = Listeners::start(bound, &settings, slots, connections, &stop)?;
     ready.store(true, Ordering::Relaxed);
@@ -180,7 +187,9 @@ async fn failed(
 async fn settle_in(node: Arc<Node>, identity: Identity) {
     let begun = node.shards.applied().await;
     // Without a sync before it counts, a power cut may take the run's beginning out of the log again.
-    let logged = begun && node.settings.storage.durability == DurabilitySetting::Always;
+    // A replica may lag behind, and the others know of the run.
+    let alone = node.settings.cluster.listen_address().is_ok_and(|address| address.is_none());
+    let logged = begun && alone && node.settings.storage.durability == DurabilitySetting::Always;
     let settled = tokio::task::spawn_blocking(move || {
         let directory = &node.settings.node.data_dir;
         if logged && let Err(error) = identity.note_logged(directory) {
@@ -206,70 +215,6 @@ fn counters(settings: &Settings, shards: u16) -> Arc<[Arc<NodeCounters>]> {
     (0..settings.worker_threads() + 2 * usize::from(shards) + 2).map(|_| Arc::default()).collect()
 }
 
-/// Those of the shards, and that of the streams.
-fn shard_counters<'a>(
-    settings: &Settings,
-    counters: &'a [Arc<NodeCounters>],
-    shards: u16,
-) -> (&'a [Arc<NodeCounters>], Arc<NodeCounters>) {
-    let behind = counters.get(settings.worker_threads()..).unwrap_or(&[]);
-    let (of_shards, others) = behind.split_at_checked(2 * usize::from(shards)).unwrap_or((behind, &[]));
-    (of_shards, others.first().cloned().unwrap_or_default())
-}
-
-/// The cluster group comes before the shards: it says how many there are, and whether this run of the node may begin.
-async fn start_cluster(
-    settings: &Settings,
-    (identity, storage): (&Identity, &Storage),
-    clock: Clock,
-) -> anyhow::Result<(ClusterGroup, impl Future<Output = Ended> + Send + use<>)> {
-    let time = clock.of_groups(identity.host().node.0.into());
-    StartCluster { identity, name: &settings.node.name, storage, time }.start().await
-}
-
-async fn start_shards(
-    settings: &Arc<Settings>,
-    counters: &[Arc<NodeCounters>],
-    (identity, storage): (&Identity, &Storage),
-    (fails, clock, cluster): (Fails, Clock, &ClusterView),
-) -> anyhow::Result<(Arc<Node>, JoinSet<Ended>)> {
-    let fanout = Arc::new(Fanout::new(settings.mqtt.shared_strategy));
-    let host = identity.host();
-    let (of_shards, of_streams) = shard_counters(settings, counters, identity.shards);
-    let others = cluster.among.as_ref().map(|among| {
-        let (asks, lease) = (Arc::new(among.asks.clone()), among.lease.clone());
-        let (says, counters) = (Arc::new(HostPeers::default()), of_streams);
-        JoinOthers { me: host, fanout: &fanout, view: cluster, cluster: asks, says, lease, counters }.join()
-    });
-    let start = StartShards {
-        host,
-        logged: identity.logged(),
-        of: identity.shards,
-        storage,
-        fails,
-        limits: settings.shard_limits(identity.shards),
-        fanout: &fanout,
-        clock,
-        cluster: cluster.clone(),
-        counters: of_shards,
-        members: Members {
-            nodes: vec![u64::from(host.node.0)],
-            networks: &Alone,
-            peers: Peers::default(),
-            others: others.clone(),
-            // A node without peers waits for nobody: the slower its groups tick, the less it does when idle.
-            timing: Timing::ZONES,
-        },
-    };
-    let (shards, mut groups) = start.start().await?;
-    others.into_iter().for_each(|others| others.start(&shards, &mut groups));
-    let took_ms = clock.uptime().as_millis();
-    let incarnation = host.incarnation.0;
-    info!(target: "quelea", cluster = %identity.cluster, incarnation, shards = identity.shards, took_ms, "shards are ready");
-    let node = Node::new(Arc::clone(settings), fanout, (shards, Lease::alone(cluster)), clock);
-    Ok((Arc::new(node), groups))
-}
-
 /// Stops in reverse order; returns when all connections have ended or their time is over.
 async fn end(listeners: Listeners, mut http: JoinSet<()>, signals: &mut Signals) {
     tokio::select! {
@@ -287,17 +232,35 @@ fn stop_at_once(signal: &'static str) -> ! {
     process::exit(EXIT_IMPATIENT);
 }
 
+/// Whether the node serves clients.
+struct Readiness {
+    ready: Arc<AtomicBool>,
+    lease: Lease,
+}
+
+impl Readiness {
+    /// Why it does not, if so.
+    fn now(&self) -> Result<(), &'static str> {
+        match (self.ready.load(Ordering::Relaxed), self.lease.hold()) {
+            (false, _) => Err("the node starts or stops"),
+            (true, Hold::Holds) => Ok(()),
+            (true, Hold::Silent | Hold::Over) => {
+                Err("the node has no lease: it does not reach a majority of the cluster")
+            }
+        }
+    }
+}
+
 fn start_http(
     settings: &Settings,
     (exporter, observer): (Exporter, Observer),
-    ready: &Arc<AtomicBool>,
+    readiness: Readiness,
     stop: &Stop,
 ) -> anyhow::Result<JoinSet<()>> {
     let Some(address) = settings.http.listen_address()? else { return Ok(JoinSet::new()) };
-    let ready = Arc::clone(ready);
     let endpoints = Endpoints {
         metrics: Arc::new(move || exporter.render(&observer.snapshot())),
-        ready: Arc::new(move || ready.load(Ordering::Relaxed)),
+        ready: Arc::new(move || readiness.now()),
     };
     Ok(http::start(&address, &endpoints, stop)?)
 }

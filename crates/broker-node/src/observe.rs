@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use node_routing::counters::Tally;
 use parking_lot::Mutex;
 use raft_consensus::wal::Wal;
 use session_store::ShardSizes;
@@ -25,6 +26,7 @@ pub(crate) struct Observer {
     sizes: Arc<Mutex<ShardSizes>>,
     wal: Wal,
     cluster: ClusterView,
+    peers: Arc<Tally>,
 }
 
 impl Observer {
@@ -33,9 +35,9 @@ impl Observer {
         node: Arc<Node>,
         counters: Arc<[Arc<NodeCounters>]>,
         wal: &Wal,
-        cluster: &ClusterView,
+        (cluster, peers): (&ClusterView, Arc<Tally>),
     ) -> Self {
-        Self { node, counters, sizes: Arc::default(), wal: wal.clone(), cluster: cluster.clone() }
+        Self { node, counters, sizes: Arc::default(), wal: wal.clone(), cluster: cluster.clone(), peers }
     }
 
     /// Counts the sizes again and again until the node stops.
@@ -66,6 +68,7 @@ impl Observer {
             sockets: node.connections_opened.saturating_sub(node.connections_closed),
             memory: memory(),
             wal: self.wal.counters(),
+            peers: self.peers.read(),
             wal_bytes: self.wal.bytes_pinned(),
             members: self.cluster.lowest_live.borrow().len(),
             routes: self.cluster.routes.routes(),

@@ -5,10 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use node_routing::asking::AnswersAsking;
+use node_routing::join::{Admits, Founds, Standing, Stranger};
+use node_routing::presence::{AnswersTouch, Outcome, Touch, Touched};
 use raft_consensus::checkpoint::Checkpointer;
 use raft_consensus::cluster::LowestLive;
 use raft_consensus::group::Timing;
-use raft_consensus::network::{Alone, Networks};
+use raft_consensus::network::{Alone, Networks, Refusal};
 use raft_consensus::proposer::Ended;
 use raft_consensus::storage::Storage;
 use raft_consensus::types::TokioTypes;
@@ -64,6 +69,33 @@ pub(crate) struct TestRun {
     pub(crate) joins: Option<(Arc<dyn AsksCluster>, HostPeers)>,
 }
 
+/// Who answers where a test asks for nothing.
+pub(crate) struct Nobody;
+
+impl Admits for Nobody {
+    fn standing(&self) -> Standing {
+        Standing::Stranger(Stranger { name: String::new(), token: 0, founds: Founds::Never })
+    }
+
+    fn admit(&self, _token: u64) -> BoxFuture<'static, Result<raft_consensus::types::NodeId, String>> {
+        Box::pin(std::future::ready(Err("nobody is let in".to_owned())))
+    }
+}
+
+impl AnswersAsking for Nobody {
+    fn asked(&self, _command: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        Box::pin(std::future::ready(Err(Refusal::Ended)))
+    }
+}
+
+impl AnswersTouch for Nobody {
+    fn touched(&self, _by: Host, _touch: Touch) -> Touched {
+        Touched { outcome: Outcome::NotLeading, in_force: 0, wall_ms: 0 }
+    }
+
+    fn announced(&self, _in_force: u64) {}
+}
+
 /// What a node of a test is made of.
 pub(crate) struct TestNode {
     /// Where clients connect to.
@@ -88,6 +120,8 @@ impl TestNode {
         let run = TestRun { host, clock, lease: Lease::alone(&cluster), cluster, joins: None };
         let members = Members {
             nodes: vec![1],
+            founders: vec![1],
+            alone: true,
             networks: &Alone,
             peers: Peers::default(),
             others: None,

@@ -39,6 +39,14 @@ impl Asker {
         Self { reach }
     }
 
+    /// The nodes that can be asked.
+    #[must_use]
+    pub fn others(&self) -> Vec<NodeId> {
+        let context = &self.reach.context;
+        let known = context.peers.borrow();
+        known.keys().copied().filter(|node| *node != context.identity.node).collect()
+    }
+
     /// What a node says that came of a command.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ pub mod asking;
 pub mod counters;
 pub mod frames;
 pub mod identity;
+pub mod join;
 pub mod lease;
 pub mod limits;
 mod line;

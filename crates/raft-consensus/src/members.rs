@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
 use openraft::{EmptyNode, RaftState};
 
@@ -33,6 +34,19 @@ pub enum FoundError {
     /// It has several members, and what this node says it has might be lost.
     #[error(transparent)]
     NotSynced(#[from] NotSynced),
+}
+
+/// Entries that a member may lack when it gets its vote: few, since from then on what is acknowledged may have to wait for
+/// it.
+const LAG_MAX: u64 = 64;
+
+/// Who the members of a group are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// Those with a vote.
+    pub voters: BTreeSet<NodeId>,
+    /// Those who hear everything and have none.
+    pub learners: BTreeSet<NodeId>,
 }
 
 /// Why the members of a group were not changed.
@@ -80,8 +94,9 @@ impl<C: Types, M: Machine> Group<C, M> {
 
     /// Whoever is the only voter need not wait until nothing was heard from a leader for a while.
     async fn elect_alone(&self) -> Result<(), Gone> {
-        let voters = |state: &RaftState<C>| state.membership_state.effective().voter_ids().count();
-        if self.raft().with_raft_state(voters).await.map_err(|_| Gone)? == 1 {
+        let me = self.me();
+        let alone = move |state: &RaftState<C>| state.membership_state.effective().voter_ids().eq([me]);
+        if self.raft().with_raft_state(alone).await.map_err(|_| Gone)? {
             self.raft().trigger().elect(false).await.map_err(|_| Gone)?;
         }
         Ok(())
@@ -102,6 +117,68 @@ impl<C: Types, M: Machine> Group<C, M> {
         }
         let changed = self.raft().change_membership(members, false).await;
         changed.map(|_| ()).map_err(|error| self.unchanged(error))
+    }
+
+    /// Who the members are, as far as this node has applied the log.
+    ///
+    /// # Errors
+    /// The group has ended.
+    pub async fn members(&self) -> Result<Membership, Gone> {
+        let known = self.look_now(|state| state.applied().last_membership.membership().clone()).await?;
+        Ok(Membership { voters: known.voter_ids().collect(), learners: known.learner_ids().collect() })
+    }
+
+    /// Whether another node votes, as far as this one has heard.
+    ///
+    /// # Errors
+    /// The group has ended.
+    pub async fn has_other_voters(&self) -> Result<bool, Gone> {
+        let me = self.me();
+        let others =
+            move |state: &RaftState<C>| state.membership_state.effective().voter_ids().any(|node| node != me);
+        self.raft().with_raft_state(others).await.map_err(|_| Gone)
+    }
+
+    /// Has a node hear everything from now on, without a vote, where this node leads. Does not wait until it has
+    /// caught up, nor for it to be there.
+    ///
+    /// # Errors
+    /// [`ChangeError`]
+    pub async fn add_learner(&self, node: NodeId) -> Result<(), ChangeError> {
+        self.check_synced(2)?;
+        let added = self.raft().add_learner(node, EmptyNode {}, false).await;
+        added.map(|_| ()).map_err(|error| self.unchanged(error))
+    }
+
+    /// Whether members have, as the leader knows, nearly everything that it has itself; `false` on any other node.
+    #[must_use]
+    pub fn have_caught_up(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        let metrics = self.raft().metrics();
+        let now = metrics.borrow_watched();
+        let Some(matched) = &now.replication else { return false };
+        let last = now.last_log_index.unwrap_or(0);
+        let has = |node: &NodeId| {
+            let known = matched.get(node).and_then(|known| *known);
+            *node == now.id || known.is_some_and(|known| known.index + LAG_MAX >= last)
+        };
+        nodes.iter().all(has)
+    }
+
+    /// Gives the votes to these members and to nobody else, where this node leads the group. Who loses its vote is no
+    /// member any more.
+    ///
+    /// # Errors
+    /// As for [`Self::change_members`].
+    pub async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        self.check_synced(voters.len())?;
+        let changed = self.raft().change_membership(voters, false).await;
+        changed.map(|_| ()).map_err(|error| self.unchanged(error))
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn me(&self) -> NodeId {
+        self.raft().metrics().borrow_watched().id
     }
 
     fn unchanged(&self, error: RaftError<C, ClientWriteError<C>>) -> ChangeError {

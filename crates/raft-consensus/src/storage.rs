@@ -165,6 +165,12 @@ impl Storage {
         Ok(Some((restored(group, restore(&mut found))?, meta)))
     }
 
+    /// Whether a group's checkpoint was lost, and nothing else is wrong: other members have it.
+    #[must_use]
+    pub fn has_lost(&self, group: GroupId) -> bool {
+        self.check(group).is_err_and(|error| error.is_loss_of_checkpoint())
+    }
+
     /// Whether a group's checkpoint is the one that it should have.
     ///
     /// # Errors

@@ -111,7 +111,7 @@ fn begin(incarnation: u32, token: u64) -> Command {
 
 fn begin_of(node: u32, incarnation: u32, token: u64) -> Command {
     let host = Host { node: NodeId(node), incarnation: Incarnation(incarnation) };
-    Command::Begin(Begin { host, token, name: "quelea-0".into(), knows_level: 1 })
+    Command::Begin(Begin { host, token, name: "quelea-0".into(), address: "".into(), knows_level: 1 })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -66,11 +66,33 @@ impl Asks {
                     }
                     sleep(AGAIN).await;
                 }
+                // It is no member yet, or nobody leads: whoever does answers.
+                (None, Some(asker)) => {
+                    if let Some(result) = self.ask_around(asker, command, &bytes).await? {
+                        return result.map_err(AskError::from);
+                    }
+                    let _news = timeout(AGAIN, leadership.changed()).await;
+                }
                 _ => {
                     leadership.changed().await?;
                 }
             }
         }
+    }
+
+    /// Asks everybody who is known, one after the other, as long as this node knows of no leader.
+    async fn ask_around(
+        &self,
+        asker: &Asker,
+        command: &Command,
+        bytes: &Bytes,
+    ) -> Result<Option<Result<(), raft_consensus::cluster::Refusal>>, Gone> {
+        for node in asker.others() {
+            if self.decided_at(asker, node, bytes.clone()).await? {
+                return self.stands(command).await;
+            }
+        }
+        Ok(None)
     }
 
     /// Looks at the state as this node has applied it by now.

@@ -1,7 +1,7 @@
 //! Whether what the cluster group knows and what `node.json` says are of one cluster and of one time. Called at start; it
 //! never mends what does not fit.
 
-use raft_consensus::cluster::{Cluster, ClusterId};
+use raft_consensus::cluster::{Cluster, ClusterId, Founding};
 
 use crate::identity::Identity;
 
@@ -61,13 +61,7 @@ pub(super) enum Misfit {
 /// What does not fit.
 pub(super) fn check(cluster: &Cluster, identity: &Identity) -> Result<(), Misfit> {
     let Some(founding) = cluster.founding() else { return Ok(()) };
-    let ours = identity.founding();
-    if founding.cluster != ours.cluster {
-        return Err(Misfit::OtherCluster { ours: ours.cluster, theirs: founding.cluster });
-    }
-    if founding.shards != ours.shards {
-        return Err(Misfit::OtherShards { ours: ours.shards, theirs: founding.shards });
-    }
+    check_founding(Some(founding), identity)?;
     let host = identity.host();
     let (next, logged) = (host.incarnation.0, identity.logged().0);
     let last = cluster.member(host.node).map_or(0, |member| member.begun.0);
@@ -80,9 +74,26 @@ pub(super) fn check(cluster: &Cluster, identity: &Identity) -> Result<(), Misfit
     Ok(())
 }
 
+/// The same of the cluster alone. Whether the run is the next one is for whoever leads the group to say, on a node that may
+/// lag behind.
+///
+/// # Errors
+/// What does not fit.
+pub(super) fn check_founding(founding: Option<Founding>, identity: &Identity) -> Result<(), Misfit> {
+    let Some(founding) = founding else { return Ok(()) };
+    let ours = identity.founding();
+    if founding.cluster != ours.cluster {
+        return Err(Misfit::OtherCluster { ours: ours.cluster, theirs: founding.cluster });
+    }
+    if founding.shards != ours.shards {
+        return Err(Misfit::OtherShards { ours: ours.shards, theirs: founding.shards });
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use raft_consensus::cluster::{Begin, Command, Founding};
+    use raft_consensus::cluster::{Begin, Command};
     use session_store::{Host, Incarnation, Millis};
 
     use super::*;
@@ -92,7 +103,7 @@ mod tests {
         let mut cluster = Cluster::default();
         cluster.apply(Millis(1), &Command::Found(founding)).unwrap();
         let host = Host { incarnation: Incarnation(last), ..host };
-        let begin = Begin { host, token: 1, name: "".into(), knows_level: 1 };
+        let begin = Begin { host, token: 1, name: "".into(), address: "".into(), knows_level: 1 };
         cluster.apply(Millis(1), &Command::Begin(begin)).unwrap();
         cluster
     }

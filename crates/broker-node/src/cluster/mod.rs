@@ -1,31 +1,48 @@
 //! This node's part in the cluster group: it starts the group, founds it or holds it against `node.json`, and begins the
 //! node's run in it. Called by the composition root before the shards start; what these follow of it is the
-//! [`ClusterView`].
+//! [`ClusterView`]. A node with peers does it by `joined`, over a `way`, after `formation` where it belongs to no cluster yet.
 
 mod asks;
 mod fits;
 mod following;
+mod formation;
+mod joined;
+mod placing;
+mod port;
+mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use futures_util::future::BoxFuture;
+use node_routing::asking::Asker;
 use node_routing::view::RouteView;
-use raft_consensus::cluster::{APPLY_LEVEL_MAX, AskError, Begin, ClusterMachine, Command, GROUP, LowestLive};
+use raft_consensus::cluster::{
+    APPLY_LEVEL_MAX, AskError, Begin, ClusterMachine, Command, GROUP, Live, LowestLive, Roster,
+};
 use raft_consensus::group::{Gone, Group, Start, Timing};
-use raft_consensus::network::Alone;
+use raft_consensus::network::{Alone, Networks};
 use raft_consensus::proposer::{Ended, WallClock};
 use raft_consensus::storage::Storage;
 use raft_consensus::types::TokioTypes;
 use raft_consensus::wal::Room;
 use tokio::sync::watch;
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinHandle};
 
 pub(crate) use self::asks::Asks;
 pub(crate) use self::following::Following;
+pub(crate) use self::formation::form;
+pub(crate) use self::joined::{Kept, StartJoined};
+pub(crate) use self::placing::{Placing, SHARD_VOTERS};
+pub(crate) use self::port::Port;
+pub(crate) use self::way::Way;
 use crate::identity::Identity;
 use crate::lease::Lease;
 use crate::routes::Barriers;
+
+/// The cluster group, on one node.
+pub(crate) type Raft = Group<TokioTypes, ClusterMachine>;
 
 /// How long the group may take until it leads and has applied its log, at start.
 const READY_TIMEOUT: Duration = Duration::from_secs(600);
@@ -91,6 +108,8 @@ pub(crate) struct StartCluster<'a> {
     pub(crate) identity: &'a Identity,
     /// What the node is called.
     pub(crate) name: &'a str,
+    /// Where others reach it; empty where they do not.
+    pub(crate) address: &'a str,
     /// Where the group's log and checkpoint are.
     pub(crate) storage: &'a Storage,
     /// The time that its entries carry.
@@ -99,52 +118,106 @@ pub(crate) struct StartCluster<'a> {
 
 /// The cluster group on this node.
 pub(crate) struct ClusterGroup {
-    group: Group<TokioTypes, ClusterMachine>,
+    group: Raft,
     view: ClusterView,
+    /// Who belongs to the cluster, and where.
+    roster: watch::Receiver<Roster>,
 }
 
+/// The group on this node, in which the node's run has not begun yet.
+struct Opened {
+    group: Raft,
+    task: JoinHandle<Ended>,
+    asks: Asks,
+    view: ClusterView,
+    roster: watch::Receiver<Roster>,
+    live: watch::Receiver<Live>,
+}
+
+/// The task of the group, which ends with it and says why.
+type Runs = BoxFuture<'static, Ended>;
+
 impl StartCluster<'_> {
-    /// Starts the group with what its log and its checkpoint have, and returns once the node's run has begun in it; where
-    /// the log takes nothing it begins later, since only a node that runs makes room. A task that ends before the
-    /// node stops is a failure.
+    /// Starts the group of a node without peers with what its log and its checkpoint have, and returns once the node's run
+    /// has begun in it; where the log takes nothing it begins later, since only a node that runs makes room. A task that
+    /// ends before the node stops is a failure.
     ///
     /// # Errors
     /// The log or the checkpoint cannot be read or written, or does not fit to `node.json`, or the run may not begin.
-    pub(crate) async fn start(
-        self,
-    ) -> anyhow::Result<(ClusterGroup, impl Future<Output = Ended> + Send + use<>)> {
+    pub(crate) async fn start(self) -> anyhow::Result<(ClusterGroup, Runs)> {
+        let node = u64::from(self.identity.host().node.0);
+        // A node without peers waits for nobody: the slower its groups tick, the less it does when idle.
+        let opened = self.open(&Alone, (Timing::ZONES, None)).await?;
+        if opened.group.has_other_voters().await? {
+            bail!(
+                "this node belongs to a cluster with other nodes, and does nothing without them: set cluster.listen (--cluster)"
+            );
+        }
+        opened.group.found([node]).await?;
+        opened.group.ready(READY_TIMEOUT).await?;
+        let known = opened.group.look_now(|state| state.machine().state().clone()).await?;
+        fits::check(&known, self.identity)?;
+        opened.begin(self.commands(), self.storage.wal().room()).await
+    }
+
+    /// Starts the group with what there is of it here.
+    async fn open<N: Networks<TokioTypes>>(
+        &self,
+        networks: &N,
+        (timing, asker): (Timing, Option<Asker>),
+    ) -> anyhow::Result<Opened> {
         let (mut machine, checkpoint) = ClusterMachine::restore(self.storage)?;
         let following = Arc::new(Following::new(self.identity.host()));
         machine.follow(following.clone());
         let (lowest_live, level) = (machine.lowest_live(), machine.apply_level());
+        let (roster, live) = (machine.roster(), machine.live());
         let node = u64::from(self.identity.host().node.0);
-        let mut room = self.storage.wal().room();
-        let (group, mut task) = Group::start(Start {
+        let (group, task) = Group::start(Start {
             node,
             group: GROUP,
-            // A node without peers waits for nobody: the slower its groups tick, the less it does when idle.
-            timing: Timing::ZONES,
+            timing,
             log: self.storage.log(GROUP)?,
-            room: room.clone(),
-            network: Alone,
+            room: self.storage.wal().room(),
+            network: networks.network(GROUP),
             machine,
             checkpoint,
             clock: WallClock::clone(&self.time),
         })
         .await?;
-        group.found([node]).await?;
-        group.ready(READY_TIMEOUT).await?;
-        let known = group.look_now(|state| state.machine().state().clone()).await?;
-        fits::check(&known, self.identity)?;
-        let asks = Asks::new(node, group.clone(), following.applied.subscribe(), None);
-        let mut begins = Box::pin(begin_run(asks, self.commands()));
+        let asks = Asks::new(node, group.clone(), following.applied.subscribe(), asker);
+        let view = following.view((lowest_live, level), WallClock::clone(&self.time));
+        Ok(Opened { group, task, asks, view, roster, live })
+    }
+
+    /// What makes the cluster have this run of the node.
+    fn commands(&self) -> Vec<Command> {
+        let found = Command::Found(self.identity.founding());
+        let begin = Command::Begin(Begin {
+            host: self.identity.host(),
+            token: self.identity.token(),
+            name: self.name.into(),
+            address: self.address.into(),
+            knows_level: APPLY_LEVEL_MAX,
+        });
+        if self.identity.is_founder() { vec![found, begin] } else { vec![begin] }
+    }
+}
+
+impl Opened {
+    /// Begins the node's run; where the log takes nothing it begins later.
+    async fn begin(
+        self,
+        commands: Vec<Command>,
+        mut room: watch::Receiver<Room>,
+    ) -> anyhow::Result<(ClusterGroup, Runs)> {
+        let Self { group, mut task, asks, view, roster, .. } = self;
+        let mut begins = Box::pin(begin_run(asks, commands));
         let mut begun = false;
         tokio::select! {
             biased;
             done = &mut begins => { done?; begun = true; }
             _spent = room.wait_for(|room| *room == Room::Spent) => {}
         }
-        let view = following.view((lowest_live, level), self.time);
         let runs = async move {
             if !begun {
                 tokio::select! {
@@ -160,28 +233,21 @@ impl StartCluster<'_> {
             }
             ended_of(task.await)
         };
-        Ok((ClusterGroup { group, view }, runs))
-    }
-
-    /// What makes the cluster have this run of the node.
-    fn commands(&self) -> [Command; 2] {
-        let begin = Begin {
-            host: self.identity.host(),
-            token: self.identity.token(),
-            name: self.name.into(),
-            knows_level: APPLY_LEVEL_MAX,
-        };
-        [Command::Found(self.identity.founding()), Command::Begin(begin)]
+        Ok((ClusterGroup { group, view, roster }, Box::pin(runs)))
     }
 }
 
 /// Founds the cluster where that was not done yet, begins the node's run, and raises the level if that was all it needed.
-async fn begin_run(asks: Asks, commands: [Command; 2]) -> anyhow::Result<()> {
+async fn begin_run(asks: Asks, commands: Vec<Command>) -> anyhow::Result<()> {
     for command in commands {
         asks.ask(&command).await.context("the cluster does not take this run of the node")?;
     }
     if let Some(level) = asks.level_to_raise().await? {
-        asks.ask(&Command::RaiseLevel(level)).await?;
+        match asks.ask(&Command::RaiseLevel(level)).await {
+            // A member has come that does not know it.
+            Ok(()) | Err(AskError::Refused(_)) => {}
+            Err(gone) => return Err(gone.into()),
+        }
     }
     Ok(())
 }
@@ -202,8 +268,13 @@ impl ClusterGroup {
         &self.view
     }
 
+    /// Who belongs to the cluster, and where.
+    pub(crate) fn roster(&self) -> watch::Receiver<Roster> {
+        self.roster.clone()
+    }
+
     /// The group itself.
-    pub(crate) fn group(&self) -> Group<TokioTypes, ClusterMachine> {
+    pub(crate) fn group(&self) -> Raft {
         self.group.clone()
     }
 
@@ -240,12 +311,9 @@ mod tests {
         Storage::open(directory, options).unwrap()
     }
 
-    async fn start(
-        identity: &Identity,
-        storage: &Storage,
-    ) -> anyhow::Result<(ClusterGroup, impl Future<Output = Ended> + Send + use<>)> {
+    async fn start(identity: &Identity, storage: &Storage) -> anyhow::Result<(ClusterGroup, Runs)> {
         let time = Clock::start().of_groups(1);
-        let start = StartCluster { identity, name: "quelea-0", storage, time };
+        let start = StartCluster { identity, name: "quelea-0", address: "", storage, time };
         timeout(WITHIN, start.start()).await.expect("a start that does not wait for room")
     }
 

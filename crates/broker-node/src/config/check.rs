@@ -2,7 +2,7 @@
 //! Called by `load` at the end. Looks at values only: no file is opened and no name is resolved here.
 
 use super::{
-    ConfigError, HttpSettings, ListenAddress, ListenerSettings, ProxyProtocol, Settings,
+    ConfigError, HttpSettings, ListenAddress, ListenerSettings, ProxyProtocol, Settings, check_cluster,
     listener::ADDRESS_EXPECTED, units::format_size,
 };
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
@@ -20,6 +20,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     check_storage(settings)?;
     check_limits(settings)?;
     check_log(settings)?;
+    check_cluster::check(settings)?;
     settings.http.listen_address()?;
     for listener in settings.listener.values() {
         check_listener(settings, listener)?;

@@ -7,10 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use mqtt_codec::{Limits, Version};
+use node_routing::lease::{BadProfile, Profile};
+use node_routing::limits::Limits as PeerLimits;
 use raft_consensus::wal::{Durability, PoisonHook, WalError, WalOptions};
 use session_store::limits::{QueueLimits, QueuePolicy as Policy, ShardLimits};
 
-use super::{DurabilitySetting, QueuePolicy, Settings};
+use super::{DurabilitySetting, ProfileSetting, QueuePolicy, Settings};
 use crate::failure::Fails;
 use crate::inbox::InboxLimits;
 
@@ -23,6 +25,9 @@ const ENTRY_BYTES: u64 = 1 << 20;
 const SEGMENT_UNIT: u64 = 4096;
 /// Between two syncs of the log with `interval`.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
+/// What a message between nodes and its answer take at most, in one network and in several zones.
+const LAN_ROUND_TRIP: Duration = Duration::from_millis(20);
+const ZONES_ROUND_TRIP: Duration = Duration::from_millis(100);
 /// The longest keep alive of 5.0 clients where none is set: they are told of it.
 const KEEP_ALIVE_DEFAULT: Duration = Duration::from_hours(1);
 
@@ -90,11 +95,33 @@ impl Settings {
         }
     }
 
+    /// Bytes of one file of the log. A record takes half of it at most, and an entry holds one large message at most.
+    fn segment_bytes(&self) -> u64 {
+        let largest = 2 * (u64::from(self.mqtt.max_packet_size) + ENTRY_BYTES);
+        self.storage.segment_size.max(largest).next_multiple_of(SEGMENT_UNIT)
+    }
+
+    /// The times of the cluster.
+    ///
+    /// # Errors
+    /// They do not nest, which is a mistake in this binary.
+    pub(crate) fn profile(&self) -> Result<Profile, BadProfile> {
+        match self.cluster.profile {
+            ProfileSetting::Lan => Profile::lan(LAN_ROUND_TRIP),
+            ProfileSetting::Zones => Profile::zones(ZONES_ROUND_TRIP),
+        }
+    }
+
+    /// Bounds of connections between nodes: whatever the log takes goes into one message.
+    pub(crate) fn peer_limits(&self) -> PeerLimits {
+        let limits = PeerLimits::default();
+        let largest = to_usize(self.segment_bytes() / 2 + ENTRY_BYTES);
+        PeerLimits { message_bytes_max: limits.message_bytes_max.max(largest), ..limits }
+    }
+
     /// How the log is kept; `fails` is told when it cannot go on.
     pub(crate) fn log_options(&self, fails: Fails) -> WalOptions {
-        // A record takes half a segment at most, and an entry holds one large message at most.
-        let largest = 2 * (u64::from(self.mqtt.max_packet_size) + ENTRY_BYTES);
-        let segment_bytes = self.storage.segment_size.max(largest).next_multiple_of(SEGMENT_UNIT);
+        let segment_bytes = self.segment_bytes();
         let durability = match self.storage.durability {
             DurabilitySetting::Always => Durability::Always,
             DurabilitySetting::Interval => Durability::Interval(SYNC_INTERVAL),

@@ -23,6 +23,12 @@ pub(crate) struct Flags {
     pub(crate) mqtt: Option<String>,
     /// `http.address`
     pub(crate) http: Option<String>,
+    /// `cluster.listen`
+    pub(crate) cluster: Option<String>,
+    /// `cluster.seeds`; none given is none set.
+    pub(crate) join: Vec<String>,
+    /// `cluster.bootstrap`, where it is true.
+    pub(crate) bootstrap: bool,
     /// A line for each packet.
     pub(crate) packet_trace: bool,
 }
@@ -137,12 +143,15 @@ fn set_from_flags(table: &mut Table, flags: &Flags) -> Result<(), ConfigError> {
         (&["node", "data_dir"], &flags.data_dir),
         (&["listener", "mqtt", "address"], &flags.mqtt),
         (&["http", "address"], &flags.http),
+        (&["cluster", "listen"], &flags.cluster),
     ];
-    for (keys, value) in settings {
-        if let Some(value) = value {
-            let keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
-            set(table, &keys, Value::String(value.clone()))?;
-        }
+    let texts = settings.iter().filter_map(|(keys, value)| Some((*keys, Value::String((*value).clone()?))));
+    let seeds: Vec<Value> = flags.join.iter().cloned().map(Value::String).collect();
+    let seeds = (!seeds.is_empty()).then_some((["cluster", "seeds"].as_slice(), Value::Array(seeds)));
+    let bootstrap = flags.bootstrap.then_some((["cluster", "bootstrap"].as_slice(), Value::Boolean(true)));
+    for (keys, value) in texts.chain(seeds).chain(bootstrap) {
+        let keys: Vec<String> = keys.iter().map(|&key| key.to_owned()).collect();
+        set(table, &keys, value)?;
     }
     Ok(())
 }

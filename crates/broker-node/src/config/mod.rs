@@ -3,6 +3,7 @@
 //! Nothing here is read again or changed while the node runs, and nothing here opens a socket.
 
 mod check;
+mod check_cluster;
 mod derived;
 mod error;
 mod keys;
@@ -19,5 +20,6 @@ pub(crate) use listener::SniFiles;
 pub(crate) use listener::{ListenAddress, ListenerSettings, Protocol, ProxyProtocol, TlsFiles};
 pub(crate) use load::{Flags, load, to_toml};
 pub(crate) use sections::{
-    DurabilitySetting, HttpSettings, LogFormat, LogSettings, QueuePolicy, Settings, SharedStrategy,
+    ClusterSettings, DurabilitySetting, HttpSettings, LogFormat, LogSettings, ProfileSetting, QueuePolicy,
+    Settings, SharedStrategy,
 };

@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) sys: SysSettings,
     /// The HTTP port with metrics and health.
     pub(crate) http: HttpSettings,
+    /// The other nodes.
+    pub(crate) cluster: ClusterSettings,
     /// What is logged, and how.
     pub(crate) log: LogSettings,
     /// The sockets that MQTT clients connect to, by name. Default: `mqtt`, TCP on both loopback addresses, port 1883,
@@ -280,6 +282,50 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self { address: "localhost:8080".into() }
     }
+}
+
+/// `[cluster]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClusterSettings {
+    /// Where other nodes reach this one: `localhost:PORT`, `:PORT`, `IP:PORT`; `off` for a node that stays alone. Default
+    /// `off`.
+    pub(crate) listen: String,
+    /// What other nodes are told to connect to, as `HOST:PORT`. Default: the address of `listen`, where that is one.
+    pub(crate) advertise: String,
+    /// Nodes that are asked for a cluster by a node that belongs to none, as `HOST:PORT`; this node may be among them.
+    pub(crate) seeds: Vec<String>,
+    /// Whether this node founds a cluster once every seed has said that it belongs to none. On one node of all.
+    /// Default false.
+    pub(crate) bootstrap: bool,
+    /// With so many nodes, of as many names, the first by name founds a cluster once every seed has said that it belongs to none; 0 for
+    /// never. Default 0.
+    pub(crate) expected_nodes: u16,
+    /// How far the nodes are from each other. Default `lan`.
+    pub(crate) profile: ProfileSetting,
+}
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        Self {
+            listen: "off".into(),
+            advertise: String::new(),
+            seeds: Vec::new(),
+            bootstrap: false,
+            expected_nodes: 0,
+            profile: ProfileSetting::Lan,
+        }
+    }
+}
+
+/// How far the nodes of a cluster are from each other: their heartbeats, elections and leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ProfileSetting {
+    /// In one network: a heartbeat every 100 ms, leases of 300 ms.
+    Lan,
+    /// In several zones, or on machines that are slow to answer: a heartbeat every 250 ms, leases of 1 s.
+    Zones,
 }
 
 /// `[log]`

@@ -199,3 +199,44 @@ fn segments_hold_any_packet_that_is_allowed() {
         assert!(segment.is_multiple_of(4096) && segment / 2 > u64::from(packet), "{packet}: {segment}");
     }
 }
+
+#[test]
+fn a_node_with_a_cluster_address_says_where_others_find_it_and_who_founds() {
+    let settings =
+        load_text("[cluster]\nlisten = \"10.0.0.1:7883\"\nseeds = [\"a.example:7883\", \"[::1]:1\"]")
+            .unwrap();
+    assert_eq!(settings.cluster.seeds, ["a.example:7883", "[::1]:1"]);
+    for (text, key, expected) in [
+        ("seeds = [\"a:1\"]", "cluster.listen", "cluster.seeds"),
+        ("bootstrap = true", "cluster.listen", "cluster.bootstrap"),
+        ("listen = \":7883\"", "cluster.advertise", "HOST:PORT"),
+        ("listen = \"0.0.0.0:7883\"", "cluster.advertise", "HOST:PORT"),
+        ("listen = \":7883\"\nadvertise = \"a\"", "cluster.advertise", "HOST:PORT"),
+        ("listen = \"7883\"", "cluster.listen", "off"),
+        ("listen = \"localhost:1\"\nseeds = [\"a:0\"]", "cluster.seeds", "HOST:PORT"),
+        ("listen = \"localhost:1\"\nseeds = [\"a:1\"]\nexpected_nodes = 3", "cluster.seeds", "at least 2"),
+        (
+            "listen = \"localhost:1\"\nbootstrap = true\nexpected_nodes = 1",
+            "cluster.bootstrap",
+            "cluster.expected_nodes",
+        ),
+        ("listen = \"localhost:1\"\n[storage]\ndurability = \"interval\"", "storage.durability", "always"),
+    ] {
+        let error = error_of(&format!("[cluster]\n{text}"));
+        assert!(error.contains(key) && error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn the_flags_of_a_cluster_win_over_the_file() {
+    let flags = Flags {
+        cluster: Some("localhost:7883".into()),
+        join: vec!["a:1".into(), "b:2".into()],
+        ..Flags::default()
+    };
+    let settings = load_all("[cluster]\nlisten = \"off\"\nseeds = []", &[], &flags).unwrap();
+    assert_eq!((settings.cluster.listen.as_str(), settings.cluster.seeds.len()), ("localhost:7883", 2));
+    let environment = [("QUELEA__CLUSTER__SEEDS", "c:3"), ("QUELEA__CLUSTER__LISTEN", "localhost:1")];
+    let settings = load_all("", &environment, &Flags { bootstrap: true, ..Flags::default() }).unwrap();
+    assert_eq!((settings.cluster.bootstrap, settings.cluster.seeds), (true, vec!["c:3".to_owned()]));
+}

@@ -46,8 +46,8 @@ const TEXT_TYPE: HeaderValue = HeaderValue::from_static("text/plain; charset=utf
 pub(crate) struct Endpoints {
     /// The text of `/metrics`.
     pub(crate) metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    /// Whether the node serves clients: `/readyz` says 200 or 503.
-    pub(crate) ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Why the node does not serve clients, if it does not: `/readyz` says 200, or 503 and this.
+    pub(crate) ready: Arc<dyn Fn() -> Result<(), &'static str> + Send + Sync>,
 }
 
 impl fmt::Debug for Endpoints {
@@ -160,8 +160,10 @@ fn answer(request: &Request<Incoming>, endpoints: &Endpoints) -> Response<Full<B
         }
         // Whoever can answer this is alive; it depends on nothing else, so that no supervisor restarts a healthy node.
         "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if (endpoints.ready)() => text(StatusCode::OK, "ready\n"),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        "/readyz" => match (endpoints.ready)() {
+            Ok(()) => text(StatusCode::OK, "ready\n"),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+        },
         _ => text(StatusCode::NOT_FOUND, "not found: there are /metrics, /healthz and /readyz\n"),
     }
 }

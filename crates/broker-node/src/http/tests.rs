@@ -19,7 +19,7 @@ async fn metrics_health_and_readiness_are_answered_and_nothing_else() {
     let is_ready = Arc::clone(&ready);
     let endpoints = Endpoints {
         metrics: Arc::new(|| "# TYPE x counter\nx 1\n".into()),
-        ready: Arc::new(move || is_ready.load(Ordering::Relaxed)),
+        ready: Arc::new(move || if is_ready.load(Ordering::Relaxed) { Ok(()) } else { Err("it starts") }),
     };
     let (stopper, stop) = stop_pair();
     let sockets = bind_tcp("http", &ListenAddress::Localhost(0)).unwrap();
@@ -30,7 +30,8 @@ async fn metrics_health_and_readiness_are_answered_and_nothing_else() {
     assert!(metrics.starts_with("HTTP/1.1 200 ") && metrics.ends_with("\nx 1\n"), "{metrics}");
     assert!(metrics.contains("text/plain; version=0.0.4"), "{metrics}");
     assert!(ask(port, &get("/healthz")).await.starts_with("HTTP/1.1 200 "));
-    assert!(ask(port, &get("/readyz")).await.starts_with("HTTP/1.1 503 "));
+    let not_ready = ask(port, &get("/readyz")).await;
+    assert!(not_ready.starts_with("HTTP/1.1 503 ") && not_ready.ends_with("not ready: it starts\n"));
     ready.store(true, Ordering::Relaxed);
     assert!(ask(port, &get("/readyz")).await.starts_with("HTTP/1.1 200 "));
     assert!(ask(port, &get("/other")).await.starts_with("HTTP/1.1 404 "));

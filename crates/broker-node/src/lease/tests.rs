@@ -135,8 +135,9 @@ impl Node {
             hears: Arc::new(Deaf),
             touched: granting.clone(),
             asked: Arc::new(asks.clone()),
+            admits: Arc::new(testing::Nobody),
         };
-        let server = Server::start(listener, ways, answers).unwrap();
+        let server = Server::start([listener], ways, answers).unwrap();
         view.send_modify(|peers| drop(peers.insert(me, Peer { address, lowest_live: Incarnation(1) })));
         let cluster = ClusterView::told(lowest_live, time.of_entries(), &following);
         let lease = Lease::none_yet(&cluster, &profile, &granting);
@@ -187,7 +188,8 @@ impl Cluster {
         // Any node may ask, whoever leads.
         cluster.asks(3, Command::Found(Founding { cluster: CLUSTER, shards: 6 })).await.unwrap();
         for node in 1..=3 {
-            let begin = Begin { host: host(node), token: 1, name: "".into(), knows_level: 1 };
+            let begin =
+                Begin { host: host(node), token: 1, name: "".into(), address: "".into(), knows_level: 1 };
             cluster.asks(node, Command::Begin(begin)).await.unwrap();
             let known = cluster.nodes[&node].live.borrow().clone();
             assert!(known.contains(&host(node)), "whoever asked knows what came of it");

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use super::client::{Client, PATIENCE};
 use super::group::StandIn;
+use super::port::{Port, View};
 use crate::clock::Clock;
 use crate::cluster::ClusterView;
 use crate::lease::Lease;
@@ -36,6 +37,9 @@ pub(super) struct Cluster {
     peers: Peers,
     pub(super) group: StandIn,
     pub(super) hosts: HostPeers,
+    /// Where the nodes are, if they reach each other by ports.
+    view: Option<watch::Sender<View>>,
+    ports: BTreeMap<u32, Port>,
     live: watch::Sender<LowestLive>,
     directories: BTreeMap<u32, TempDir>,
     incarnations: BTreeMap<u32, u32>,
@@ -51,14 +55,39 @@ struct Starting {
     peers: Peers,
     group: StandIn,
     hosts: HostPeers,
+    view: Option<watch::Sender<View>>,
     live: watch::Receiver<LowestLive>,
 }
 
 impl Starting {
-    async fn start(self) -> (u32, TestNode) {
+    async fn start(self) -> (u32, TestNode, Option<Port>) {
         let node = self.node;
-        let started = timeout(PATIENCE, self.start_with(|networks| networks)).await;
-        (node, started.expect("a node that starts in time").unwrap())
+        let starting = async {
+            match self.view.clone() {
+                Some(view) => self.start_linked(view).await.map(|(node, port)| (node, Some(port))),
+                None => self.start_with(|networks| networks).await.map(|node| (node, None)),
+            }
+        };
+        let started = timeout(PATIENCE, starting).await;
+        let (started, port) = started.expect("a node that starts in time").unwrap();
+        (node, started, port)
+    }
+
+    /// Starts it with a port, and ways to those of the others.
+    async fn start_linked(self, view: watch::Sender<View>) -> anyhow::Result<(TestNode, Port)> {
+        let settings = testing::settings();
+        let storage = testing::open_replica(&self.data, &settings);
+        let node = u64::from(self.node);
+        let disk: Arc<FileDisk> = Arc::new(FileDisk::new(&self.data).unwrap());
+        let files = Arc::new(StoreSnapshots::new(Arc::clone(storage.store()), self.data.clone()));
+        let dispatcher = Dispatcher::new(node, disk.clone(), files.clone());
+        let (port, transport, peers) = Port::open(self.host, view, dispatcher.clone()).await;
+        let networks = Joined { node, transport, disk, files, dispatcher };
+        let nodes = NODES.map(u64::from).to_vec();
+        let founders = nodes.clone();
+        let (networks, timing) = (&networks, Timing::ZONES);
+        let members = Members { nodes, founders, alone: false, networks, peers, timing, others: None };
+        Ok((TestNode::start(self.run(), (storage, settings), members, Vec::new()).await?, port))
     }
 
     /// Starts it with networks that are not quite those of the cluster.
@@ -77,28 +106,49 @@ impl Starting {
         let networks = with(Joined { node, transport, disk, files, dispatcher });
         let members = Members {
             nodes: NODES.map(u64::from).to_vec(),
+            founders: NODES.map(u64::from).to_vec(),
+            alone: false,
             networks: &networks,
-            peers: self.peers,
+            peers: self.peers.clone(),
             others: None,
             timing: Timing::ZONES,
         };
+        TestNode::start(self.run(), (storage, settings), members, Vec::new()).await
+    }
+
+    fn run(self) -> TestRun {
         let (clock, following) = (Clock::start(), self.group.begin(self.host));
-        let cluster = ClusterView::told(self.live, clock.of_groups(node), &following);
+        let cluster = ClusterView::told(self.live, clock.of_groups(self.node.into()), &following);
         let lease = Lease::alone(&ClusterView { applied: self.group.in_force(), ..cluster.clone() });
         let joins: (Arc<dyn AsksCluster>, HostPeers) = (Arc::new(self.group), self.hosts);
-        let run = TestRun { host: self.host, clock, cluster, lease, joins: Some(joins) };
-        TestNode::start(run, (storage, settings), members, Vec::new()).await
+        TestRun { host: self.host, clock, cluster, lease, joins: Some(joins) }
     }
 }
 
 impl Cluster {
     pub(super) async fn start() -> Self {
         let mut cluster = Self::down();
-        let starting = NODES.map(|node| tokio::spawn(cluster.begin(node).start()));
-        for started in starting {
-            cluster.nodes.extend([started.await.unwrap()]);
-        }
+        cluster.start_all().await;
         cluster
+    }
+
+    /// Whose nodes reach each other by ports, as processes do.
+    pub(super) async fn linked() -> Self {
+        let mut cluster = Self { view: Some(watch::Sender::default()), ..Self::down() };
+        cluster.start_all().await;
+        cluster
+    }
+
+    async fn start_all(&mut self) {
+        let starting = NODES.map(|node| tokio::spawn(self.begin(node).start()));
+        for started in starting {
+            self.started(started.await.unwrap());
+        }
+    }
+
+    fn started(&mut self, (node, started, port): (u32, TestNode, Option<Port>)) {
+        self.nodes.insert(node, started);
+        self.ports.extend(port.map(|port| (node, port)));
     }
 
     /// A cluster of which no node runs.
@@ -109,6 +159,8 @@ impl Cluster {
             peers: Peers::default(),
             group: StandIn::new(),
             hosts: HostPeers::default(),
+            view: None,
+            ports: BTreeMap::new(),
             live: watch::Sender::new(LowestLive::new()),
             directories,
             incarnations: BTreeMap::new(),
@@ -132,15 +184,16 @@ impl Cluster {
         *incarnation += 1;
         let host = Host { node: NodeId(node), incarnation: Incarnation(*incarnation) };
         self.live.send_modify(|live| live.extend([(host.node, host.incarnation)]));
-        let (network, peers) = (self.network.clone(), self.peers.clone());
+        let (network, peers, view) = (self.network.clone(), self.peers.clone(), self.view.clone());
         let (group, hosts) = (self.group.clone(), self.hosts.clone());
         let data = self.directories[&node].path().to_owned();
-        Starting { node, host, data, network, peers, group, hosts, live: self.live.subscribe() }
+        let live = self.live.subscribe();
+        Starting { node, host, data, network, peers, group, hosts, view, live }
     }
 
     pub(super) async fn restart(&mut self, node: u32) {
         let started = self.begin(node).start().await;
-        self.nodes.extend([started]);
+        self.started(started);
     }
 
     /// A node is gone, with all its connections, without a word to anybody.
@@ -148,6 +201,7 @@ impl Cluster {
         let killed = self.nodes.remove(&node).unwrap();
         self.network.leave(u64::from(node));
         self.group.leave(NodeId(node));
+        self.ports.remove(&node);
         killed.kill().await;
     }
 

@@ -76,7 +76,8 @@ impl StandIn {
     pub(super) fn begin(&self, host: Host) -> Arc<Following> {
         let following = Arc::new(Following::new(host));
         let mut state = self.state.lock();
-        let begin = Begin { host, token: 1, name: "".into(), knows_level: APPLY_LEVEL_MAX };
+        let begin =
+            Begin { host, token: 1, name: "".into(), address: "".into(), knows_level: APPLY_LEVEL_MAX };
         state.followers.remove(&host.node);
         state.apply(&Command::Begin(begin)).unwrap();
         following.begin(state.index, &state.cluster);

@@ -7,6 +7,7 @@ mod elsewhere;
 mod group;
 mod lost;
 mod moving;
+mod port;
 
 use std::time::Duration;
 
@@ -21,13 +22,40 @@ const QUIET: Duration = Duration::from_millis(500);
 /// Longer than a change of leader takes.
 const LONG: Duration = Duration::from_secs(20);
 
+/// Makes tests of scenarios: between nodes that reach each other in memory, and over ports as processes do.
+macro_rules! in_memory_and_linked {
+    ($($scenario:ident,)*) => {
+        mod in_memory {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() {
+                super::$scenario(super::Cluster::start().await).await;
+            })*
+        }
+
+        mod linked {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $scenario() {
+                super::$scenario(super::Cluster::linked().await).await;
+            })*
+        }
+    };
+}
+
+in_memory_and_linked! {
+    a_queue_that_has_left_memory_is_drained_on_any_node_while_leaderships_move,
+    any_client_on_any_node_gets_what_is_published_on_any_other,
+    a_session_is_found_on_every_node_with_what_came_meanwhile,
+    a_client_that_comes_elsewhere_takes_its_session_over,
+    leaderships_that_move_under_load_lose_nothing_and_repeat_nothing,
+    a_node_that_dies_while_it_leads_takes_nothing_acknowledged_with_it,
+    the_wills_and_sessions_of_a_dead_node_are_not_lost_with_it,
+}
+
 fn payloads(got: &[(u64, bool)]) -> Vec<u64> {
     got.iter().map(|(payload, _)| *payload).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn any_client_on_any_node_gets_what_is_published_on_any_other() {
-    let cluster = Cluster::start().await;
+async fn any_client_on_any_node_gets_what_is_published_on_any_other(cluster: Cluster) {
     let mut subscribers = Vec::new();
     for node in NODES {
         let mut client = cluster.client(node, &format!("sub-{node}")).await;
@@ -53,9 +81,7 @@ async fn any_client_on_any_node_gets_what_is_published_on_any_other() {
     cluster.until_equal().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_is_found_on_every_node_with_what_came_meanwhile() {
-    let cluster = Cluster::start().await;
+async fn a_session_is_found_on_every_node_with_what_came_meanwhile(cluster: Cluster) {
     let mut client = cluster.client(1, "c").await;
     assert!(!client.session_present);
     client.subscribe("t").await;
@@ -73,10 +99,8 @@ async fn a_session_is_found_on_every_node_with_what_came_meanwhile() {
 }
 
 /// Each replica has its own pages: a host asks whoever leads, and after a change of leader another one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_that_has_left_memory_is_drained_on_any_node_while_leaderships_move() {
+async fn a_queue_that_has_left_memory_is_drained_on_any_node_while_leaderships_move(cluster: Cluster) {
     const MESSAGES: u64 = 300;
-    let cluster = Cluster::start().await;
     for (node, name) in [(1, "a"), (2, "b")] {
         let mut client = cluster.client(node, name).await;
         client.subscribe("t").await;
@@ -109,9 +133,7 @@ async fn a_queue_that_has_left_memory_is_drained_on_any_node_while_leaderships_m
     cluster.until_equal().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_comes_elsewhere_takes_its_session_over() {
-    let cluster = Cluster::start().await;
+async fn a_client_that_comes_elsewhere_takes_its_session_over(cluster: Cluster) {
     let mut old = cluster.client(1, "c").await;
     old.subscribe("t").await;
     let mut new = cluster.client(2, "c").await;
@@ -129,9 +151,7 @@ async fn publish_all(mut client: Client, qos: QoS, count: u64) -> u64 {
     count
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn leaderships_that_move_under_load_lose_nothing_and_repeat_nothing() {
-    let cluster = Cluster::start().await;
+async fn leaderships_that_move_under_load_lose_nothing_and_repeat_nothing(cluster: Cluster) {
     let mut subscriber = cluster.client(2, "sub").await;
     subscriber.subscribe("t").await;
     let publishers = [(1, QoS::ExactlyOnce), (3, QoS::AtLeastOnce)].map(|(node, qos)| {
@@ -197,9 +217,7 @@ async fn gets_its_shards_from_the_others(befall: fn(&Cluster, u32)) {
     assert_eq!(payloads(&client.receive(60, LONG).await), (0..60).collect::<Vec<u64>>());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_dies_while_it_leads_takes_nothing_acknowledged_with_it() {
-    let mut cluster = Cluster::start().await;
+async fn a_node_that_dies_while_it_leads_takes_nothing_acknowledged_with_it(mut cluster: Cluster) {
     cluster.lead_all(1).await;
     let mut subscriber = cluster.client(2, "sub").await;
     subscriber.subscribe("t").await;
@@ -226,9 +244,7 @@ async fn a_node_that_dies_while_it_leads_takes_nothing_acknowledged_with_it() {
     cluster.until_equal().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_wills_and_sessions_of_a_dead_node_are_not_lost_with_it() {
-    let mut cluster = Cluster::start().await;
+async fn the_wills_and_sessions_of_a_dead_node_are_not_lost_with_it(mut cluster: Cluster) {
     let mut subscriber = cluster.client(2, "sub").await;
     subscriber.subscribe("wills/#").await;
     for number in 0..5 {

@@ -13,6 +13,7 @@ use topic_index::Filter;
 
 use super::home::Home;
 use super::lane::Target;
+use super::parts;
 use super::peers::{Peers, Word};
 use crate::fanout::Fanout;
 use crate::routes::as_of_entry;
@@ -153,12 +154,14 @@ impl Delivery {
 
     fn tell(&mut self, host: Host, effects: Vec<Effect>) {
         let Some(attached) = self.attached.get_mut(&host) else { return };
-        let Attached { number: attachment, told: number, .. } = *attached;
-        attached.told += 1;
         attached.outbox_full = self.outbox_full;
-        let (routes, outbox_full) = (self.routes, self.outbox_full);
-        let told = Told { attachment, number, outbox_full, routes, effects };
-        self.peers.tell(node_of(host), self.number, Word::Told(told));
+        for effects in parts::of_effects(effects) {
+            let Attached { number: attachment, told: number, outbox_full } = *attached;
+            attached.told += 1;
+            let routes = self.routes;
+            let told = Told { attachment, number, outbox_full, routes, effects };
+            self.peers.tell(node_of(host), self.number, Word::Told(told));
+        }
     }
 
     /// Whether the shard's outbox is full.

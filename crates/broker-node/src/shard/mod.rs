@@ -15,10 +15,12 @@ mod home;
 mod lane;
 mod leader;
 mod link;
+mod linked;
 mod machine;
 mod overtaken;
 mod pages;
 mod parked;
+mod parts;
 mod peers;
 mod picking;
 mod relay;
@@ -47,6 +49,7 @@ use self::drains::Drains;
 pub(crate) use self::held::HELD_MAX;
 use self::home::Home;
 use self::link::RoomHere;
+pub(crate) use self::linked::Linked;
 pub(crate) use self::machine::ShardMachine;
 use self::pages::StoredPages;
 pub(crate) use self::peers::Peers;
@@ -186,7 +189,10 @@ impl Shards {
         match command {
             Command::Publish(publish) if !asking && !publish.items.iter().any(PublishItem::is_logged) => {
                 match self.home(shard)?.link.leader() {
-                    Some(leader) if leader != self.node() => self.tell(leader, shard, Word::PassOn(publish)),
+                    Some(leader) if leader != self.node() => {
+                        self.inner.peers.room(leader).await;
+                        self.tell(leader, shard, Word::PassOn(publish));
+                    }
                     _ => {
                         let bytes = weight::publish(&publish).bytes;
                         self.group(shard)?
@@ -264,6 +270,9 @@ impl Shards {
         command: &Command,
     ) -> Result<(RoomHere<'a>, group::Room<'a, ShardMachine>), NoRoom> {
         let group = self.group(shard).ok_or(NoRoom::Gone)?;
+        if let Some(leader) = home.link.leader() {
+            self.inner.peers.room(leader).await;
+        }
         let bytes = weight::command(command).bytes;
         // Where another node leads this is a bound like any other.
         home.link.room_and(|| group.room_for(bytes)).await
@@ -273,9 +282,10 @@ impl Shards {
     /// here: whoever sends them waits for their answers.
     async fn carry(&self, leader: NodeId, shard: u16, requests: Vec<Arc<Request>>) {
         if leader != self.node() {
-            requests::in_words(requests)
-                .into_iter()
-                .for_each(|word| self.tell(leader, shard, Word::Requests(word)));
+            for word in requests::in_words(requests) {
+                self.inner.peers.room(leader).await;
+                self.tell(leader, shard, Word::Requests(word));
+            }
             return;
         }
         let Some(group) = self.group(shard) else { return };

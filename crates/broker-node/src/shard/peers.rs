@@ -1,5 +1,5 @@
-//! What the nodes of a cluster say to each other about a shard, and the way there: between nodes of one process. Whatever
-//! is said may be lost where a node is gone or overwhelmed, and is then said again: requests by their source, all else
+//! What the nodes of a cluster say to each other about a shard, and the way there: at once within a process, by links to
+//! others. Whatever is said may be lost where a node is gone or overwhelmed, and is then said again: requests by their source, all else
 //! when the host attaches again.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,7 @@ use session_store::{ConnectionId, Host, Request, StoredAt, StoredPage};
 use tokio::sync::oneshot;
 
 use super::home::Home;
+use super::linked::Linked;
 
 /// Something that one node says to another about one shard.
 #[derive(Debug)]
@@ -39,24 +40,50 @@ pub(crate) enum Word {
 #[derive(Clone, Default)]
 pub(crate) struct Peers {
     nodes: Arc<RwLock<BTreeMap<NodeId, Arc<[Home]>>>>,
+    /// The way to those that are not in this process.
+    linked: Option<Arc<Linked>>,
 }
 
 impl Peers {
+    /// Reaches nodes of other processes by links. One node of this process can have them.
+    pub(crate) fn linked(linked: &Arc<Linked>) -> Self {
+        Self { nodes: Arc::default(), linked: Some(Arc::clone(linked)) }
+    }
+
     /// Lets a node hear what is said to it about its shards.
     pub(super) fn join(&self, node: NodeId, homes: &Arc<[Home]>) {
+        if let Some(linked) = &self.linked {
+            linked.set_homes(Some(Arc::clone(homes)));
+        }
         self.nodes.write().insert(node, Arc::clone(homes));
     }
 
     /// The node hears nothing any more.
     pub(super) fn leave(&self, node: NodeId) {
+        if let Some(linked) = &self.linked {
+            linked.set_homes(None);
+        }
         self.nodes.write().remove(&node);
+    }
+
+    /// Waits while much of what was asked of a node is still on its way.
+    pub(super) async fn room(&self, to: NodeId) {
+        if let Some(linked) = &self.linked {
+            linked.room(to).await;
+        }
     }
 
     /// Says something to a node; never waits.
     pub(super) fn tell(&self, to: NodeId, shard: u16, word: Word) {
         let homes = self.nodes.read().get(&to).cloned();
-        if let Some(home) = homes.as_ref().and_then(|homes| homes.get(usize::from(shard))) {
-            home.hear(word);
+        match (homes, &self.linked) {
+            (Some(homes), _) => {
+                if let Some(home) = homes.get(usize::from(shard)) {
+                    home.hear(word);
+                }
+            }
+            (None, Some(linked)) => linked.say(to, shard, word),
+            (None, None) => {}
         }
     }
 

@@ -69,8 +69,12 @@ pub(crate) struct StartShards<'a, N> {
 
 /// The nodes that have replicas of the shards.
 pub(crate) struct Members<'a, N> {
-    /// All of them, this one included.
+    /// All of them that are known, this one included: asked for what was lost.
     pub(crate) nodes: Vec<NodeId>,
+    /// Those that the groups are founded with, where that was not done yet; empty where somebody else does it.
+    pub(crate) founders: Vec<NodeId>,
+    /// No other node has a replica, nor will have.
+    pub(crate) alone: bool,
     /// How their groups reach each other.
     pub(crate) networks: &'a N,
     /// How their shards' leaders and hosts do.
@@ -106,9 +110,11 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
         let inner = Inner { host: self.host, replicas, homes, peers, room, drains, stored, among, others };
         let shards = Shards { inner: Arc::new(inner) };
         for replica in &shards.inner.replicas {
-            replica.group.found(self.members.nodes.iter().copied()).await?;
+            if !self.members.founders.is_empty() {
+                replica.group.found(self.members.founders.iter().copied()).await?;
+            }
             replica.group.ready(READY_TIMEOUT).await?;
-            replica.check_run((self.host, self.members.nodes.len() == 1), self.logged).await?;
+            replica.check_run((self.host, self.members.alone), self.logged).await?;
         }
         for (number, words) in (0..self.of).zip(words) {
             self.spawn_tasks(&mut tasks, &shards, (number, words))?;

@@ -22,7 +22,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 
 use self::again::Again;
-pub(crate) use self::peers::{HostPeers, SaysToHosts};
+#[cfg(test)]
+pub(crate) use self::peers::HostPeers;
+pub(crate) use self::peers::SaysToHosts;
 pub(crate) use self::way::Asker;
 use self::way::Way;
 use crate::counters::NodeCounters;

@@ -1,21 +1,25 @@
 //! How hosts speak to each other: what the streams need of a network, and the way between nodes of one process. Whatever is said
 //! may be lost, come twice or late; the streams say it again.
 
+#[cfg(test)]
 use std::collections::BTreeMap;
+#[cfg(test)]
 use std::sync::Arc;
-
 #[cfg(test)]
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+#[cfg(test)]
 use parking_lot::RwLock;
 use session_store::NodeId;
 use session_store::word::Word;
+#[cfg(test)]
 use tokio::sync::mpsc;
 
 use super::Streams;
 use crate::routes::Later;
 
 /// Words that wait for a node of the same process; more are lost, and said again.
+#[cfg(test)]
 const WORDS: usize = 4_096;
 
 /// A way to other hosts.
@@ -32,11 +36,11 @@ pub(crate) trait SaysToHosts: Send + Sync {
 }
 
 /// The nodes of one process. Clones are the same.
+#[cfg(test)]
 #[derive(Clone, Default)]
 pub(crate) struct HostPeers {
     nodes: Arc<RwLock<BTreeMap<NodeId, mpsc::Sender<Word>>>>,
     /// Whether words are lost and come twice, how many were said since, and how many of them had such a fate.
-    #[cfg(test)]
     trouble: Arc<(AtomicBool, AtomicU64, AtomicU64)>,
 }
 
@@ -67,11 +71,11 @@ impl HostPeers {
     }
 }
 
+#[cfg(test)]
 impl SaysToHosts for HostPeers {
     fn say(&self, to: NodeId, word: Word) {
         let says = self.nodes.read().get(&to).cloned();
         let Some(says) = says else { return };
-        #[cfg(test)]
         match self.times() {
             0 => return,
             1 => {}

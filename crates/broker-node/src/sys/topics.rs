@@ -2,6 +2,7 @@
 //! names and values come out.
 
 use mqtt_codec::PacketKind;
+use node_routing::counters::PeerCounters;
 use raft_consensus::wal::WalCounters;
 use session_store::ShardSizes;
 use session_store::counters::{QueueCounters, ShardCounters};
@@ -33,6 +34,8 @@ pub(crate) struct Snapshot {
     pub(crate) memory: (u64, u64),
     /// What the log counted.
     pub(crate) wal: WalCounters,
+    /// What was counted of the way to other nodes.
+    pub(crate) peers: PeerCounters,
     /// Bytes of the log that no checkpoint has made needless.
     pub(crate) wal_bytes: u64,
     /// Nodes that belong to the cluster, as far as this one knows.

@@ -20,8 +20,10 @@ use crate::proto::session::shards_client::ShardsClient;
 use crate::reach::{Purpose, Reach};
 use crate::refusal;
 
-/// Bytes that wait for a node at most, but for words that are larger by themselves.
+/// Bytes that wait for a node at most; or so many of the largest messages, where these are more.
 const BYTES_MAX: usize = 16 << 20;
+/// As many large words may have to be said again together.
+const MESSAGES_MAX: usize = 8;
 /// Whoever can wait does so while more than this waits, in bytes.
 const ROOM_BYTES: usize = 1 << 20;
 /// Bytes of a message in which several words are put together, at most.
@@ -51,6 +53,8 @@ pub(super) struct Queue {
     tally: Arc<Tally>,
     /// Bytes of a message at most, as the other end will have it.
     bound: usize,
+    /// Bytes that wait at most.
+    bytes_max: usize,
 }
 
 /// What is next on a lane.
@@ -63,7 +67,15 @@ enum Next {
 
 impl Queue {
     pub(super) fn new(tally: Arc<Tally>, bound: usize) -> Self {
-        Self { waiting: Mutex::default(), filled: Notify::new(), room: Notify::new(), tally, bound }
+        let bytes_max = BYTES_MAX.max(bound.saturating_mul(MESSAGES_MAX));
+        Self {
+            waiting: Mutex::default(),
+            filled: Notify::new(),
+            room: Notify::new(),
+            tally,
+            bound,
+            bytes_max,
+        }
     }
 
     /// Puts words behind the others; where there is no room all of them are lost.
@@ -78,7 +90,7 @@ impl Queue {
         }
         count(&self.tally.peer_words, 1);
         let mut waiting = self.waiting.lock();
-        if !waiting.words.is_empty() && waiting.bytes + words.len() > BYTES_MAX {
+        if waiting.bytes + words.len() > self.bytes_max {
             waiting.overflown = true;
             self.lose(&mut waiting, 1);
         } else {
@@ -293,13 +305,14 @@ mod tests {
 
     #[test]
     fn too_much_ends_the_stream_and_all_that_waits_is_lost() {
-        let queue = queue(usize::MAX);
+        let largest = BYTES_MAX / MESSAGES_MAX;
+        let queue = queue(largest);
         let mut batches = pin!(queue.batches());
-        queue.push(word(1, 2 * BYTES_MAX)).unwrap();
-        assert_eq!(queue.tally.read().peer_words_lost, 0, "one alone may be larger");
+        (0..MESSAGES_MAX).for_each(|_| queue.push(word(1, largest)).unwrap());
+        assert_eq!(queue.tally.read().peer_words_lost, 0);
         queue.push(word(2, 1)).unwrap();
         assert_eq!(batches.next().now_or_never(), Some(None));
-        assert_eq!(queue.tally.read().peer_words_lost, 2);
+        assert_eq!(queue.tally.read().peer_words_lost, MESSAGES_MAX as u64 + 1);
         queue.clear();
         queue.push(word(3, 1)).unwrap();
         let mut next = pin!(queue.batches());

@@ -71,7 +71,8 @@ impl Links {
     }
 
     /// Says something to another node, behind what was said on the same lane before. Several words may be one behind the
-    /// other. They are lost, and that is reported, where the node is out of reach, or more than 16 MiB wait for it.
+    /// other. They are lost, and that is reported, where the node is out of reach, or too much waits for it: more than 16 MiB,
+    /// and more than eight of the largest messages.
     ///
     /// # Errors
     /// No message may be so large. Nothing is said or lost, and to say it again is of no use.
@@ -84,6 +85,12 @@ impl Links {
         if let Some(queue) = self.queue(to, lane) {
             queue.room().await;
         }
+    }
+
+    /// Bytes of a message at most.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        self.reach.context.limits.message_bytes_max
     }
 
     fn queue(&self, to: NodeId, lane: Lane) -> Option<Arc<Queue>> {

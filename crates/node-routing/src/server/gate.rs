@@ -8,19 +8,23 @@ use std::task::{Context, Poll};
 use futures_util::future::{BoxFuture, Either, Ready, ready};
 use http::{Request, Response};
 use tokio::sync::Notify;
+use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
+use super::Who;
 use crate::counters::{Tally, count};
-use crate::identity::{Identity, Sender};
-use crate::peers::PeersWatch;
+use crate::identity::Sender;
 use crate::refusal;
+
+/// The one service for those who belong to no cluster.
+const FOR_STRANGERS: &str = "/quelea.routing.v1.Join/";
 
 /// Lets through what belongs here.
 #[derive(Clone)]
 pub(crate) struct Gate {
-    pub(crate) identity: Identity,
-    pub(crate) peers: PeersWatch,
+    /// `None` for a node that belongs to no cluster yet.
+    pub(crate) who: Option<Who>,
     pub(crate) tally: Arc<Tally>,
     /// Told when somebody has been let through.
     pub(crate) known: Arc<Notify>,
@@ -65,7 +69,15 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let checked = self.gate.identity.check(request.headers(), &self.gate.peers.borrow());
+        // Whoever asks only that is not known by it, and keeps no connection.
+        if request.uri().path().starts_with(FOR_STRANGERS) {
+            return Either::Right(self.inner.call(request));
+        }
+        let Some((identity, peers)) = &self.gate.who else {
+            let none = Status::unavailable("this node belongs to no cluster yet");
+            return Either::Left(ready(Ok(none.into_http())));
+        };
+        let checked = identity.check(request.headers(), &peers.borrow());
         match checked {
             Ok(sender) => {
                 self.gate.known.notify_one();

@@ -22,12 +22,16 @@ use self::gate::Gate;
 pub(crate) use self::gate::Known;
 use self::services::Services;
 use crate::asking::AnswersAsking;
-use crate::counters::count;
-use crate::limits::BadLimits;
+use crate::counters::{Tally, count};
+use crate::identity::Identity;
+use crate::join::Admits;
+use crate::limits::{BadLimits, Limits};
 use crate::line::{FRAME_BYTES, HEADERS_BYTES_MAX, SEND_BUFFER_BYTES};
 use crate::links::Hears;
+use crate::peers::PeersWatch;
 use crate::presence::AnswersTouch;
 use crate::reach::Ways;
+use crate::security::Security;
 
 /// Streams of a connection that its other end may have reset before they were looked at, or that were reset here for its mistakes; with more
 /// it is closed.
@@ -45,6 +49,21 @@ pub struct Answers {
     pub touched: Arc<dyn AnswersTouch>,
     /// Who carries out what others ask of the cluster group.
     pub asked: Arc<dyn AnswersAsking>,
+    /// Who says who the node is, and lets others in.
+    pub admits: Arc<dyn Admits>,
+}
+
+/// Who a node is, and whom it knows.
+type Who = (Identity, PeersWatch);
+
+/// The port of a node that belongs to no cluster yet.
+pub struct Front {
+    /// The bounds.
+    pub limits: Limits,
+    /// What is put around connections.
+    pub security: Arc<dyn Security>,
+    /// What is counted.
+    pub tally: Arc<Tally>,
 }
 
 /// The port of a node for others.
@@ -54,21 +73,47 @@ pub struct Server {
 
 /// What every connection is served with.
 struct Serving {
-    ways: Ways,
+    front: Front,
+    who: Option<Who>,
     services: Services,
 }
 
 impl Server {
-    /// Answers at a port from now on, as who `ways` say.
+    /// Answers at these sockets from now on, as who `ways` say.
     ///
     /// # Errors
     /// The bounds do not fit together: nothing is answered.
-    pub fn start(listener: TcpListener, ways: Ways, answers: Answers) -> Result<Self, BadLimits> {
-        ways.limits.validate()?;
-        let services = Services::new(ways.identity, answers, &ways.limits);
-        let serving = Arc::new(Serving { ways, services });
+    pub fn start(
+        listeners: impl IntoIterator<Item = TcpListener>,
+        ways: Ways,
+        answers: Answers,
+    ) -> Result<Self, BadLimits> {
+        let Ways { identity, peers, limits, security, tally } = ways;
+        let services = Services::new(identity, answers, &limits);
+        let front = Front { limits, security, tally };
+        Self::serve(listeners, Serving { front, who: Some((identity, peers)), services })
+    }
+
+    /// Answers at these sockets for a node that belongs to no cluster: only who it is.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn for_strangers(
+        listeners: impl IntoIterator<Item = TcpListener>,
+        front: Front,
+        admits: Arc<dyn Admits>,
+    ) -> Result<Self, BadLimits> {
+        let services = Services::for_strangers(admits);
+        Self::serve(listeners, Serving { front, who: None, services })
+    }
+
+    fn serve(listeners: impl IntoIterator<Item = TcpListener>, serving: Serving) -> Result<Self, BadLimits> {
+        serving.front.limits.validate()?;
         let mut accepting = JoinSet::new();
-        accepting.spawn(serving.accept(listener));
+        let serving = Arc::new(serving);
+        for listener in listeners {
+            accepting.spawn(Arc::clone(&serving).accept(listener));
+        }
         Ok(Self { _accepting: accepting })
     }
 }
@@ -82,11 +127,11 @@ impl Serving {
                 Some(_ended) = connections.join_next() => continue,
             };
             match accepted {
-                Ok((stream, _)) if connections.len() < self.ways.limits.connections_max => {
-                    count(&self.ways.tally.peer_accepted, 1);
+                Ok((stream, _)) if connections.len() < self.front.limits.connections_max => {
+                    count(&self.front.tally.peer_accepted, 1);
                     connections.spawn(Arc::clone(&self).serve(stream));
                 }
-                Ok(_too_many) => count(&self.ways.tally.peer_turned_away, 1),
+                Ok(_too_many) => count(&self.front.tally.peer_turned_away, 1),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections at the port for nodes");
                     sleep(ACCEPT_PAUSE).await;
@@ -96,14 +141,9 @@ impl Serving {
     }
 
     async fn serve(self: Arc<Self>, stream: TcpStream) {
-        let Ways { identity, peers, limits, security, tally } = &self.ways;
+        let Front { limits, security, tally } = &self.front;
         let known = Arc::new(Notify::new());
-        let gate = Gate {
-            identity: *identity,
-            peers: peers.clone(),
-            tally: Arc::clone(tally),
-            known: Arc::clone(&known),
-        };
+        let gate = Gate { who: self.who.clone(), tally: Arc::clone(tally), known: Arc::clone(&known) };
         // Small answers leave at once; where that cannot be said the connection is gone.
         let _gone = stream.set_nodelay(true);
         let serving = async {
@@ -129,7 +169,7 @@ impl Serving {
     }
 
     fn http(&self) -> Builder<TokioExecutor> {
-        let limits = &self.ways.limits;
+        let limits = &self.front.limits;
         let mut http = Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new())
             .initial_stream_window_size(limits.stream_window_bytes)

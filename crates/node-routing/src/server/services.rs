@@ -1,4 +1,5 @@
-//! What a node answers to others: greetings, what replicas ask of each other, and words of hosts and leaders. Behind the gate
+//! What a node answers to others: greetings, what replicas ask of each other, words of hosts and leaders, what is asked of
+//! the cluster group, and who it is. Behind the gate
 //! of each connection; it hands on what it is asked, and decides nothing.
 
 use std::convert::Infallible;
@@ -21,12 +22,14 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Answers;
 use crate::asking::{Askable, COMMAND_BYTES_MAX};
 use crate::identity::Identity;
+use crate::join::{Admits, Door};
 use crate::limits::Limits;
 use crate::links::Listener;
 use crate::presence::{TOUCHING_BYTES_MAX, Touchable};
 use crate::proto::cluster::cluster_server::ClusterServer;
 use crate::proto::raft::raft_server::{Raft, RaftServer};
 use crate::proto::routing::handshake_server::{Handshake, HandshakeServer};
+use crate::proto::routing::join_server::JoinServer;
 use crate::proto::routing::presence_server::PresenceServer;
 use crate::proto::routing::{Greeting, Welcome};
 use crate::proto::session::shards_server::ShardsServer;
@@ -35,9 +38,9 @@ use crate::refusal;
 /// Bytes of a greeting at most.
 const GREETING_BYTES_MAX: usize = 1 << 10;
 
-/// All services of a node, found by the path of a request.
+/// What a node answers to others of its cluster.
 #[derive(Clone)]
-pub(crate) struct Services {
+struct OfMember {
     handshake: HandshakeServer<Greeter>,
     raft: RaftServer<Groups>,
     shards: ShardsServer<Listener>,
@@ -45,9 +48,22 @@ pub(crate) struct Services {
     cluster: ClusterServer<Askable>,
 }
 
+/// What a node answers to those who belong to no cluster, and if it belongs to one itself, to the others.
+#[derive(Clone)]
+pub(crate) struct Services {
+    join: JoinServer<Door>,
+    of_member: Option<OfMember>,
+}
+
 impl Services {
+    /// Of a node that belongs to no cluster.
+    pub(crate) fn for_strangers(admits: Arc<dyn Admits>) -> Self {
+        let join = JoinServer::new(Door(admits)).max_decoding_message_size(GREETING_BYTES_MAX);
+        Self { join, of_member: None }
+    }
+
     pub(crate) fn new(identity: Identity, answers: Answers, limits: &Limits) -> Self {
-        let Answers { dispatcher, hears, touched, asked } = answers;
+        let Answers { dispatcher, hears, touched, asked, admits } = answers;
         let askable = Askable { asked, within: limits.answer_within };
         let cluster = ClusterServer::new(askable).max_decoding_message_size(COMMAND_BYTES_MAX);
         let groups = Groups { dispatcher, within: limits.answer_within };
@@ -55,7 +71,8 @@ impl Services {
         let handshake = HandshakeServer::new(Greeter(identity)).max_decoding_message_size(GREETING_BYTES_MAX);
         let shards = ShardsServer::new(Listener(hears)).max_decoding_message_size(limits.message_bytes_max);
         let presence = PresenceServer::new(Touchable(touched)).max_decoding_message_size(TOUCHING_BYTES_MAX);
-        Self { handshake, raft, shards, presence, cluster }
+        let of_member = Some(OfMember { handshake, raft, shards, presence, cluster });
+        Self { of_member, ..Self::for_strangers(admits) }
     }
 }
 
@@ -70,12 +87,13 @@ impl tower::Service<HttpRequest<Incoming>> for Services {
 
     fn call(&mut self, request: HttpRequest<Incoming>) -> Self::Future {
         let service = request.uri().path().strip_prefix('/').and_then(|path| path.split('/').next());
-        match service {
-            Some("quelea.raft.v1.Raft") => self.raft.call(request),
-            Some("quelea.session.v1.Shards") => self.shards.call(request),
-            Some("quelea.cluster.v1.Cluster") => self.cluster.call(request),
-            Some("quelea.routing.v1.Presence") => self.presence.call(request),
-            Some("quelea.routing.v1.Handshake") => self.handshake.call(request),
+        match (service, &mut self.of_member) {
+            (Some("quelea.routing.v1.Join"), _) => self.join.call(request),
+            (Some("quelea.raft.v1.Raft"), Some(of)) => of.raft.call(request),
+            (Some("quelea.session.v1.Shards"), Some(of)) => of.shards.call(request),
+            (Some("quelea.cluster.v1.Cluster"), Some(of)) => of.cluster.call(request),
+            (Some("quelea.routing.v1.Presence"), Some(of)) => of.presence.call(request),
+            (Some("quelea.routing.v1.Handshake"), Some(of)) => of.handshake.call(request),
             _ => {
                 let unknown = Status::unimplemented("there is no such service");
                 Box::pin(std::future::ready(Ok(unknown.into_http())))

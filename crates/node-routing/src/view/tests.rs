@@ -26,7 +26,7 @@ fn run(node: u32, incarnation: u32) -> Host {
 
 fn begin(node: u32, incarnation: u32) -> Command {
     let host = run(node, incarnation);
-    Command::Begin(Begin { host, token: 1, name: "".into(), knows_level: 1 })
+    Command::Begin(Begin { host, token: 1, name: "".into(), address: "".into(), knows_level: 1 })
 }
 
 /// A state and the view that follows it, one entry each command.

@@ -415,7 +415,8 @@ impl Node {
         }
         self.last_proposal = clock;
         if !self.state.live().any(|run| run == self.run) {
-            let begin = Begin { host: self.run, token: 1, name: "".into(), knows_level: 1 };
+            let begin =
+                Begin { host: self.run, token: 1, name: "".into(), address: "".into(), knows_level: 1 };
             self.propose(Command::Begin(begin));
         } else if let Some(routes) = self.announcer.out().cloned() {
             self.propose(Command::Routes(routes));

@@ -38,7 +38,7 @@ async fn bounds_that_do_not_fit_are_refused_by_either_end() {
     let (directory, listener) =
         (tempfile::tempdir().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let answers = answers(1, &directory, &Arc::default());
-    assert_eq!(Server::start(listener, ways, answers).err(), refused);
+    assert_eq!(Server::start([listener], ways, answers).err(), refused);
 }
 
 #[tokio::test]

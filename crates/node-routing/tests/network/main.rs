@@ -14,6 +14,7 @@
 mod cluster;
 mod groups;
 mod hostile;
+mod join;
 mod lines;
 mod links;
 mod place;

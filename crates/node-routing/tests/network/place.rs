@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use node_routing::asking::AnswersAsking;
 use node_routing::counters::{PeerCounters, Tally};
 use node_routing::identity::Identity;
+use node_routing::join::{Admits, Known, Standing};
 use node_routing::limits::Limits;
 use node_routing::links::{Hears, Links};
 use node_routing::peers::{Gone, Peer, Peers, PeersWatch};
@@ -84,6 +85,23 @@ impl AnswersAsking for Ear {
     }
 }
 
+/// Where a node of [`CLUSTER`] says that the others are.
+pub(crate) fn known() -> Known {
+    let nodes = [(1, "a.example:7883".to_owned()), (2, "b.example:7883".to_owned())].into();
+    Known { cluster: CLUSTER, shards: 6, nodes, apply_level: 3 }
+}
+
+impl Admits for Ear {
+    fn standing(&self) -> Standing {
+        Standing::Member(known())
+    }
+
+    fn admit(&self, token: u64) -> BoxFuture<'static, Result<NodeId, String>> {
+        let given = if token < 10 { Ok(token + 1) } else { Err("it is full".to_owned()) };
+        Box::pin(std::future::ready(given))
+    }
+}
+
 impl AnswersTouch for Ear {
     fn touched(&self, by: session_store::Host, touch: Touch) -> Touched {
         let outcome = if touch.wants_lease { Outcome::Denied("no".to_owned()) } else { Outcome::NotWanted };
@@ -138,7 +156,7 @@ impl Hears for Ear {
 pub(crate) fn answers(node: NodeId, directory: &TempDir, ear: &Arc<Ear>) -> Answers {
     let disk = Arc::new(FileDisk::new(directory.path()).unwrap());
     let dispatcher = Dispatcher::new(node, disk, Arc::new(NoSnapshots));
-    Answers { dispatcher, hears: ear.clone(), touched: ear.clone(), asked: ear.clone() }
+    Answers { dispatcher, hears: ear.clone(), touched: ear.clone(), asked: ear.clone(), admits: ear.clone() }
 }
 
 /// A node's port.
@@ -164,7 +182,7 @@ impl Host {
         let (tally, view) = (Arc::default(), watch::Sender::new(Peers::new()));
         let ways = Ways { limits, ..ways(identity, view.subscribe(), &tally) };
         let ear = Arc::new(Ear::default());
-        let server = Server::start(listener, ways, answers(identity.node, &directory, &ear)).unwrap();
+        let server = Server::start([listener], ways, answers(identity.node, &directory, &ear)).unwrap();
         Self { ear, address, tally, view, _server: server, _directory: directory }
     }
 

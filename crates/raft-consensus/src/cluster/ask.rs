@@ -1,8 +1,6 @@
 //! Asking the cluster group for something and waiting for the answer, on the node that leads it. Called by nodes;
 //! decides nothing itself.
 
-use openraft::async_runtime::WatchReceiver;
-
 use super::command::{Command, Refusal, Standing};
 use super::machine::ClusterMachine;
 use crate::group::{Gone, Group};
@@ -26,7 +24,7 @@ impl<C: Types> Group<C, ClusterMachine> {
     /// # Errors
     /// The command was refused, or the group has ended.
     pub async fn ask(&self, command: &Command) -> Result<(), AskError> {
-        let me = self.raft().metrics().borrow_watched().id;
+        let me = self.me();
         let mut leadership = self.leadership();
         loop {
             while leadership.now().leader != Some(me) {

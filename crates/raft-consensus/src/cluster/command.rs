@@ -58,6 +58,8 @@ pub struct Begin {
     pub token: u64,
     /// What the node is called, [`super::NAME_BYTES_MAX`] bytes at most; empty where it has no name.
     pub name: Box<str>,
+    /// Where other nodes reach it, as `host:port`, [`super::ADDRESS_BYTES_MAX`] bytes at most; empty where they do not.
+    pub address: Box<str>,
     /// The highest level of `apply` that its binary knows.
     pub knows_level: u32,
 }
@@ -69,6 +71,9 @@ pub enum Command {
     Tick,
     /// The cluster is created.
     Found(Founding),
+    /// A node that wants to belong to the cluster has drawn this, and gets a number that no node ever had. Whoever asks
+    /// again finds it in [`super::Cluster::admitted`], as long as it is among the last [`super::ADMITTED_MAX`].
+    Admit(u64),
     /// A run of a node begins.
     Begin(Begin),
     /// This run of a node, and all before it, are dead.
@@ -113,6 +118,9 @@ pub enum Refusal {
     /// The name is too long.
     #[error("a node's name has {} bytes at most", super::NAME_BYTES_MAX)]
     NameTooLong,
+    /// The address is too long.
+    #[error("a node's address has {} bytes at most", super::ADDRESS_BYTES_MAX)]
+    AddressTooLong,
     /// The binary is too old for what the cluster's logs say by now.
     #[error("the cluster is at apply level {0}, which this binary does not know: run a newer one")]
     TooOld(u32),

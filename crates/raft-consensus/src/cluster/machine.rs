@@ -14,7 +14,7 @@ use super::command::Command;
 use super::follow::Follow;
 use super::record;
 use super::route::{Change, Routes};
-use super::state::Cluster;
+use super::state::{Cluster, Member};
 use super::{APPLY_LEVEL_MAX, GROUP};
 use crate::machine::{BadEntry, Machine, Weight};
 use crate::snapshot::SnapshotData;
@@ -36,6 +36,9 @@ pub type LowestLive = BTreeMap<NodeId, Incarnation>;
 /// The runs that live, in the order of their nodes.
 pub type Live = Vec<Host>;
 
+/// The members and what is known of them.
+pub type Roster = BTreeMap<NodeId, Member>;
+
 /// The cluster group's state, and who follows it on this node.
 #[derive(Debug)]
 pub struct ClusterMachine {
@@ -50,6 +53,7 @@ pub struct ClusterMachine {
     follower: Option<Arc<dyn Follow>>,
     lowest_live: watch::Sender<LowestLive>,
     live: watch::Sender<Live>,
+    roster: watch::Sender<Roster>,
     apply_level: watch::Sender<u32>,
 }
 
@@ -62,6 +66,7 @@ impl ClusterMachine {
         let (state, checkpoint) = storage.restore(GROUP, restore)?.unwrap_or_default();
         let lowest_live = watch::Sender::new(state.lowest_live().collect());
         let live = watch::Sender::new(state.live().collect());
+        let roster = watch::Sender::new(state.members.clone());
         let apply_level = watch::Sender::new(state.apply_level());
         let machine = Self {
             state,
@@ -72,6 +77,7 @@ impl ClusterMachine {
             follower: None,
             lowest_live,
             live,
+            roster,
             apply_level,
         };
         Ok((machine, checkpoint))
@@ -102,6 +108,12 @@ impl ClusterMachine {
         self.live.subscribe()
     }
 
+    /// Follows who belongs to the cluster and where, as far as this node has applied the group's log.
+    #[must_use]
+    pub fn roster(&self) -> watch::Receiver<Roster> {
+        self.roster.subscribe()
+    }
+
     /// Follows the level of `apply` that holds in the cluster, as far as this node has applied the group's log.
     #[must_use]
     pub fn apply_level(&self) -> watch::Receiver<u32> {
@@ -112,6 +124,13 @@ impl ClusterMachine {
         self.apply_level.send_if_modified(|told| {
             let now = self.state.apply_level();
             std::mem::replace(told, now) != now
+        });
+        self.roster.send_if_modified(|told| {
+            let changed = *told != self.state.members;
+            if changed {
+                told.clone_from(&self.state.members);
+            }
+            changed
         });
         self.lowest_live.send_if_modified(|told| {
             let now: LowestLive = self.state.lowest_live().collect();
@@ -162,7 +181,7 @@ impl Machine for ClusterMachine {
 
     fn weight(command: &Command) -> Weight {
         let text = match command {
-            Command::Begin(begin) => begin.name.len(),
+            Command::Begin(begin) => begin.name.len() + begin.address.len(),
             Command::Routes(routes) => routes.bytes() + FILTER_BYTES * routes.len(),
             Command::Fence(fence) | Command::Unfence(fence) => fence.client.as_str().len(),
             _ => 0,

@@ -6,6 +6,7 @@ mod chunked;
 mod command;
 mod follow;
 mod machine;
+mod numbers;
 mod owners;
 mod record;
 mod record_owners;
@@ -15,7 +16,7 @@ mod state;
 pub use self::ask::AskError;
 pub use self::command::{Begin, ClusterId, Command, Founding, NotAnId, Refusal, Standing};
 pub use self::follow::Follow;
-pub use self::machine::{ClusterMachine, Live, LowestLive};
+pub use self::machine::{ClusterMachine, Live, LowestLive, Roster};
 pub use self::record::{Asked, decode_asking, encode_asking};
 pub use self::route::{
     CHANGES_BYTES_MAX, CHANGES_MAX, Change, FENCES_BYTES_MAX, FENCES_MAX, Fence, Owner, ROUTES_BYTES_MAX,
@@ -23,16 +24,28 @@ pub use self::route::{
 };
 pub use self::state::{Cluster, Member};
 
+use session_store::NodeId;
+
 use crate::wal::GroupId;
 
 /// The cluster group's number; a shard's is greater.
 pub const GROUP: GroupId = GroupId(0);
+
+/// The number of the node that founds a cluster; nobody else ever gets it.
+pub const FOUNDER: NodeId = NodeId(1);
 
 /// Members at most; one more is refused.
 pub const MEMBERS_MAX: usize = 1_024;
 
 /// Bytes of a member's name at most; a longer one is refused.
 pub const NAME_BYTES_MAX: usize = 64;
+
+/// Bytes of a member's address at most; a longer one is refused.
+pub const ADDRESS_BYTES_MAX: usize = 300;
+
+/// Numbers that were given to nodes at last and are known by what these have drawn; older ones are forgotten, and never
+/// given again.
+pub const ADMITTED_MAX: usize = 64;
 
 /// The highest level of `apply` that this binary knows, of the cluster group and of the shards: one number for all of
 /// its state machines. A member says it when a run of it begins.

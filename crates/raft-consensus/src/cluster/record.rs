@@ -9,10 +9,10 @@ use session_store::record::RecordError;
 use session_store::store::Changes;
 use session_store::{Host, Incarnation, Millis, NodeId};
 
-use super::APPLY_LEVEL_MAX;
 use super::command::{Begin, ClusterId, Command, Founding, Standing};
 use super::record_owners;
 use super::state::{Cluster, Member};
+use super::{APPLY_LEVEL_MAX, FOUNDER};
 
 /// What `build.rs` makes of `proto/cluster.proto`.
 #[allow(clippy::all, missing_docs, unreachable_pub, reason = "generated")]
@@ -59,10 +59,12 @@ fn command(command: &Command) -> wire::Command {
     let kind = match command {
         Command::Tick => Kind::Tick(wire::Nothing {}),
         Command::Found(new) => Kind::Found(founding(new)),
+        Command::Admit(token) => Kind::Admit(*token),
         Command::Begin(begin) => Kind::Begin(wire::Begin {
             host: Some(host(begin.host)),
             token: begin.token,
             name: begin.name.to_string(),
+            address: begin.address.to_string(),
             knows_level: begin.knows_level,
         }),
         Command::Down(dead) => Kind::Down(host(*dead)),
@@ -79,10 +81,12 @@ fn read_command(wire: wire::Command) -> Result<Command, RecordError> {
     Ok(match wire.kind.ok_or(RecordError::Missing { field: "command" })? {
         Kind::Tick(_) => Command::Tick,
         Kind::Found(new) => Command::Found(read_founding(&new)?),
+        Kind::Admit(token) => Command::Admit(token),
         Kind::Begin(begin) => Command::Begin(Begin {
             host: read_host(begin.host.ok_or(RecordError::Missing { field: "begin.host" })?),
             token: begin.token,
             name: begin.name.into(),
+            address: begin.address.into(),
             knows_level: begin.knows_level,
         }),
         Kind::Down(dead) => Command::Down(read_host(dead)),
@@ -167,6 +171,7 @@ fn member(member: &Member) -> Bytes {
     let wire = wire::Member {
         version: VERSION,
         name: member.name.to_string(),
+        address: member.address.to_string(),
         begun: member.begun.0,
         token: member.token,
         lowest_live: member.lowest_live.0,
@@ -180,6 +185,7 @@ fn read_member(bytes: Bytes) -> Result<Member, RecordError> {
     known("member", wire.version)?;
     Ok(Member {
         name: wire.name.into(),
+        address: wire.address.into(),
         begun: Incarnation(wire.begun),
         token: wire.token,
         lowest_live: Incarnation(wire.lowest_live),
@@ -202,6 +208,12 @@ impl Cluster {
             founding: self.founding.as_ref().map(founding),
             now_ms: self.now.0,
             apply_level: self.apply_level,
+            last_node: self.last_node.0,
+            admitted: self
+                .admitted
+                .iter()
+                .map(|(node, token)| wire::Admitted { node: node.0, token: *token })
+                .collect(),
         };
         changes.put(vec![HEAD], head.encode_to_vec().into());
         self.owners.take_changes(&mut changes);
@@ -244,7 +256,16 @@ impl Cluster {
         if found > APPLY_LEVEL_MAX {
             return Err(RecordError::Version { kind: "apply level", known: APPLY_LEVEL_MAX, found });
         }
+        // Nobody was given a number by those who did not write it down.
+        let last_member = members.last_key_value().map_or(FOUNDER, |(node, _)| *node);
+        let admitted = head.admitted.iter().map(|given| (NodeId(given.node), given.token));
         let cluster = Self {
+            admitted: admitted.collect(),
+            last_node: if head.founding.is_some() {
+                last_member.max(NodeId(head.last_node))
+            } else {
+                NodeId::default()
+            },
             founding: head.founding.as_ref().map(read_founding).transpose()?,
             members,
             now: Millis(head.now_ms),

@@ -10,13 +10,15 @@ use topic_index::Filter;
 use super::command::{Begin, Command, Founding, Refusal, Standing};
 use super::owners::Owners;
 use super::route::{Change, Fence, Owner, Routes};
-use super::{MEMBERS_MAX, NAME_BYTES_MAX};
+use super::{ADDRESS_BYTES_MAX, FOUNDER, MEMBERS_MAX, NAME_BYTES_MAX};
 
 /// What is known of a node that belongs to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// What it is called; empty where it has no name.
     pub name: Box<str>,
+    /// Where other nodes reach its last run, as `host:port`; empty where they do not.
+    pub address: Box<str>,
     /// The last of its runs that has begun.
     pub begun: Incarnation,
     /// What that run drew.
@@ -32,6 +34,10 @@ pub struct Member {
 pub struct Cluster {
     pub(super) founding: Option<Founding>,
     pub(super) members: BTreeMap<NodeId, Member>,
+    /// Numbers that were given at last, and what whoever got them has drawn.
+    pub(super) admitted: BTreeMap<NodeId, u64>,
+    /// The highest number that a node has, or was given.
+    pub(super) last_node: NodeId,
     pub(super) now: Millis,
     pub(super) apply_level: u32,
     /// Routes and fences.
@@ -45,6 +51,8 @@ impl Default for Cluster {
         Self {
             founding: None,
             members: BTreeMap::new(),
+            admitted: BTreeMap::new(),
+            last_node: NodeId::default(),
             now: Millis::default(),
             apply_level: 1,
             owners: Owners::default(),
@@ -102,6 +110,7 @@ impl Cluster {
         match command {
             Command::Tick => Ok(true),
             Command::Found(founding) => self.decide_found(founding),
+            Command::Admit(token) => self.decide_admit(*token),
             Command::Begin(begin) => self.decide_begin(begin),
             Command::Down(host) => self.is_dead(*host),
             Command::Routes(routes) => self.decide_routes(routes),
@@ -147,7 +156,7 @@ impl Cluster {
     }
 
     fn decide_begin(&self, begin: &Begin) -> Result<bool, Refusal> {
-        let Begin { host, token, name, knows_level } = begin;
+        let Begin { host, token, name, address, knows_level } = begin;
         let Host { node, incarnation } = *host;
         if self.founding.is_none() {
             return Err(Refusal::NotFounded);
@@ -162,6 +171,7 @@ impl Cluster {
             Some(member) if incarnation <= member.begun => Err(Refusal::NotNewer(member.begun)),
             None if self.members.len() >= MEMBERS_MAX => Err(Refusal::Full),
             _ if name.len() > NAME_BYTES_MAX => Err(Refusal::NameTooLong),
+            _ if address.len() > ADDRESS_BYTES_MAX => Err(Refusal::AddressTooLong),
             _ if *knows_level < self.apply_level => Err(Refusal::TooOld(self.apply_level)),
             _ => Ok(false),
         }
@@ -171,21 +181,12 @@ impl Cluster {
     fn change(&mut self, command: &Command, tell: &mut dyn FnMut(Change)) {
         match command {
             Command::Tick => {}
-            Command::Found(founding) => self.founding = Some(*founding),
-            Command::Begin(begin) => {
-                let member = Member {
-                    name: begin.name.clone(),
-                    begun: begin.host.incarnation,
-                    token: begin.token,
-                    lowest_live: begin.host.incarnation,
-                    knows_level: begin.knows_level,
-                };
-                let before = self.members.insert(begin.host.node, member);
-                self.touched.insert(begin.host.node);
-                if let Some(before) = before.filter(|before| !before.is_dead(before.begun)) {
-                    tell(self.owners.drop_run(Host { node: begin.host.node, incarnation: before.begun }));
-                }
+            Command::Found(founding) => {
+                self.founding = Some(*founding);
+                self.last_node = self.last_node.max(FOUNDER);
             }
+            Command::Admit(token) => self.admit(*token),
+            Command::Begin(begin) => self.begin(begin, tell),
             Command::Down(host) => {
                 if let Some(member) = self.members.get_mut(&host.node) {
                     // It was not dead before: this is higher, and so is the last run, which alone has anything.
@@ -198,6 +199,24 @@ impl Cluster {
             Command::Routes(routes) => tell(self.owners.change_routes(routes)),
             Command::Fence(fence) => tell(self.owners.fence(fence)),
             Command::Unfence(fence) => tell(self.owners.unfence(fence)),
+        }
+    }
+
+    fn begin(&mut self, begin: &Begin, tell: &mut dyn FnMut(Change)) {
+        let Host { node, incarnation } = begin.host;
+        let member = Member {
+            name: begin.name.clone(),
+            address: begin.address.clone(),
+            begun: incarnation,
+            token: begin.token,
+            lowest_live: incarnation,
+            knows_level: begin.knows_level,
+        };
+        let before = self.members.insert(node, member);
+        self.last_node = self.last_node.max(node);
+        self.touched.insert(node);
+        if let Some(before) = before.filter(|before| !before.is_dead(before.begun)) {
+            tell(self.owners.drop_run(Host { node, incarnation: before.begun }));
         }
     }
 
@@ -281,7 +300,15 @@ impl Cluster {
     /// A digest of everything that replicas share: equal for equal states of the same binary, whatever led to them.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        session_store::digest_of(&(self.founding, &self.members, self.now, self.apply_level, &self.owners))
+        let numbers = (&self.admitted, self.last_node);
+        session_store::digest_of(&(
+            self.founding,
+            &self.members,
+            numbers,
+            self.now,
+            self.apply_level,
+            &self.owners,
+        ))
     }
 
     /// Checks what must always hold.
@@ -303,6 +330,7 @@ impl Cluster {
         if self.members.len() > MEMBERS_MAX {
             return Err("there are more members than there may be");
         }
+        self.validate_numbers()?;
         self.members.iter().try_for_each(|(node, member)| self.validate_member(*node, member))?;
         self.owners.live.keys().try_for_each(|owner| self.validate_owner(*owner))?;
         self.owners.validate(all)
@@ -321,7 +349,7 @@ impl Cluster {
     }
 
     fn validate_member(&self, node: NodeId, member: &Member) -> Result<(), &'static str> {
-        let Member { name, begun, lowest_live, knows_level, .. } = member;
+        let Member { name, address, begun, lowest_live, knows_level, .. } = member;
         if node.0 == 0 || begun.0 == 0 || begun.next() == *begun {
             return Err("a member has a number that no run has");
         }
@@ -330,6 +358,9 @@ impl Cluster {
         }
         if name.len() > NAME_BYTES_MAX {
             return Err("a member's name is too long");
+        }
+        if address.len() > ADDRESS_BYTES_MAX {
+            return Err("a member's address is too long");
         }
         if *knows_level < self.apply_level {
             return Err("a member does not know the level that holds");

@@ -88,6 +88,10 @@ impl<C: Types, T: PeerTransport> Networks<C> for Joined<T> {
         members: &[NodeId],
     ) -> Result<(), StorageError> {
         let others: Vec<NodeId> = members.iter().copied().filter(|member| *member != self.node).collect();
+        if others.is_empty() {
+            // As for a node alone.
+            return Ok(());
+        }
         let network: Self::Network = Networks::<C>::network(self, group);
         storage.fetch_missing::<C, _>(group, &network, &others).await
     }

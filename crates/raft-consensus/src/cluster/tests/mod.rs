@@ -21,7 +21,13 @@ pub(super) fn begin(node: u32, incarnation: u32) -> Command {
 }
 
 pub(super) fn begin_with(host: Host, token: u64, knows_level: u32) -> Command {
-    Command::Begin(Begin { host, token, name: format!("quelea-{}", host.node.0).into(), knows_level })
+    Command::Begin(Begin {
+        host,
+        token,
+        name: format!("quelea-{}", host.node.0).into(),
+        address: "".into(),
+        knows_level,
+    })
 }
 
 /// A founded cluster that was told these.
@@ -109,10 +115,46 @@ fn members_and_their_names_are_bounded() {
     cluster.apply(Millis(3), &begin(1, 2)).unwrap();
     let named = |length: usize| {
         let name = "n".repeat(length).into();
-        Command::Begin(Begin { host: run(2, 2), token: 1, name, knows_level: 1 })
+        Command::Begin(Begin { host: run(2, 2), token: 1, name, address: "".into(), knows_level: 1 })
     };
     assert_eq!(cluster.standing(&named(NAME_BYTES_MAX)), Standing::Open);
     assert_eq!(refusal(&cluster, &named(NAME_BYTES_MAX + 1)), Refusal::NameTooLong);
+}
+
+#[test]
+fn a_number_is_given_once_and_a_repeat_finds_it() {
+    assert_eq!(refusal(&Cluster::default(), &Command::Admit(1)), Refusal::NotFounded);
+    let mut cluster = cluster(&[Command::Admit(70), begin(1, 1), Command::Admit(80), Command::Admit(70)]);
+    assert_eq!((cluster.admitted(70), cluster.admitted(80)), (Some(NodeId(2)), Some(NodeId(3))));
+    assert_eq!(cluster.standing(&Command::Admit(70)), Standing::InForce);
+    assert_eq!(cluster.admitted(90), None);
+    cluster.apply(Millis(3), &begin(7, 1)).unwrap();
+    cluster.apply(Millis(3), &Command::Admit(90)).unwrap();
+    assert_eq!(cluster.admitted(90), Some(NodeId(8)), "no number that a node has");
+    for token in 100..200 {
+        cluster.apply(Millis(3), &Command::Admit(token)).unwrap();
+    }
+    assert_eq!(cluster.admitted.len(), ADMITTED_MAX);
+    assert_eq!((cluster.admitted(70), cluster.admitted(199)), (None, Some(NodeId(108))));
+    cluster.apply(Millis(3), &Command::Admit(70)).unwrap();
+    assert_eq!(cluster.admitted(70), Some(NodeId(109)), "what was forgotten is not given again");
+}
+
+#[test]
+fn where_a_node_is_comes_with_its_run_and_is_bounded() {
+    let mut cluster = cluster(&[begin(1, 1)]);
+    let at = |incarnation, address: &str| {
+        let name = "quelea-1".into();
+        let begin =
+            Begin { host: run(1, incarnation), token: 9, name, address: address.into(), knows_level: 1 };
+        Command::Begin(begin)
+    };
+    cluster.apply(Millis(3), &at(2, "a.example:7883")).unwrap();
+    assert_eq!(&*cluster.member(NodeId(1)).unwrap().address, "a.example:7883");
+    cluster.apply(Millis(3), &at(3, "b.example:7883")).unwrap();
+    assert_eq!(&*cluster.member(NodeId(1)).unwrap().address, "b.example:7883");
+    let long = "a".repeat(ADDRESS_BYTES_MAX + 1);
+    assert_eq!(refusal(&cluster, &at(4, &long)), Refusal::AddressTooLong);
 }
 
 #[test]
@@ -154,6 +196,7 @@ pub(super) fn command() -> impl Strategy<Value = Command> {
         8 => (host(), 0..2_u64, 0..3_u32).prop_map(|(host, token, level)| begin_with(host, token, level)),
         4 => host().prop_map(Command::Down),
         2 => (0..3_u32).prop_map(Command::RaiseLevel),
+        3 => (0..4_u64).prop_map(Command::Admit),
         12 => owners::routes().prop_map(Command::Routes),
         4 => owners::fence().prop_map(Command::Fence),
         2 => owners::fence().prop_map(Command::Unfence),

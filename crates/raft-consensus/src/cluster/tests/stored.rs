@@ -197,7 +197,7 @@ fn fixture(name: &str) -> PathBuf {
 /// A fixture: its name, and one command of each kind there was when it was written.
 type Sample = (&'static str, Vec<Command>);
 
-fn samples() -> [Sample; 2] {
+fn samples() -> [Sample; 3] {
     let members = vec![
         Command::Tick,
         Command::Found(FOUNDING),
@@ -222,7 +222,16 @@ fn samples() -> [Sample; 2] {
         Command::Unfence(fence_of("c", 4, run(1, 3))),
         Command::Down(run(2, 1)),
     ];
-    [("v1", members), ("routes-v1", routes.into())]
+    let first = Begin {
+        host: run(1, 1),
+        token: 1,
+        name: "a".into(),
+        address: "a.example:7883".into(),
+        knows_level: 1,
+    };
+    let numbers =
+        vec![Command::Found(FOUNDING), Command::Begin(first), Command::Admit(u64::MAX), Command::Admit(7)];
+    [("v1", members), ("routes-v1", routes.into()), ("numbers-v1", numbers)]
 }
 
 const SAMPLE_NOW: Millis = Millis(1_790_000_000_000);
