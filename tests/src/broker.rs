@@ -40,6 +40,8 @@ pub struct Start {
     pub binary: Option<PathBuf>,
     /// Variables of its environment.
     pub env: Vec<(&'static str, String)>,
+    /// How long the start may take, where that is longer than usual: other nodes may have to come.
+    pub within: Option<Duration>,
 }
 
 /// A broker under test.
@@ -91,7 +93,8 @@ impl Broker {
         if let Ok(addr) = std::env::var("BROKER_UNDER_TEST") {
             return Ok(Self::external(&addr));
         }
-        Self::launch((Self::prepare(&start.toml), false), start.binary, &start.env)
+        let dir = Self::prepare(&start.toml);
+        Self::launch((dir, false), start.binary, (&start.env, start.within.unwrap_or(START)))
     }
 
     /// A directory with a configuration, see [`Broker::with_config`], for [`Broker::try_open`]; data goes into `data`.
@@ -107,7 +110,8 @@ impl Broker {
     /// # Errors
     /// The process ended, or was not ready within 30 s.
     pub fn try_open(dir: &Path, start: &Start) -> Result<Self, StartFailed> {
-        Self::launch((dir.to_owned(), true), start.binary.clone(), &start.env)
+        let how = (start.env.as_slice(), start.within.unwrap_or(START));
+        Self::launch((dir.to_owned(), true), start.binary.clone(), how)
     }
 
     /// The directory of a broker that was stopped or killed: its configuration, and its data in `data`. Whoever takes
@@ -121,7 +125,7 @@ impl Broker {
     fn launch(
         (dir, kept): (PathBuf, bool),
         binary: Option<PathBuf>,
-        env: &[(&'static str, String)],
+        (env, within): (&[(&'static str, String)], Duration),
     ) -> Result<Self, StartFailed> {
         let mut command = process::bound_to_us(&binary.clone().unwrap_or_else(process::binary));
         command.arg("run").arg("--config").arg(dir.join(CONFIG)).arg("--data-dir").arg(dir.join("data"));
@@ -136,16 +140,16 @@ impl Broker {
         let (pid, writer) = (child.id(), log.clone());
         std::thread::spawn(move || follow(stderr, &writer));
         let broker = Self { child: Some(Mutex::new(child)), pid, log, dir: Some(dir), kept, binary };
-        match broker.wait_ready() {
+        match broker.wait_ready(within) {
             true => Ok(broker),
             false => Err(broker.failed_start()),
         }
     }
 
-    fn wait_ready(&self) -> bool {
+    fn wait_ready(&self, within: Duration) -> bool {
         let (log, changed) = &*self.log;
         let log = log.lock().unwrap();
-        changed.wait_timeout_while(log, START, |log| !log.ready && !log.ended).unwrap().0.ready
+        changed.wait_timeout_while(log, within, |log| !log.ready && !log.ended).unwrap().0.ready
     }
 
     fn failed_start(mut self) -> StartFailed {
@@ -282,7 +286,7 @@ impl Broker {
         assert!(self.child.is_none(), "the broker still runs");
         let dir = self.dir.take().expect("a broker of the test's own has a directory");
         let before = self.log();
-        let started = Self::launch((dir, self.kept), self.binary.take(), env);
+        let started = Self::launch((dir, self.kept), self.binary.take(), (env, START));
         *self = started.unwrap_or_else(|failed| {
             panic!("no restart: {failed:?}\n{}--- before ---\n{before}", failed.log)
         });

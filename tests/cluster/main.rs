@@ -1,0 +1,14 @@
+//! Several processes that are one cluster: how they come together, that any client finds its session on any node, and what
+//! survives the death of nodes. No test asserts speed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "test code: a panic with a message is how a test fails"
+)]
+
+mod formation;
+mod nodes;
+mod sessions;
+mod stubborn;

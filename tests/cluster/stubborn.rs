@@ -1,0 +1,143 @@
+//! Clients that do not give up: each begins again, on whichever node answers, until it has its acknowledgement. What such a
+//! client was told is what must never be lost.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use e2e_tests::client::Read;
+use e2e_tests::packets::{self, Connect};
+use e2e_tests::wire::{kind, prop};
+use e2e_tests::{Props, Publish, RawClient, Version, pause};
+
+use crate::nodes::PATIENCE;
+
+/// How long an answer may take before the client tries elsewhere.
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// A CONNECT of a session that outlives its connection.
+fn persistent(client: &str) -> Connect {
+    let mut connect = Connect::v5(client);
+    connect.clean = false;
+    connect.props = Props::new().four(prop::SESSION_EXPIRY, 3_600);
+    connect
+}
+
+/// Connects to the first of these nodes that lets it in.
+pub(crate) fn session(client: &str, nodes: &[String]) -> RawClient {
+    let deadline = Instant::now() + PATIENCE;
+    for node in nodes.iter().cycle() {
+        assert!(Instant::now() < deadline, "nobody lets {client} in");
+        if TcpStream::connect(node).is_ok() {
+            let mut connection = RawClient::open(node);
+            connection.speak(Version::V5);
+            connection.send(&persistent(client).bytes());
+            if let Read::Packet(packet) = connection.read(ANSWER)
+                && packet.kind() == kind::CONNACK
+                && packet.connack(Version::V5).reason == 0
+            {
+                return connection;
+            }
+        }
+        pause(Duration::from_millis(50));
+    }
+    unreachable!("there are nodes")
+}
+
+/// A publisher that goes through the whole exchange of each message.
+pub(crate) struct Publisher {
+    client: String,
+    nodes: Vec<String>,
+    connection: Option<RawClient>,
+    next_id: u16,
+}
+
+impl Publisher {
+    /// Prefers the first of these nodes.
+    pub(crate) fn new(client: &str, nodes: Vec<String>) -> Self {
+        Self { client: client.to_owned(), nodes, connection: None, next_id: 0 }
+    }
+
+    /// Publishes until it is acknowledged to the end.
+    pub(crate) fn publish(&mut self, topic: &str, payload: &[u8], qos: u8) {
+        self.next_id += 1;
+        let id = self.next_id;
+        let publish = Publish::new(Version::V5, topic, payload).qos(qos, id);
+        let (mut packet, mut answer) = (publish.bytes(), if qos == 1 { kind::PUBACK } else { kind::PUBREC });
+        loop {
+            if !self.exchange(&packet, answer, id) {
+                // The same again: a repeat.
+                if answer != kind::PUBCOMP {
+                    packet = publish.clone().dup().bytes();
+                }
+                continue;
+            }
+            if answer != kind::PUBREC {
+                return;
+            }
+            (packet, answer) = (packets::ack(kind::PUBREL, id), kind::PUBCOMP);
+        }
+    }
+
+    /// Sends a packet and waits for its answer; gives up with the connection.
+    fn exchange(&mut self, packet: &[u8], answer: u8, id: u16) -> bool {
+        let connection = self.connection.get_or_insert_with(|| session(&self.client, &self.nodes));
+        connection.send(packet);
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            match connection.read(deadline.saturating_duration_since(Instant::now())) {
+                Read::Packet(found) if found.kind() == answer => {
+                    let ack = found.ack(Version::V5);
+                    assert!(ack.code() < 0x80 || ack.code() == 0x92, "{ack:?}");
+                    if ack.packet_id == id {
+                        return true;
+                    }
+                }
+                Read::Packet(found) if found.kind() != kind::DISCONNECT => {}
+                _ => {
+                    self.connection = None;
+                    self.nodes.rotate_left(1);
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+/// Subscribes a session, wherever, and leaves it there.
+pub(crate) fn subscribe(client: &str, filter: &str, nodes: &[String]) {
+    let mut connection = session(client, nodes);
+    connection.subscribe(filter, 2);
+    connection.disconnect();
+}
+
+/// All payloads that wait for a session, up to so many different ones.
+pub(crate) fn drain(client: &str, expected: usize, nodes: &[String]) -> Vec<Vec<u8>> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut got: Vec<Vec<u8>> = Vec::new();
+    let mut connection = session(client, nodes);
+    loop {
+        let different: std::collections::BTreeSet<_> = got.iter().collect();
+        if different.len() >= expected {
+            return got;
+        }
+        assert!(Instant::now() < deadline, "{} of {expected} messages came", different.len());
+        match connection.read(ANSWER) {
+            Read::Packet(packet) => match packet.kind() {
+                kind::PUBLISH => {
+                    let publish = packet.publish(Version::V5);
+                    let answer = if publish.qos == 1 { kind::PUBACK } else { kind::PUBREC };
+                    connection.send(&packets::ack(answer, publish.packet_id));
+                    got.push(publish.payload);
+                }
+                kind::PUBREL => {
+                    let id = packet.ack(Version::V5).packet_id;
+                    connection.send(&packets::ack(kind::PUBCOMP, id));
+                }
+                kind::DISCONNECT => connection = session(client, nodes),
+                _ => {}
+            },
+            Read::Closed => connection = session(client, nodes),
+            Read::Nothing => {}
+        }
+    }
+}
