@@ -1,5 +1,5 @@
 //! The scenarios: readings arrive, whatever happens to the broker and to the link. Each runs on both boards.
-//! The broker is one node here; `goes_on` takes any list of nodes that share sessions or do not.
+//! The broker is one node here, or two that know nothing of each other; `cluster` has three that are one.
 
 use std::process::Command;
 
@@ -132,7 +132,8 @@ fn retained(broker: &Broker, topic: &str) -> String {
     publish.text()
 }
 
-fn signal(broker: &Broker, name: &str) {
+/// Sends a signal by name to a broker's process.
+pub(crate) fn signal(broker: &Broker, name: &str) {
     let sent = Command::new("kill").args(["-s", name, &broker.pid().to_string()]).status();
     assert!(sent.is_ok_and(|status| status.success()), "kill -s {name}");
 }

@@ -9,6 +9,7 @@
 )]
 
 mod capture;
+mod cluster;
 mod commands;
 mod device;
 mod faults;
@@ -44,6 +45,7 @@ on_both_boards! {
     crate::faults::the_link_is_cut => no_reading_is_lost_when_the_link_is_cut,
     crate::faults::the_broker_stays_away => readings_go_on_at_another_broker,
     crate::faults::twenty_at_once => twenty_devices_at_once,
+    crate::cluster::its_node_is_killed => no_reading_is_lost_when_the_node_of_a_cluster_is_killed,
     crate::commands::the_interval_is_changed => a_command_changes_the_interval_and_is_answered,
 }
 
