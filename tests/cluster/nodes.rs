@@ -24,6 +24,12 @@ pub(crate) struct Nodes {
     _alone: MutexGuard<'static, ()>,
 }
 
+/// Holds back all other tests with processes of their own.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
 /// How the nodes come to be one cluster.
 #[derive(Clone, Copy)]
 pub(crate) enum Founding {
@@ -41,8 +47,7 @@ impl Nodes {
 
     /// The same with more of the section `[mqtt]`.
     pub(crate) fn down_with(founding: Founding, mqtt: &str) -> Self {
-        static ALONE: Mutex<()> = Mutex::new(());
-        let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let alone = alone();
         let ports = free_ports(3);
         let dirs = (1..=3).map(|number| Broker::prepare(&config(number, &ports, (founding, mqtt)))).collect();
         Self { dirs, up: BTreeMap::new(), _alone: alone }
@@ -153,6 +158,14 @@ fn config(number: Number, ports: &[u16], (founding, mqtt): (Founding, &str)) -> 
         ports[number - 1],
         seeds.join(", "),
     )
+}
+
+/// The first of three ports one behind the other that nobody listens on.
+pub(crate) fn three_free_ports() -> u16 {
+    let first = 10_000 + (std::process::id() % 10_000) as u16;
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let found = (first..first + 12_000).step_by(5).find(|first| (*first..first + 3).all(free));
+    found.expect("three free ports")
 }
 
 /// Ports that nobody listens on, below those that the system gives to whoever asks for any.

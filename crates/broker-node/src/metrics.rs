@@ -71,6 +71,11 @@ const GAUGES: &[CounterInfo] = &[
         help: "Nodes that belong to the cluster, as far as this one knows.",
     },
     CounterInfo {
+        name: "cluster_voters_least",
+        unit: "replicas",
+        help: "Replicas with a vote of the group that has the fewest: what is acknowledged is synced on more than half of them.",
+    },
+    CounterInfo {
         name: "cluster_routes",
         unit: "routes",
         help: "Filters that nodes and shards have subscribers for, each owner's by itself.",
@@ -151,7 +156,7 @@ fn unit(name: &str) -> Unit {
     }
 }
 
-fn gauge_values(snapshot: &Snapshot) -> [u64; 20] {
+fn gauge_values(snapshot: &Snapshot) -> [u64; 21] {
     let sizes = &snapshot.sizes;
     [
         snapshot.uptime_s,
@@ -170,6 +175,7 @@ fn gauge_values(snapshot: &Snapshot) -> [u64; 20] {
         snapshot.outbox_lagging as u64,
         snapshot.wal_bytes,
         snapshot.members as u64,
+        snapshot.voters_least as u64,
         snapshot.routes as u64,
         snapshot.in_force,
         u64::from(snapshot.holds_lease),

@@ -12,7 +12,7 @@ use crate::{
     groups::{self, Data, Started},
     http::{self, Endpoints},
     identity::Identity,
-    lease::Lease,
+    lease::{self, Lease, TakenForDead},
     listener::{Bound, Listeners, Slots},
     metrics::Exporter,
     observe::Observer,
@@ -28,7 +28,9 @@ use raft_consensus::{
     storage::Storage,
 };
 use std::{
-    io, process,
+    env, io,
+    os::unix::process::CommandExt,
+    process,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -97,10 +99,23 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     // What has not ended in time is not waited for.
     runtime.shutdown_background();
     storage.close();
-    if served.is_ok() {
-        info!(target: "quelea", "stopped");
+    match served {
+        Ok(()) => info!(target: "quelea", "stopped"),
+        Err(why) if why.is::<TakenForDead>() => return Err(begin_again(why)),
+        Err(why) => return Err(why),
     }
-    served
+    Ok(())
+}
+
+/// Replaces this process by one that begins the node's next run, with the same number and arguments: what this one has in
+/// memory counts for nothing any more. Returns only where that is not possible.
+fn begin_again(why: anyhow::Error) -> anyhow::Error {
+    warn!(target: "quelea", %why, "the node begins another run");
+    let replaced =
+        env::current_exe().map(|binary| process::Command::new(binary).args(env::args_os().skip(1)).exec());
+    match replaced {
+        Ok(error) | Err(error) => why.context(error),
+    }
 }
 
 async fn serve(
@@ -123,7 +138,7 @@ async fn serve(
     let Started { cluster, node, groups, mut tasks, kept: _kept } = started;
     let mut checkpoints = checkpoints(&cluster, &node, data.storage);
     let tally = data.port.map(|port| Arc::clone(&port.tally)).unwrap_or_default();
-    let observed = (cluster.view(), tally);
+    let observed = (&cluster, tally);
     let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters), data.storage.wal(), observed);
     tasks.spawn(observer.clone().run());
     tasks.spawn(node.shards.clone().end_held());
@@ -139,6 +154,9 @@ async fn serve(
     let signal = tokio::select! {
         signal = signals.next() => signal,
         why = failed(groups, &mut checkpoints, &mut failure) => return Err(why),
+        dead = lease::watch(&node.lease, (&node.shards, data.identity.host()), cluster.view().lowest_live.clone()) => {
+            return Err(dead.into());
+        }
     };
     info!(target: "quelea", signal, "stopping");
     ready.store(false, Ordering::Relaxed);

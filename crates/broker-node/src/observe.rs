@@ -2,14 +2,16 @@
 //! Read by `/metrics` and `$SYS`; sizes are taken every few seconds, since counting them takes work.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use node_routing::counters::Tally;
 use parking_lot::Mutex;
+use raft_consensus::group::Gone;
 use raft_consensus::wal::Wal;
 use session_store::ShardSizes;
 
-use crate::cluster::ClusterView;
+use crate::cluster::{ClusterGroup, ClusterView, Raft};
 use crate::counters::{NodeCounters, NodeTotals};
 use crate::huge_pages::HugePages;
 use crate::sys::Snapshot;
@@ -26,6 +28,9 @@ pub(crate) struct Observer {
     sizes: Arc<Mutex<ShardSizes>>,
     wal: Wal,
     cluster: ClusterView,
+    group: Raft,
+    /// Voters of the group that has the fewest.
+    voters_least: Arc<AtomicUsize>,
     peers: Arc<Tally>,
 }
 
@@ -35,9 +40,11 @@ impl Observer {
         node: Arc<Node>,
         counters: Arc<[Arc<NodeCounters>]>,
         wal: &Wal,
-        (cluster, peers): (&ClusterView, Arc<Tally>),
+        (cluster, peers): (&ClusterGroup, Arc<Tally>),
     ) -> Self {
-        Self { node, counters, sizes: Arc::default(), wal: wal.clone(), cluster: cluster.clone(), peers }
+        let (sizes, voters_least) = (Arc::default(), Arc::default());
+        let (group, cluster, wal) = (cluster.group(), cluster.view().clone(), wal.clone());
+        Self { node, counters, sizes, wal, cluster, group, voters_least, peers }
     }
 
     /// Counts the sizes again and again until the node stops.
@@ -47,8 +54,17 @@ impl Observer {
             huge_pages.follow(memory().0);
             let sizes = self.node.shards.sizes().await;
             *self.sizes.lock() = sizes;
+            self.voters_least.store(self.count_voters().await.unwrap_or_default(), Ordering::Relaxed);
             tokio::time::sleep(SIZES_INTERVAL).await;
         }
+    }
+
+    async fn count_voters(&self) -> Result<usize, Gone> {
+        let mut least = self.group.members().await?.voters.len();
+        for group in self.node.shards.groups() {
+            least = least.min(group.members().await?.voters.len());
+        }
+        Ok(least)
     }
 
     /// What the node is and did.
@@ -71,6 +87,7 @@ impl Observer {
             peers: self.peers.read(),
             wal_bytes: self.wal.bytes_pinned(),
             members: self.cluster.lowest_live.borrow().len(),
+            voters_least: self.voters_least.load(Ordering::Relaxed),
             routes: self.cluster.routes.routes(),
             holds_lease: self.node.lease.allows(self.cluster.routes.applied()),
             in_force: *self.node.lease.in_force().borrow(),

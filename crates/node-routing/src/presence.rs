@@ -7,6 +7,7 @@ use std::time::Duration;
 use raft_consensus::network::{Channel, Refusal, TransportError};
 use raft_consensus::types::NodeId as PeerId;
 use session_store::{Host, Incarnation, NodeId};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
@@ -84,6 +85,12 @@ impl Toucher {
         Self { reach }
     }
 
+    /// See [`Reach::refused_as_dead`].
+    #[must_use]
+    pub fn refused_as_dead(&self) -> watch::Receiver<bool> {
+        self.reach.refused_as_dead()
+    }
+
     /// Touches a node.
     ///
     /// # Errors
@@ -97,7 +104,11 @@ impl Toucher {
         let touching = proto::Touching::from(touch);
         let asked = async {
             let answer = self.client(to).await?.touch(touching).await;
-            let answer = answer.map_err(|status| refusal::error(&status, to, within))?.into_inner();
+            let answer = answer.map_err(|status| {
+                refusal::read(&status).iter().for_each(|refusal| self.reach.context.refused(refusal));
+                refusal::error(&status, to, within)
+            });
+            let answer = answer?.into_inner();
             Ok(Touched::from(answer))
         };
         self.within(to, within, asked).await

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use raft_consensus::network::{Channel, TransportError};
 use raft_consensus::types::NodeId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::counters::Tally;
 use crate::identity::Identity;
@@ -65,9 +65,22 @@ impl Reach {
     pub fn new(ways: Ways) -> Result<(Arc<Self>, mpsc::Receiver<Gone>), BadLimits> {
         let Ways { identity, peers, limits, security, tally } = ways;
         limits.validate()?;
-        let context = Arc::new(Context { identity, peers, limits, security, tally });
+        let context = Arc::new(Context {
+            identity,
+            peers,
+            limits,
+            security,
+            tally,
+            refused_as_dead: watch::Sender::new(false),
+        });
         let (gone, heard) = mpsc::channel(GONE);
         Ok((Arc::new(Self { context, lines: Mutex::default(), gone }), heard))
+    }
+
+    /// Whether another node has refused this run as dead. It is: they never take that back.
+    #[must_use]
+    pub fn refused_as_dead(&self) -> watch::Receiver<bool> {
+        self.context.refused_as_dead.subscribe()
     }
 
     /// Keeps a connection to every node that is known, so that the end of each is noticed by all, also by those who have

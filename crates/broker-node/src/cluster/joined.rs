@@ -73,7 +73,7 @@ fn keep(
 ) -> anyhow::Result<Kept> {
     let host = start.identity.host();
     let granting = Granting::new(profile, host.node, Arc::clone(&time));
-    let lease = Lease::none_yet(&opened.view, &profile, &granting);
+    let lease = Lease::none_yet(&opened.view, &profile, (&granting, way.toucher().refused_as_dead()));
     let (asks, routes) = (opened.asks.clone(), Arc::clone(&opened.view.routes));
     opened.view.among = Some(Among { asks, lease: lease.clone(), routes });
     let founding = (start.identity.founding(), opened.view.level.clone());

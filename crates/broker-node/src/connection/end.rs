@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mqtt_codec::{PacketId, ReasonCode};
+use node_routing::lease::Hold;
 use session_store::Outbound;
 use session_store::command::{End, Push};
 use tokio::time::timeout;
@@ -30,7 +31,7 @@ impl Connection {
         self.count(&ending);
         let node = Arc::clone(&self.client.worker.node);
         self.client.drop_parked();
-        if node.shards.is_full() {
+        if node.shards.is_full() || node.lease.hold() == Hold::Over {
             // The rest was never acknowledged.
             self.client.staged.retain_freeing();
             let _without_space = self.send_staged().await;
@@ -136,6 +137,7 @@ impl Connection {
 async fn has_waited(ending: &Ending, node: &Node) {
     match ending.reason {
         Some(ReasonCode::ServerShuttingDown) if node.shards.is_full() => {}
+        Some(_) if node.lease.hold() == Hold::Over => {}
         Some(_) => tokio::time::sleep(SETTLE_TIMEOUT).await,
         None => std::future::pending().await,
     }

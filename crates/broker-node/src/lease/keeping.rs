@@ -247,7 +247,7 @@ impl Shared {
 impl Lease {
     /// A lease that was asked for then.
     fn granted(&self, asked: node_routing::lease::Moment, grant: Grant) {
-        if let super::Terms::Granted(holding) = &*self.terms {
+        if let super::Terms::Granted(holding, _) = &*self.terms {
             holding.write().granted(asked, grant);
         }
     }

@@ -8,6 +8,7 @@ mod granting;
 mod keeping;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +17,12 @@ use node_routing::lease::{Hold, Holding, Profile};
 use node_routing::view::RouteView;
 use parking_lot::RwLock;
 use session_store::{ClientId, ConnectionId, Epoch};
-use tokio::sync::watch;
+use tokio::sync::watch as watched;
 use tokio::time::sleep;
 
 pub(crate) use self::granting::Granting;
 pub(crate) use self::keeping::Keep;
+pub(crate) use self::watch::{TakenForDead, watch};
 use crate::cluster::ClusterView;
 
 /// Between two looks whether there is a lease again.
@@ -31,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub(crate) struct Lease {
     terms: Arc<Terms>,
     routes: Arc<RouteView>,
-    in_force: watch::Receiver<u64>,
+    in_force: watched::Receiver<u64>,
 }
 
 /// Whether something may be acknowledged for a connection.
@@ -51,7 +53,7 @@ enum Terms {
     /// Nobody: a node without peers has whatever is committed, and it holds at once.
     Alone,
     /// The node that leads the cluster group.
-    Granted(RwLock<Holding>),
+    Granted(RwLock<Holding>, watched::Receiver<bool>),
 }
 
 impl Lease {
@@ -62,8 +64,13 @@ impl Lease {
     }
 
     /// Of a node with peers, which has none yet.
-    pub(crate) fn none_yet(cluster: &ClusterView, profile: &Profile, granting: &Granting) -> Self {
-        let terms = Terms::Granted(RwLock::new(Holding::new(profile, clock::now())));
+    /// `refused_as_dead` says whether others have refused this run.
+    pub(crate) fn none_yet(
+        cluster: &ClusterView,
+        profile: &Profile,
+        (granting, refused_as_dead): (&Granting, watched::Receiver<bool>),
+    ) -> Self {
+        let terms = Terms::Granted(RwLock::new(Holding::new(profile, clock::now())), refused_as_dead);
         Self { terms: Arc::new(terms), routes: Arc::clone(&cluster.routes), in_force: granting.in_force() }
     }
 
@@ -72,7 +79,7 @@ impl Lease {
     pub(crate) fn allows(&self, view: u64) -> bool {
         match &*self.terms {
             Terms::Alone => true,
-            Terms::Granted(holding) => holding.read().allows(view, clock::now()),
+            Terms::Granted(holding, _) => holding.read().allows(view, clock::now()),
         }
     }
 
@@ -108,6 +115,11 @@ impl Lease {
         }
     }
 
+    /// Whether another node has refused this run as dead.
+    fn is_refused_as_dead(&self) -> bool {
+        matches!(&*self.terms, Terms::Granted(_, refused) if *refused.borrow())
+    }
+
     /// Waits until this node may act on its view.
     pub(crate) async fn until_allowed(&self) {
         while !self.allows(self.routes.applied()) {
@@ -120,13 +132,13 @@ impl Lease {
         let view = self.routes.applied();
         match &*self.terms {
             Terms::Alone => Hold::Holds,
-            Terms::Granted(holding) => holding.read().hold(view, clock::now()),
+            Terms::Granted(holding, _) => holding.read().hold(view, clock::now()),
         }
     }
 
     /// The entry of the cluster group's log up to which everything is in force: each node that may hold a lease has
     /// applied it.
-    pub(crate) fn in_force(&self) -> watch::Receiver<u64> {
+    pub(crate) fn in_force(&self) -> watched::Receiver<u64> {
         self.in_force.clone()
     }
 }

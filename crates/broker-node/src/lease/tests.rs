@@ -140,7 +140,7 @@ impl Node {
         let server = Server::start([listener], ways, answers).unwrap();
         view.send_modify(|peers| drop(peers.insert(me, Peer { address, lowest_live: Incarnation(1) })));
         let cluster = ClusterView::told(lowest_live, time.of_entries(), &following);
-        let lease = Lease::none_yet(&cluster, &profile, &granting);
+        let lease = Lease::none_yet(&cluster, &profile, (&granting, reach.refused_as_dead()));
         let keep = Keep {
             me: host(node),
             profile,

@@ -41,6 +41,11 @@ impl Directory {
         entries.inboxes.values().for_each(|inbox| inbox.end(reason));
     }
 
+    /// Ends the connections that are there.
+    pub(crate) fn end_present(&self, reason: ReasonCode) {
+        self.entries.lock().inboxes.values().for_each(|inbox| inbox.end(reason));
+    }
+
     /// All of it, for one batch of effects.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock()

@@ -312,6 +312,11 @@ impl Shards {
         self.inner.homes.iter().for_each(|home| home.directory.end_all(reason));
     }
 
+    /// Ends the connections of the clients that are there now.
+    pub(crate) fn end_present(&self, reason: ReasonCode) {
+        self.inner.homes.iter().for_each(|home| home.directory.end_present(reason));
+    }
+
     /// CONNECTs of this host that wait for another connection of their client to stop.
     #[cfg(test)]
     pub(crate) fn deferred(&self) -> usize {

@@ -40,6 +40,8 @@ pub(crate) struct Snapshot {
     pub(crate) wal_bytes: u64,
     /// Nodes that belong to the cluster, as far as this one knows.
     pub(crate) members: usize,
+    /// Replicas with a vote of the group that has the fewest; 0 before they were counted.
+    pub(crate) voters_least: usize,
     /// Routes of the cluster, each filter of each owner by itself.
     pub(crate) routes: usize,
     /// Whether the node may act on its route view.

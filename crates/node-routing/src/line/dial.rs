@@ -65,7 +65,10 @@ async fn attempt(context: &Context, to: NodeId, address: &str) -> Result<(Connec
     let mut handshake = HandshakeClient::with_origin(connection.clone(), connection.origin());
     let welcome =
         handshake.greet(Greeting {}).await.map_err(|status: Status| match refusal::read(&status) {
-            Some(refusal) => DialError::Misfit(address.to_owned(), refusal),
+            Some(refusal) => {
+                context.refused(&refusal);
+                DialError::Misfit(address.to_owned(), refusal)
+            }
             None => broken(refusal::reason(&status)),
         })?;
     let checked = context.identity.check_welcome(welcome.get_ref(), to, &context.peers.borrow());

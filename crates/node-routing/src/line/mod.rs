@@ -38,6 +38,18 @@ pub(crate) struct Context {
     pub(crate) limits: Limits,
     pub(crate) security: Arc<dyn Security>,
     pub(crate) tally: Arc<Tally>,
+    /// Another node has refused this run as dead.
+    pub(crate) refused_as_dead: watch::Sender<bool>,
+}
+
+impl Context {
+    /// Another node refused this one. Only what it says of this run counts: what this node finds of others is no word of it.
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        let dead = |run| matches!(refusal, Refusal::DeadRun { found, .. } if *found == run);
+        if dead(self.identity.incarnation.0) {
+            self.refused_as_dead.send_replace(true);
+        }
+    }
 }
 
 /// Why there is no connection.

@@ -186,6 +186,12 @@ impl Host {
         Self { ear, address, tally, view, _server: server, _directory: directory }
     }
 
+    /// It hears that runs of a node before this one are dead.
+    pub(crate) fn knows_run(&self, node: NodeId, lowest_live: u32) {
+        let peer = Peer { address: String::new(), lowest_live: Incarnation(lowest_live) };
+        self.view.send_modify(|peers| drop(peers.insert(node, peer)));
+    }
+
     pub(crate) fn counters(&self) -> PeerCounters {
         self.tally.read()
     }

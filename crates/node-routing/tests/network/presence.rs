@@ -11,7 +11,7 @@ use raft_consensus::network::{Refusal, TransportError};
 use session_store::{Host as Run, Incarnation, NodeId};
 use tokio::net::TcpListener;
 
-use crate::cluster::WITHIN;
+use crate::cluster::{WITHIN, eventually};
 use crate::place::{Caller, Host, identity};
 
 #[tokio::test]
@@ -32,6 +32,31 @@ async fn whoever_is_touched_knows_which_run_it_was_and_answers() {
     assert_eq!(*two.ear.touches.lock(), [(by, touch), (by, wants)]);
     toucher.announce(2, 11, WITHIN).await.unwrap();
     assert_eq!(*two.ear.in_force.lock(), 11);
+}
+
+/// What a node finds of others is no word about itself, though both have the same number.
+#[tokio::test]
+async fn a_run_that_is_dead_hears_so_from_whoever_it_reaches() {
+    let two = Host::start(identity(2, 1), Limits::default()).await;
+    let one = Caller::new(identity(1, 1), Limits::default());
+    one.place_run(2, &two.address, 2);
+    let (toucher, refused) = (Toucher::new(one.reach.clone()), one.reach.refused_as_dead());
+    let found_dead = toucher.touch(2, &Touch::default(), WITHIN).await.unwrap_err();
+    assert!(matches!(found_dead, TransportError::Refused { .. }), "{found_dead}");
+    assert!(!*refused.borrow(), "that is the other one's run");
+    one.place_run(2, &two.address, 1);
+    eventually("way to the node", || async { toucher.touch(2, &Touch::default(), WITHIN).await.ok() }).await;
+    // Word comes over the connection that is there, and to whoever connects anew.
+    two.knows_run(1, 2);
+    let dead = toucher.touch(2, &Touch::default(), WITHIN).await.unwrap_err();
+    assert!(matches!(dead, TransportError::Refused { .. }), "{dead}");
+    assert!(*refused.borrow());
+    let again = Caller::new(identity(1, 1), Limits::default());
+    again.place(2, &two.address);
+    let mut refused = again.reach.refused_as_dead();
+    let toucher = Toucher::new(again.reach.clone());
+    let _refused = toucher.touch(2, &Touch::default(), WITHIN).await.unwrap_err();
+    refused.wait_for(|refused| *refused).await.unwrap();
 }
 
 #[tokio::test]
