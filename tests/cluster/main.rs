@@ -8,6 +8,7 @@
     reason = "test code: a panic with a message is how a test fails"
 )]
 
+mod dev;
 mod faults;
 mod formation;
 mod nodes;

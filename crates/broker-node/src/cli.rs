@@ -4,6 +4,7 @@
 use crate::{
     bench,
     config::{self, ConfigError, Flags, Settings},
+    dev,
     listener::{self, ListenError},
     logging, node,
 };
@@ -31,6 +32,8 @@ struct Cli {
 enum Command {
     /// Run a node
     Run(RunArgs),
+    /// Run a whole cluster on this machine
+    Dev(dev::DevArgs),
     /// Generate MQTT load and measure what a broker makes of it
     Bench(Box<bench::BenchArgs>),
     /// Check or show the configuration without running a node
@@ -55,6 +58,9 @@ struct RunArgs {
     /// Print a line for each packet
     #[arg(short, long)]
     verbose: bool,
+    /// Stop when the process that started this one ends
+    #[arg(long, hide = true)]
+    stop_with_parent: bool,
 }
 
 #[derive(Debug, Args)]
@@ -101,8 +107,12 @@ pub(crate) fn run() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => with_settings(args.config.load(args.verbose), |settings| {
             logging::start(&settings.log)?;
+            if args.stop_with_parent {
+                rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+            }
             node::run(settings)
         }),
+        Command::Dev(args) => dev::run(args).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Config { command: ConfigCommand::Check(args) } => {
             with_settings(args.load(false), |settings| {

@@ -10,6 +10,7 @@ mod config;
 mod connection;
 mod counters;
 mod data_dir;
+mod dev;
 mod failure;
 mod fanout;
 mod groups;
