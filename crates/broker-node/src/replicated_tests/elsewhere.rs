@@ -27,7 +27,15 @@ fn transient(name: &str) -> Connect {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transient_subscribers_on_all_nodes_get_everything_once_and_in_its_order() {
-    let cluster = Cluster::start().await;
+    all_get_everything(Cluster::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transient_subscribers_get_the_same_by_links_between_processes() {
+    all_get_everything(Cluster::linked().await).await;
+}
+
+async fn all_get_everything(cluster: Cluster) {
     let mut subscribers = Vec::new();
     for node in NODES {
         let mut client = cluster.transient(node, &format!("sub-{node}")).await;

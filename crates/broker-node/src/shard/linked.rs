@@ -137,7 +137,7 @@ fn say(links: &Links, to: NodeId, (lane, shard): (Lane, ShardId), word: &word::W
 
 impl SaysToHosts for Linked {
     fn say(&self, to: session_store::NodeId, word: word::Word) {
-        let lane = if let word::Word::Heard(_) = word { Lane::Prompt } else { Lane::Asked };
+        let lane = if let word::Word::Heard(_) = word { Lane::Prompt } else { Lane::Published };
         // They are about no shard.
         say(&self.links, to.0.into(), (lane, ShardId(0)), &word);
     }
@@ -186,6 +186,10 @@ impl Hears for Ears {
     }
 
     fn lost(&self, node: NodeId) {
+        let streams = self.streams.read().clone();
+        if let (Some(streams), Ok(node)) = (streams, u32::try_from(node)) {
+            streams.lost(session_store::NodeId(node));
+        }
         let homes = self.homes.read().clone();
         let led = |home: &&Home| home.link.leader() == Some(node);
         homes.iter().flat_map(|homes| homes.iter()).filter(led).for_each(|home| home.link.has_gap());

@@ -162,6 +162,11 @@ impl Streams {
         }
     }
 
+    /// Something that was said to a node, or by it, may be lost.
+    pub(crate) fn lost(&self, node: NodeId) {
+        self.ways_to(|host| host.node == node).iter().for_each(|way| self.say_again(way));
+    }
+
     fn ways_to(&self, wanted: impl Fn(Host) -> bool) -> Vec<Arc<Way>> {
         let ways = self.inner.ways.lock();
         ways.values().filter(|way| wanted(way.to)).cloned().collect()

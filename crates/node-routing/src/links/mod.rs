@@ -26,6 +26,8 @@ pub enum Lane {
     Told,
     /// What hosts ask of leaders, and pages that these find.
     Asked,
+    /// What hosts publish for the transient sessions of others.
+    Published,
 }
 
 /// Words that no message between nodes may carry.
