@@ -48,9 +48,9 @@ while [ "$number" -lt "$count" ]; do
     echo "$number"
 done >"$dir/sent"
 # mosquitto_pub connects again by itself, and sends again what was not acknowledged.
-mosquitto_pub -p $((port + 1)) -i failover-publisher -q 1 -t failover/number -l <"$dir/sent"
+timeout 120 mosquitto_pub -p $((port + 1)) -i failover-publisher -q 1 -t failover/number -l <"$dir/sent"
 
-timeout 60 mosquitto_sub -p $((port + 2)) -c -i failover -q 1 -t failover/number -C "$count" >"$dir/got"
+timeout 120 mosquitto_sub -p $((port + 2)) -c -i failover -q 1 -t failover/number -C "$count" >"$dir/got"
 sort -nu "$dir/got" >"$dir/once"
 if cmp -s "$dir/sent" "$dir/once"; then
     echo "all $count messages are there, on another node"

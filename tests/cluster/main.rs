@@ -9,6 +9,7 @@
 )]
 
 mod dev;
+mod example;
 mod faults;
 mod formation;
 mod nodes;
