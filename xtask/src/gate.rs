@@ -14,7 +14,7 @@ use crate::scratch::Scratch;
 use crate::stage::{STAGES, Stage};
 
 /// A run that takes longer is ended and has failed.
-const MINUTES_MAX: u64 = 60;
+const MINUTES_MAX: u64 = 85;
 /// Open files that a test process may ask for; more makes programs slow that close all they could have open.
 const DESCRIPTORS_MAX: u64 = 20_000;
 
