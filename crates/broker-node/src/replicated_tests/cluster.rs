@@ -12,6 +12,7 @@ use raft_consensus::group::Timing;
 use raft_consensus::network::{
     Channel, Dispatcher, Joined, MemoryNetwork, MemoryTransport, Networks, StoreSnapshots,
 };
+use raft_consensus::storage::Storage;
 use raft_consensus::types::TokioTypes;
 use session_store::{ClientId, Host, Incarnation, NodeId};
 use tempfile::TempDir;
@@ -23,6 +24,7 @@ use super::group::StandIn;
 use super::port::{Port, View};
 use crate::clock::Clock;
 use crate::cluster::ClusterView;
+use crate::config::Settings;
 use crate::lease::Lease;
 use crate::routes::AsksCluster;
 use crate::shard::{Members, Peers};
@@ -59,6 +61,16 @@ struct Starting {
     live: watch::Receiver<LowestLive>,
 }
 
+/// What a node has before its groups start.
+struct Opened {
+    settings: Settings,
+    storage: Storage,
+    node: u64,
+    disk: Arc<FileDisk>,
+    files: Arc<StoreSnapshots>,
+    dispatcher: Dispatcher,
+}
+
 impl Starting {
     async fn start(self) -> (u32, TestNode, Option<Port>) {
         let node = self.node;
@@ -73,14 +85,20 @@ impl Starting {
         (node, started, port)
     }
 
-    /// Starts it with a port, and ways to those of the others.
-    async fn start_linked(self, view: watch::Sender<View>) -> anyhow::Result<(TestNode, Port)> {
+    /// What is on its disk, and who answers for it.
+    fn open(&self) -> Opened {
         let settings = testing::settings();
         let storage = testing::open_replica(&self.data, &settings);
         let node = u64::from(self.node);
         let disk: Arc<FileDisk> = Arc::new(FileDisk::new(&self.data).unwrap());
         let files = Arc::new(StoreSnapshots::new(Arc::clone(storage.store()), self.data.clone()));
         let dispatcher = Dispatcher::new(node, disk.clone(), files.clone());
+        Opened { settings, storage, node, disk, files, dispatcher }
+    }
+
+    /// Starts it with a port, and ways to those of the others.
+    async fn start_linked(self, view: watch::Sender<View>) -> anyhow::Result<(TestNode, Port)> {
+        let Opened { settings, storage, node, disk, files, dispatcher } = self.open();
         let (port, transport, peers) = Port::open(self.host, view, dispatcher.clone()).await;
         let networks = Joined { node, transport, disk, files, dispatcher };
         let nodes = NODES.map(u64::from).to_vec();
@@ -95,12 +113,7 @@ impl Starting {
         self,
         with: impl FnOnce(Joined<MemoryTransport<TokioTypes>>) -> N,
     ) -> anyhow::Result<TestNode> {
-        let settings = testing::settings();
-        let storage = testing::open_replica(&self.data, &settings);
-        let node = u64::from(self.node);
-        let disk: Arc<FileDisk> = Arc::new(FileDisk::new(&self.data).unwrap());
-        let files = Arc::new(StoreSnapshots::new(Arc::clone(storage.store()), self.data.clone()));
-        let dispatcher = Dispatcher::new(node, disk.clone(), files.clone());
+        let Opened { settings, storage, node, disk, files, dispatcher } = self.open();
         let transport = Arc::new(self.network.transport(node));
         self.network.join(node, dispatcher.clone());
         let networks = with(Joined { node, transport, disk, files, dispatcher });
