@@ -10,6 +10,7 @@
 
 pub mod broker;
 pub mod client;
+pub mod example;
 mod metrics;
 pub mod packets;
 pub mod parse;
