@@ -148,8 +148,9 @@ impl Device {
         assert_eq!(self.lines("dropped"), [""; 0]);
     }
 
+    /// Waits for its end.
     #[track_caller]
-    fn wait_end(&mut self) -> ExitStatus {
+    pub(crate) fn wait_end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

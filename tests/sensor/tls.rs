@@ -1,5 +1,5 @@
 //! TLS, on the board that has it: the broker has to prove its name.
-//! The others refuse to connect where TLS is asked for; that is tested here too.
+//! The others refuse to start where TLS is asked for; that is tested here too.
 
 use std::fs;
 
@@ -54,13 +54,25 @@ fn readings_arrive(board: Board) {
 }
 
 #[test]
-fn a_board_without_tls_says_so_and_sends_nothing() {
-    crate::run(nothing_is_sent, Board::Emulated);
+fn a_board_without_tls_says_so_and_does_not_start() {
+    crate::run(it_does_not_start, Board::Emulated);
 }
 
-fn nothing_is_sent(board: Board) {
-    let (broker, _) = broker();
-    let device = Device::start_with(board, &format!("mqtts://10.0.2.2:{}", port(&broker)), "");
-    device.wait_for("lost cause=tls", 2);
-    assert_eq!(device.lines("connected"), [""; 0]);
+/// Not even for another broker of its list: which one comes first is a matter of luck.
+fn it_does_not_start(board: Board) {
+    let mut device = Device::start_with(board, "10.0.2.2:1,mqtts://broker.lan", "");
+    device.wait_for("boot arguments: `mqtts://broker.lan:8883`: this board has no TLS, expected mqtt://", 1);
+    assert_eq!(device.wait_end().code(), Some(2));
+    assert_eq!(device.lines("dialing"), [""; 0]);
+}
+
+#[test]
+fn a_process_without_an_authority_to_trust_does_not_start() {
+    crate::run(nobody_is_trusted, Board::Host);
+}
+
+fn nobody_is_trusted(board: Board) {
+    let mut device = Device::start_with(board, "mqtts://broker.lan", "");
+    assert_eq!(device.wait_end().code(), Some(2));
+    assert_eq!(device.lines("dialing"), [""; 0]);
 }

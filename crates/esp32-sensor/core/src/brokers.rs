@@ -95,6 +95,11 @@ impl<'a> Brokers<'a> {
         self.turn.checked_sub(1).and_then(|other| self.others.get(other)).copied().unwrap_or(self.first)
     }
 
+    /// The first in the list that is to be reached over TLS.
+    pub(crate) fn first_over_tls(&self) -> Option<Broker<'a>> {
+        core::iter::once(&self.first).chain(&self.others).find(|broker| broker.tls).copied()
+    }
+
     /// The next one's turn, after the last one the first one's.
     pub fn rotate(&mut self) {
         self.turn = if self.turn == self.others.len() { 0 } else { self.turn + 1 };

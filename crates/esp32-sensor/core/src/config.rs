@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use crate::brokers::Brokers;
+use crate::brokers::{Broker, Brokers};
 use crate::topics::PREFIX_MAX;
 
 /// Bytes of a client id, a user name or a password: all of CONNECT has to fit into the memory there is.
@@ -61,6 +61,17 @@ impl<'a> Config<'a> {
             session_expiry_s: seen.session_expiry_s.unwrap_or(3_600),
             readings: seen.readings,
         })
+    }
+
+    /// The same, for a board that has no TLS: it is not to find out when it connects.
+    ///
+    /// # Errors
+    /// A broker is asked for over TLS.
+    pub fn without_tls(self) -> Result<Self, ConfigError<'a>> {
+        match self.brokers.first_over_tls() {
+            Some(broker) => Err(ConfigError::NoTls(broker)),
+            None => Ok(self),
+        }
     }
 }
 
@@ -161,6 +172,8 @@ pub enum ConfigError<'a> {
         /// What it may be.
         allowed: &'static str,
     },
+    /// The board cannot speak to this broker.
+    NoTls(Broker<'a>),
 }
 
 impl fmt::Display for ConfigError<'_> {
@@ -175,6 +188,7 @@ impl fmt::Display for ConfigError<'_> {
             Self::BadValue { key, value, allowed } => {
                 write!(f, "`{key}={value}`: expected {allowed}")
             }
+            Self::NoTls(broker) => write!(f, "`{broker}`: this board has no TLS, expected mqtt://"),
         }
     }
 }
@@ -225,6 +239,16 @@ mod tests {
         ] {
             let error = Config::parse(text, "me").unwrap_err().to_string();
             assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_board_without_tls_names_the_broker_that_wants_it() {
+        let parse = |text| Config::parse(text, "me").unwrap().without_tls();
+        assert!(parse("broker=a,mqtt://b").is_ok());
+        for text in ["broker=mqtts://b", "broker=a,b,mqtts://b,mqtts://c"] {
+            let error = parse(text).unwrap_err().to_string();
+            assert_eq!(error, "`mqtts://b:8883`: this board has no TLS, expected mqtt://");
         }
     }
 

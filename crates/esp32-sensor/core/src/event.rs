@@ -65,7 +65,7 @@ pub enum DialError {
     Name,
     /// Nobody answers there, or the link is down.
     Unreachable,
-    /// The board has no TLS, or the other end does not prove who it is.
+    /// The other end does not prove who it is, or the board has no TLS.
     Tls,
 }
 

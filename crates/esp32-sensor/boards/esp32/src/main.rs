@@ -60,7 +60,8 @@ async fn main(_spawner: Spawner) -> ! {
 
     let name = name();
     // Opaque to the compiler: an image that is told nothing is to be the same program, for whoever weighs it.
-    let config = match Config::parse(black_box(CONFIG.unwrap_or_default()), &name) {
+    let config = Config::parse(black_box(CONFIG.unwrap_or_default()), &name);
+    let config = match config.and_then(Config::without_tls) {
         Ok(config) => config,
         Err(error) => stop("SENSOR_CONFIG", &error).await,
     };

@@ -40,6 +40,13 @@ fn main() -> ExitCode {
         Ok(tls) => tls,
         Err(error) => return refuse(&error),
     };
+    let config = match &tls {
+        Some(_) => config,
+        None => match config.without_tls() {
+            Ok(config) => config,
+            Err(error) => return refuse(&format!("{error}, or --ca FILE")),
+        },
+    };
     match device(&config, tls) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => refuse(&format!("no runtime: {error}")),

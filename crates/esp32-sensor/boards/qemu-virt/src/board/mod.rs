@@ -47,7 +47,7 @@ fn main(_hart: usize, device_tree: usize) -> ! {
         line(format_args!("there is no device tree with boot arguments"));
         machine::exit(Exit::Failure(EXIT_BROKEN));
     };
-    let config = match Config::parse(words, "sensor-qemu-virt") {
+    let config = match Config::parse(words, "sensor-qemu-virt").and_then(Config::without_tls) {
         Ok(config) => config,
         Err(error) => {
             line(format_args!("boot arguments: {error}"));
