@@ -14,4 +14,5 @@ mod faults;
 mod formation;
 mod nodes;
 mod sessions;
-mod stubborn;
+
+use e2e_tests::stubborn;

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::MutexGuard;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use e2e_tests::PATIENCE;
+use e2e_tests::dev::alone;
 use e2e_tests::{Broker, Start, pause};
-
-/// Longer than anything that is expected to happen takes, on a busy machine too.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Numbers of the nodes of a test, from 1.
 pub(crate) type Number = usize;
@@ -22,12 +21,6 @@ pub(crate) struct Nodes {
     dirs: Vec<PathBuf>,
     pub(crate) up: BTreeMap<Number, Broker>,
     _alone: MutexGuard<'static, ()>,
-}
-
-/// Holds back all other tests with processes of their own.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// How the nodes come to be one cluster.
@@ -158,14 +151,6 @@ fn config(number: Number, ports: &[u16], (founding, mqtt): (Founding, &str)) -> 
         ports[number - 1],
         seeds.join(", "),
     )
-}
-
-/// The first of three ports one behind the other that nobody listens on.
-pub(crate) fn three_free_ports() -> u16 {
-    let first = 10_000 + (std::process::id() % 10_000) as u16;
-    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let found = (first..first + 12_000).step_by(5).find(|first| (*first..first + 3).all(free));
-    found.expect("three free ports")
 }
 
 /// Ports that nobody listens on, below those that the system gives to whoever asks for any.

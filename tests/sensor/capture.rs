@@ -6,10 +6,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use e2e_tests::Broker;
-
+use crate::cluster::{expect, ports, shared};
 use crate::device::{Board, Device, program};
 use crate::readings::Subscriber;
+
+/// A device that had to connect again has another conversation than is looked for here; a busy machine may bring that about.
+const RUNS: usize = 3;
 
 #[test]
 fn a_dissector_finds_every_field_and_nothing_malformed() {
@@ -17,15 +19,23 @@ fn a_dissector_finds_every_field_and_nothing_malformed() {
     if let Some(reason) = missing {
         return crate::left_out(&reason);
     }
-    let broker = Broker::start();
-    let port: u16 = broker.mqtt().rsplit_once(':').unwrap().1.parse().unwrap();
-    let mut subscriber = Subscriber::new(&broker.mqtt(), "ESP32/#");
+    let dev = shared();
     let words = "client_id=attic interval_ms=200 readings=5 user=sensor password=secret keep_alive_s=30";
-    let mut device = Device::start(Board::Emulated, &[port], words);
-    device.finish();
-    subscriber.expect_all("ESP32", &device.readings());
-    let capture = Capture { file: &device.capture(), port };
+    for _ in 0..RUNS {
+        // Nobody else publishes below the default prefix here.
+        let mut subscriber = Subscriber::at(&[dev.mqtt(3)], "ESP32/#");
+        let mut device = Device::start(Board::Emulated, &ports(dev, 1), words);
+        device.finish();
+        expect(&mut subscriber, "ESP32", &device);
+        if device.lines("dialing").len() == 1 {
+            return dissect(&device, dev.port(1));
+        }
+    }
+    panic!("the device never stayed on its first connection");
+}
 
+fn dissect(device: &Device, port: u16) {
+    let capture = Capture { file: &device.capture(), port };
     assert_eq!(
         capture.frames("_ws.malformed || mqtt && _ws.expert.severity >= 0x00600000"),
         [] as [Value; 0]

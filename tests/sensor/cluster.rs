@@ -1,79 +1,153 @@
-//! The sensor and a cluster of three: it knows all nodes, and its readings are heard on another than its own.
-//! What the nodes do for that is tested in `tests/cluster`; this is what a device sees of it.
+//! The sensor and the three nodes of a `quelea dev`, all of which it knows: its readings are heard on another node than its own,
+//! whatever happens to nodes and link. What the nodes do for that is tested in `tests/cluster`; this is what a device sees.
 
-#[expect(dead_code, reason = "the whole of it is for the tests of the cluster itself")]
-#[path = "../cluster/nodes.rs"]
-mod nodes;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use e2e_tests::dev::alone;
+use e2e_tests::stubborn::session;
+use e2e_tests::{Dev, PATIENCE, unique};
 
 use crate::device::{Board, Device};
-use crate::faults::signal;
+use crate::link::Link;
 use crate::readings::Subscriber;
-use nodes::Nodes;
 
-/// The node that the device is on dies, with everything in it that was not on other nodes too.
-pub(crate) fn its_node_is_killed(board: Board) {
-    let mut nodes = nodes();
-    let mut subscriber = Subscriber::new(&nodes.mqtt(2), "ESP32/#");
-    let mut device = Device::start(board, &ports(&nodes, 1), "client_id=attic interval_ms=250 readings=80");
-    device.wait_for("acknowledged", 8);
-    nodes.kill(1);
-    device.finish();
-    assert_moved(&device);
-    subscriber.expect_all_in_any_order("ESP32", &device.readings());
-}
+/// All values of a simulated sensor differ for so many readings.
+const READINGS_MAX: usize = 131;
 
-#[test]
-fn no_reading_is_lost_when_the_devices_node_is_frozen() {
-    crate::run(its_node_is_frozen, Board::Emulated);
-}
-
-#[test]
-fn twenty_devices_on_three_nodes() {
-    crate::run(twenty_on_three_nodes, Board::Emulated);
-}
-
-/// It stops for longer than the device and the other nodes wait, and goes on when all is over.
-fn its_node_is_frozen(board: Board) {
-    let nodes = nodes();
-    let mut subscriber = Subscriber::new(&nodes.mqtt(2), "ESP32/#");
-    let mut device = Device::start(board, &ports(&nodes, 1), "client_id=attic interval_ms=250 readings=120");
-    device.wait_for("acknowledged", 8);
-    signal(&nodes.up[&1], "STOP");
-    device.finish();
-    signal(&nodes.up[&1], "CONT");
-    assert_moved(&device);
-    subscriber.expect_all_in_any_order("ESP32", &device.readings());
-}
-
-/// Twenty devices, each with another node first in its list than the one before.
-fn twenty_on_three_nodes(board: Board) {
-    let nodes = nodes();
-    let mut subscriber = Subscriber::new(&nodes.mqtt(2), "fleet/#");
-    let words = |n| format!("client_id=device-{n} prefix=fleet/{n} interval_ms=200 readings=10");
-    let mut devices: Vec<Device> =
-        (0..20).map(|n| Device::start(board, &ports(&nodes, 1 + n % 3), &words(n))).collect();
-    for (n, device) in devices.iter_mut().enumerate() {
-        device.finish();
-        subscriber.expect_all_in_any_order(&format!("fleet/{n}"), &device.readings());
-    }
-}
-
-/// Three, of which any one may die.
-fn nodes() -> Nodes {
-    let nodes = Nodes::started();
-    nodes.until_replicated();
-    nodes
+/// The cluster of those tests that do it no harm; each has topics and client ids of its own.
+pub(crate) fn shared() -> &'static Dev {
+    static SHARED: OnceLock<Dev> = OnceLock::new();
+    SHARED.get_or_init(|| Dev::start(&[]))
 }
 
 /// The ports of all nodes, this one's first.
-fn ports(nodes: &Nodes, first: usize) -> Vec<u16> {
-    let port = |number| nodes.mqtt(number).rsplit_once(':').unwrap().1.parse().unwrap();
-    (0..3).map(|number| port((first - 1 + number) % 3 + 1)).collect()
+pub(crate) fn ports(dev: &Dev, first: usize) -> Vec<u16> {
+    (0..3).map(|number| dev.port((first - 1 + number) % 3 + 1)).collect()
 }
 
-/// It is on another node now, which has its session.
-fn assert_moved(device: &Device) {
+/// Nothing happens.
+pub(crate) fn readings_arrive(board: Board) {
+    let (dev, name) = (shared(), unique("attic"));
+    let mut subscriber = Subscriber::at(&[dev.mqtt(3)], &format!("{name}/#"));
+    let words = format!("client_id={name} prefix={name} interval_ms=200 readings=10");
+    let mut device = Device::start(board, &ports(dev, 1), &words);
+    device.wait_for("acknowledged", 1);
+    let status = format!("{name}/STATUS");
+    assert_eq!(retained(dev, &status), "online");
+    device.finish();
+    assert_eq!(device.readings()[0], ("26.70".to_owned(), "48.00".to_owned()));
+    assert_eq!(device.readings().len(), 10);
+    expect(&mut subscriber, &name, &device);
+    // It has left: its will was published, on its way to the subscriber and to the topic's home.
+    subscriber.hear(&status, 2);
+    let deadline = Instant::now() + PATIENCE;
+    while retained(dev, &status) != "offline" {
+        assert!(Instant::now() < deadline, "the will is not retained");
+    }
+}
+
+/// What is retained on a topic, asked at a node that no device begins with.
+fn retained(dev: &Dev, topic: &str) -> String {
+    let mut client = session(&unique("looker"), &[dev.mqtt(2)]);
+    client.subscribe(topic, 0);
+    let publish = client.expect_publish();
+    assert!(publish.retain && publish.topic == topic);
+    publish.text()
+}
+
+/// Silence, as when the WiFi is gone.
+pub(crate) fn the_link_is_cut(board: Board) {
+    let (dev, name) = (shared(), unique("cellar"));
+    let links = [1, 2, 3].map(|node| Link::to(&dev.mqtt(node)));
+    let mut subscriber = Subscriber::at(&[dev.mqtt(3)], &format!("{name}/#"));
+    let words = format!("client_id={name} prefix={name} interval_ms=250 readings=100");
+    let ports = links.each_ref().map(Link::port);
+    let mut device = Device::start(board, &ports, &words);
+    device.wait_for("acknowledged", 8);
+    let has_plug = device.plug(false);
+    links.iter().for_each(|link| link.cut(!has_plug));
+    device.wait_for("lost", 1);
+    device.plug(true);
+    links.iter().for_each(|link| link.cut(false));
+    device.finish();
+    assert_resumed(&device);
+    expect(&mut subscriber, &name, &device);
+}
+
+/// Twenty devices, each with another node first in its list than the one before.
+pub(crate) fn twenty_at_once(board: Board) {
+    let (dev, fleet) = (shared(), unique("fleet"));
+    let mut subscriber = Subscriber::at(&[dev.mqtt(2)], &format!("{fleet}/#"));
+    let words = |n| format!("client_id={fleet}-{n} prefix={fleet}/{n} interval_ms=200 readings=10");
+    let mut devices: Vec<Device> =
+        (0..20).map(|n| Device::start(board, &ports(dev, 1 + n % 3), &words(n))).collect();
+    for (n, device) in devices.iter_mut().enumerate() {
+        device.finish();
+        assert_eq!(device.readings().len(), 10);
+        expect(&mut subscriber, &format!("{fleet}/{n}"), device);
+    }
+}
+
+/// Kill -9 of the node that the device is on.
+pub(crate) fn its_node_is_killed(board: Board) {
+    let _alone = alone();
+    let dev = Dev::start(&[]);
+    let mut subscriber = Subscriber::at(&[dev.mqtt(2), dev.mqtt(3)], "ESP32/#");
+    let mut device = Device::start(board, &ports(&dev, 1), "client_id=attic interval_ms=250 readings=50");
+    device.wait_for("acknowledged", 8);
+    dev.kill(1);
+    device.finish();
+    assert_resumed(&device);
+    expect(&mut subscriber, "ESP32", &device);
+}
+
+#[test]
+fn no_reading_is_lost_when_nodes_are_frozen_and_thawed() {
+    crate::run(nodes_are_frozen, Board::Emulated);
+}
+
+/// The device's node stands still for longer than the device and the other nodes wait, and goes on. Then all of them do.
+fn nodes_are_frozen(board: Board) {
+    let _alone = alone();
+    let dev = Dev::start(&[]);
+    let mut subscriber = Subscriber::at(&[dev.mqtt(2), dev.mqtt(3)], "ESP32/#");
+    let mut device = Device::start(board, &ports(&dev, 1), "client_id=attic interval_ms=250 readings=60");
+    device.wait_for("acknowledged", 8);
+    dev.signal(1, "STOP");
+    device.wait_for("connected", 2);
+    dev.signal(1, "CONT");
+    device.finish();
+    assert_resumed(&device);
+    expect(&mut subscriber, "ESP32", &device);
+    // The thawed one is one of the three again.
+    let words = "client_id=cellar prefix=cellar interval_ms=250 readings=60";
+    let mut subscriber = Subscriber::at(&[dev.mqtt(1)], "cellar/#");
+    let mut device = Device::start(board, &ports(&dev, 2), words);
+    device.wait_for("acknowledged", 8);
+    (1..=3).for_each(|node| dev.signal(node, "STOP"));
+    // What is unacknowledged was waited for, and then an answer to CONNECT.
+    device.wait_for("lost cause=silent", 2);
+    (1..=3).for_each(|node| dev.signal(node, "CONT"));
+    device.finish();
+    assert_resumed(&device);
+    expect(&mut subscriber, "cellar", &device);
+}
+
+/// All its readings come: in order, where it had one connection; between two nodes the order is not promised.
+pub(crate) fn expect(subscriber: &mut Subscriber, prefix: &str, device: &Device) {
+    let readings = device.readings();
+    // That is how repeats are known.
+    assert!(readings.len() <= READINGS_MAX);
+    match device.lines("dialing").len() {
+        1 => subscriber.expect_all(prefix, &readings),
+        _ => subscriber.expect_all_in_any_order(prefix, &readings),
+    }
+}
+
+/// It has connected again, and its session was there.
+fn assert_resumed(device: &Device) {
     let connected = device.lines("connected");
-    let has_moved = connected.len() >= 2 && connected.iter().any(|line| line.contains("resumed=true"));
-    assert!(has_moved, "{}", device.log());
+    let resumed = connected.len() >= 2 && connected.iter().any(|line| line.contains("resumed=true"));
+    assert!(resumed, "{}", device.log());
 }

@@ -1,5 +1,6 @@
-//! The sensor of `crates/esp32-sensor` against a broker: as a process, and as an image under QEMU with a network stack of its own.
-//! What it publishes at QoS 1 arrives whatever happens to the broker and to the link. No test asserts speed.
+//! The sensor of `crates/esp32-sensor` as a process, and as an image under QEMU with a network stack of its own, against three
+//! nodes of `quelea dev` and against a broker that is one node. What it publishes at QoS 1 arrives whatever happens to them
+//! and to the link. No test asserts speed.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -39,13 +40,13 @@ macro_rules! on_both_boards {
 }
 
 on_both_boards! {
-    crate::faults::readings_arrive => readings_arrive_and_the_status_is_retained,
-    crate::faults::the_broker_is_killed => no_reading_is_lost_when_the_broker_is_killed,
-    crate::faults::the_broker_is_frozen => no_reading_is_lost_when_the_broker_is_frozen,
-    crate::faults::the_link_is_cut => no_reading_is_lost_when_the_link_is_cut,
+    crate::cluster::readings_arrive => readings_reach_a_subscriber_on_another_node,
+    crate::cluster::the_link_is_cut => no_reading_is_lost_when_the_link_is_cut,
+    crate::cluster::twenty_at_once => twenty_devices_at_once,
+    crate::cluster::its_node_is_killed => no_reading_is_lost_when_the_devices_node_is_killed,
+    crate::faults::the_broker_is_killed => no_reading_is_lost_when_a_lone_broker_is_killed,
+    crate::faults::the_broker_is_frozen => no_reading_is_lost_when_a_lone_broker_is_frozen,
     crate::faults::the_broker_stays_away => readings_go_on_at_another_broker,
-    crate::faults::twenty_at_once => twenty_devices_at_once,
-    crate::cluster::its_node_is_killed => no_reading_is_lost_when_the_node_of_a_cluster_is_killed,
     crate::commands::the_interval_is_changed => a_command_changes_the_interval_and_is_answered,
 }
 

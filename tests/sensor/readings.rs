@@ -2,17 +2,17 @@
 //! Used by the scenarios. What comes twice, as QoS 1 allows, is counted once.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use e2e_tests::client::Read;
+use e2e_tests::stubborn::session;
 use e2e_tests::wire::{kind, prop};
-use e2e_tests::{Connect, Packet, Props, RawClient, Version, unique};
-
-/// For everything to arrive.
-const PATIENCE: Duration = Duration::from_secs(60);
+use e2e_tests::{Connect, PATIENCE, Packet, Props, RawClient, Version, unique};
 
 pub(crate) struct Subscriber {
     name: String,
+    /// Nodes of a cluster: where it goes when it is sent away. A broker by itself has no reason to send it.
+    nodes: Vec<String>,
     client: RawClient,
     /// What came on each topic, without repeats, in order of first arrival.
     came: BTreeMap<String, Vec<String>>,
@@ -24,7 +24,15 @@ impl Subscriber {
         let name = unique("listener");
         let mut client = RawClient::connect(address, &connect(&name));
         client.subscribe(filter, 1);
-        Self { name, client, came: BTreeMap::new() }
+        Self { name, nodes: Vec::new(), client, came: BTreeMap::new() }
+    }
+
+    /// Subscribes to a filter at QoS 1 at the first of these nodes that lets it in.
+    pub(crate) fn at(nodes: &[String], filter: &str) -> Self {
+        let name = unique("listener");
+        let mut client = session(&name, nodes);
+        client.subscribe(filter, 1);
+        Self { name, nodes: nodes.to_vec(), client, came: BTreeMap::new() }
     }
 
     /// Goes on at this address; the broker has the session.
@@ -41,6 +49,9 @@ impl Subscriber {
         while self.on(topic).len() < count {
             match self.client.read(deadline.saturating_duration_since(Instant::now())) {
                 Read::Packet(packet) if packet.kind() == kind::PUBLISH => self.take(&packet),
+                // What was on its way comes again, and what came meanwhile is kept: it is a persistent session.
+                Read::Closed if !self.nodes.is_empty() => self.client = session(&self.name, &self.nodes),
+                Read::Packet(packet) if packet.kind() == kind::DISCONNECT && !self.nodes.is_empty() => {}
                 other => panic!("{} of {count} came on {topic}, then {other:02x?}", self.on(topic).len()),
             }
         }

@@ -10,12 +10,14 @@
 
 pub mod broker;
 pub mod client;
+pub mod dev;
 pub mod example;
 mod metrics;
 pub mod packets;
 pub mod parse;
 pub mod process;
 pub mod random;
+pub mod stubborn;
 pub mod table;
 pub mod transport;
 pub mod wire;
@@ -23,6 +25,7 @@ pub mod ws;
 
 pub use broker::{Broker, SharedBroker, Start};
 pub use client::RawClient;
+pub use dev::Dev;
 pub use packets::{Connect, Publish, Will};
 pub use parse::Packet;
 pub use wire::{Props, Version};
@@ -32,6 +35,9 @@ use std::time::Duration;
 
 /// How long a test waits for something that must come: generous, because no test asserts speed.
 pub const BOUND: Duration = Duration::from_secs(10);
+
+/// Longer than anything takes that several processes have to do together, on a busy machine too.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long a test listens to be reasonably sure that nothing comes.
 pub const QUIET: Duration = Duration::from_millis(150);

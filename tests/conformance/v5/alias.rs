@@ -58,7 +58,7 @@ fn mqtt5_3_1_2_26_the_servers_aliases_are_at_most_the_clients_maximum() {
 
 #[test]
 fn mqtt5_3_1_2_27_without_a_maximum_the_server_sends_no_alias() {
-    assert_eq!(aliases_used(0, 4), []);
+    assert_eq!(aliases_used(0, 4), [] as [u32; 0]);
     let world = World::new();
     let topic = topic();
     let mut subscriber = world.subscriber(&topic, 0);

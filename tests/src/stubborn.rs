@@ -1,15 +1,13 @@
 //! Clients that do not give up: each begins again, on whichever node answers, until it has its acknowledgement. What such a
-//! client was told is what must never be lost.
+//! client was told is what must never be lost. Used by the tests of clusters.
 
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use e2e_tests::client::Read;
-use e2e_tests::packets::{self, Connect};
-use e2e_tests::wire::{kind, prop};
-use e2e_tests::{Props, Publish, RawClient, Version, pause};
-
-use crate::nodes::PATIENCE;
+use crate::client::Read;
+use crate::packets::{self, Connect};
+use crate::wire::{kind, prop};
+use crate::{PATIENCE, Props, Publish, RawClient, Version, pause};
 
 /// How long an answer may take before the client tries elsewhere.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -23,7 +21,7 @@ fn persistent(client: &str) -> Connect {
 }
 
 /// Connects to the first of these nodes that lets it in.
-pub(crate) fn session(client: &str, nodes: &[String]) -> RawClient {
+pub fn session(client: &str, nodes: &[String]) -> RawClient {
     let deadline = Instant::now() + PATIENCE;
     for node in nodes.iter().cycle() {
         assert!(Instant::now() < deadline, "nobody lets {client} in");
@@ -44,7 +42,7 @@ pub(crate) fn session(client: &str, nodes: &[String]) -> RawClient {
 }
 
 /// A publisher that goes through the whole exchange of each message.
-pub(crate) struct Publisher {
+pub struct Publisher {
     client: String,
     nodes: Vec<String>,
     connection: Option<RawClient>,
@@ -53,12 +51,12 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Prefers the first of these nodes.
-    pub(crate) fn new(client: &str, nodes: Vec<String>) -> Self {
+    pub fn new(client: &str, nodes: Vec<String>) -> Self {
         Self { client: client.to_owned(), nodes, connection: None, next_id: 0 }
     }
 
     /// Publishes until it is acknowledged to the end.
-    pub(crate) fn publish(&mut self, topic: &str, payload: &[u8], qos: u8) {
+    pub fn publish(&mut self, topic: &str, payload: &[u8], qos: u8) {
         self.next_id += 1;
         let id = self.next_id;
         let publish = Publish::new(Version::V5, topic, payload).qos(qos, id);
@@ -104,14 +102,14 @@ impl Publisher {
 }
 
 /// Subscribes a session, wherever, and leaves it there.
-pub(crate) fn subscribe(client: &str, filter: &str, nodes: &[String]) {
+pub fn subscribe(client: &str, filter: &str, nodes: &[String]) {
     let mut connection = session(client, nodes);
     connection.subscribe(filter, 2);
     connection.disconnect();
 }
 
 /// All payloads that wait for a session, up to so many different ones.
-pub(crate) fn drain(client: &str, expected: usize, nodes: &[String]) -> Vec<Vec<u8>> {
+pub fn drain(client: &str, expected: usize, nodes: &[String]) -> Vec<Vec<u8>> {
     let deadline = Instant::now() + PATIENCE;
     let mut got: Vec<Vec<u8>> = Vec::new();
     let mut connection = session(client, nodes);
