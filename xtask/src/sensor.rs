@@ -1,8 +1,7 @@
-//! `cargo xtask sensor`: a broker with one sensor, to try: a cluster of three where the broker can start one, and the sensor
-//! under emulation where there is an emulator. Called by `main`. Ends both when it is interrupted or the sensor has finished.
+//! `cargo xtask sensor`: `quelea dev` with one sensor, to try, the sensor under emulation where there is an emulator.
+//! Called by `main`. Ends both when it is interrupted or the sensor has finished.
 
 use std::net::TcpStream;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,10 +17,10 @@ use crate::stage::{broker, sensor};
 
 /// A run that takes longer is ended.
 const HOURS_MAX: u64 = 24;
-/// The first node's port; others have those that follow.
-const PORT: u16 = 1883;
-/// For a start and for an end of the broker.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Those of the three nodes, as `quelea dev` chooses them.
+const PORTS: [u16; 3] = [1883, 1884, 1885];
+/// For a start and for an end of the nodes; `quelea dev` gives up sooner.
+const PATIENCE: Duration = Duration::from_secs(150);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Starts both; `Ok(false)` when the sensor could not do what it was told.
@@ -33,10 +32,12 @@ pub(crate) fn main(arguments: &[String]) -> Result<bool> {
     let scratch = Scratch::new(&target)?;
     let gate = Gate { root, target, require_all: false, filter: None, runner, scratch };
     let emulated = build(&gate)?;
-    let cluster = Cluster::start(&gate)?;
-    let ports = cluster.ports.clone();
-    println!("\nin another terminal: mosquitto_sub -p {} -t 'ESP32/#' -v\n", ports.last().unwrap_or(&PORT));
-    let mut words = format!("broker={} client_id=sensor", brokers(&ports, emulated));
+    let _nodes = Nodes::start(&gate)?;
+    let [first, .., last] = PORTS;
+    println!(
+        "\nthe sensor publishes on port {first}; in another terminal: mosquitto_sub -p {last} -t 'ESP32/#' -v\n"
+    );
+    let mut words = format!("broker={} client_id=sensor", brokers(emulated));
     if let Some(readings) = readings {
         words += &format!(" readings={readings}");
     }
@@ -66,9 +67,9 @@ fn build(gate: &Gate) -> Result<bool> {
 }
 
 /// The sensor's list: under emulation this machine has another address.
-fn brokers(ports: &[u16], emulated: bool) -> String {
+fn brokers(emulated: bool) -> String {
     let host = if emulated { "10.0.2.2" } else { "127.0.0.1" };
-    ports.iter().map(|port| format!("{host}:{port}")).collect::<Vec<_>>().join(",")
+    PORTS.iter().map(|port| format!("{host}:{port}")).collect::<Vec<_>>().join(",")
 }
 
 fn device(gate: &Gate, emulated: bool, words: &str) -> Command {
@@ -85,39 +86,33 @@ fn device(gate: &Gate, emulated: bool, words: &str) -> Command {
     command
 }
 
-/// The broker's process: one node, or the one that has three. Dropping it ends it in order.
-struct Cluster {
+/// The process of `quelea dev`. Dropping it ends all nodes in order.
+struct Nodes {
     child: Child,
-    ports: Vec<u16>,
 }
 
-impl Cluster {
-    /// Waits until it serves; its log goes where this program's errors go.
+impl Nodes {
+    /// Waits until all of them serve; their logs are beside their data.
     fn start(gate: &Gate) -> Result<Self> {
-        let binary = broker::path(gate);
         let data = gate.scratch.path().join("sensor");
-        let can_cluster = has_dev(gate, &binary);
-        let nodes: u16 = if can_cluster { 3 } else { 1 };
-        let ports: Vec<u16> = (PORT..PORT + nodes).collect();
-        if let Some(port) = ports.iter().find(|port| is_open(**port)) {
+        if let Some(port) = PORTS.iter().find(|port| is_open(**port)) {
             bail!("something listens on port {port} of this machine already: end it first");
         }
-        let mut command = gate.runner.command(&binary);
-        command.arg(if can_cluster { "dev" } else { "run" }).arg("--data-dir").arg(data);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let mut cluster = Self { child: child.context("cannot start the broker")?, ports };
-        cluster.wait(gate)?;
-        Ok(cluster)
+        let mut command = gate.runner.command(broker::path(gate));
+        command.arg("dev").arg("--data-dir").arg(data).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut nodes = Self { child: command.spawn().context("cannot start `quelea dev`")? };
+        nodes.wait(gate)?;
+        Ok(nodes)
     }
 
     fn wait(&mut self, gate: &Gate) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        while !self.ports.iter().all(|port| is_open(*port)) {
+        while !PORTS.iter().all(|port| is_open(*port)) {
             if let Some(status) = self.child.try_wait()? {
-                bail!("the broker ended with {status}");
+                bail!("`quelea dev` ended with {status}");
             }
             if gate.runner.is_interrupted() || Instant::now() > deadline {
-                bail!("the broker does not serve on {:?}", self.ports);
+                bail!("the nodes do not serve on {PORTS:?}");
             }
             std::thread::park_timeout(POLL);
         }
@@ -125,7 +120,7 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
+impl Drop for Nodes {
     fn drop(&mut self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         // Interrupted at the terminal, it has ended by itself already.
@@ -139,13 +134,6 @@ impl Drop for Cluster {
     }
 }
 
-/// Whether this broker starts clusters on one machine.
-fn has_dev(gate: &Gate, binary: &Path) -> bool {
-    let mut command = gate.runner.command(binary);
-    command.args(["dev", "--help"]);
-    gate.runner.succeeds(command)
-}
-
 fn is_open(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
 }
@@ -156,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_emulator_has_another_name_for_this_machine() {
-        assert_eq!(brokers(&[1883, 1884], true), "10.0.2.2:1883,10.0.2.2:1884");
-        assert_eq!(brokers(&[1883], false), "127.0.0.1:1883");
+        assert_eq!(brokers(true), "10.0.2.2:1883,10.0.2.2:1884,10.0.2.2:1885");
+        assert_eq!(brokers(false), "127.0.0.1:1883,127.0.0.1:1884,127.0.0.1:1885");
     }
 }
