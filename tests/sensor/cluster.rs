@@ -53,6 +53,7 @@ fn retained(dev: &Dev, topic: &str) -> String {
     client.subscribe(topic, 0);
     let publish = client.expect_publish();
     assert!(publish.retain && publish.topic == topic);
+    client.disconnect();
     publish.text()
 }
 

@@ -9,7 +9,7 @@ use crate::packets::{self, Connect, Publish};
 use crate::parse::{Ack, ConnAck, Packet, ReceivedPublish};
 use crate::transport::{Transport, tcp};
 use crate::wire::{Props, Version, kind};
-use crate::{BOUND, QUIET};
+use crate::{BOUND, PATIENCE, QUIET};
 
 /// What a bounded wait for a packet brought.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub struct RawClient {
     waiting: VecDeque<Packet>,
     version: Version,
     next_id: u16,
+    bound: Duration,
 }
 
 impl RawClient {
@@ -40,7 +41,12 @@ impl RawClient {
     /// The same over another transport.
     pub fn over(transport: Box<dyn Transport>) -> Self {
         let (buffer, waiting) = (Vec::new(), VecDeque::new());
-        Self { transport, buffer, waiting, version: Version::V5, next_id: 1 }
+        Self { transport, buffer, waiting, version: Version::V5, next_id: 1, bound: BOUND }
+    }
+
+    /// Waits longer than [`BOUND`] for what must come, from now on: several processes may have to agree on it.
+    pub fn be_patient(&mut self) {
+        self.bound = PATIENCE;
     }
 
     /// Reads and writes packets in this version's form from now on.
@@ -132,7 +138,7 @@ impl RawClient {
     /// The next packet, which must come and be of one of these types.
     #[track_caller]
     pub fn expect_one_of(&mut self, expected: &[u8]) -> Packet {
-        match self.read(BOUND) {
+        match self.read(self.bound) {
             Read::Packet(packet) if expected.contains(&packet.kind()) => packet,
             other => panic!("expected packet type {expected:?}, got {other:02x?}"),
         }
@@ -145,7 +151,7 @@ impl RawClient {
             return self.waiting.remove(at).unwrap();
         }
         loop {
-            match self.read_fresh(BOUND) {
+            match self.read_fresh(self.bound) {
                 Read::Packet(packet) if packet.kind() == expected => return packet,
                 Read::Packet(packet) => self.waiting.push_back(packet),
                 other => panic!("expected packet type {expected}, got {other:?} after {:02x?}", self.waiting),
@@ -191,7 +197,7 @@ impl RawClient {
     #[track_caller]
     pub fn expect_suback_or_end(&mut self) -> Option<Ack> {
         loop {
-            match self.read(BOUND) {
+            match self.read(self.bound) {
                 Read::Packet(packet) if packet.kind() == kind::SUBACK => {
                     return Some(packet.ack(self.version));
                 }
@@ -221,10 +227,10 @@ impl RawClient {
         }
     }
 
-    /// Waits for the broker to close within [`BOUND`]; gives the packets that came before.
+    /// Waits for the broker to close; gives the packets that came before.
     #[track_caller]
     pub fn expect_closed(&mut self) -> Vec<Packet> {
-        self.expect_closed_within(BOUND)
+        self.expect_closed_within(self.bound)
     }
 
     /// Waits for the broker to close; gives the packets that came before.

@@ -33,6 +33,7 @@ pub fn session(client: &str, nodes: &[String]) -> RawClient {
                 && packet.kind() == kind::CONNACK
                 && packet.connack(Version::V5).reason == 0
             {
+                connection.be_patient();
                 return connection;
             }
         }
