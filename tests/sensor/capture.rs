@@ -6,7 +6,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::cluster::{expect, ports, shared};
+use e2e_tests::Dev;
+
+use crate::cluster::{expect, ports};
 use crate::device::{Board, Device, program};
 use crate::readings::Subscriber;
 
@@ -19,12 +21,12 @@ fn a_dissector_finds_every_field_and_nothing_malformed() {
     if let Some(reason) = missing {
         return crate::left_out(&reason);
     }
-    let dev = shared();
+    let dev = Dev::shared();
     let words = "client_id=attic interval_ms=200 readings=5 user=sensor password=secret keep_alive_s=30";
     for _ in 0..RUNS {
         // Nobody else publishes below the default prefix here.
         let mut subscriber = Subscriber::at(&[dev.mqtt(3)], "ESP32/#");
-        let mut device = Device::start(Board::Emulated, &ports(dev, 1), words);
+        let mut device = Device::start(Board::Emulated, &ports(&dev, 1), words);
         device.finish();
         expect(&mut subscriber, "ESP32", &device);
         if device.lines("dialing").len() == 1 {

@@ -1,7 +1,6 @@
 //! The sensor and the three nodes of a `quelea dev`, all of which it knows: its readings are heard on another node than its own,
 //! whatever happens to nodes and link. What the nodes do for that is tested in `tests/cluster`; this is what a device sees.
 
-use std::sync::OnceLock;
 use std::time::Instant;
 
 use e2e_tests::dev::alone;
@@ -15,12 +14,6 @@ use crate::readings::Subscriber;
 /// All values of a simulated sensor differ for so many readings.
 const READINGS_MAX: usize = 131;
 
-/// The cluster of those tests that do it no harm; each has topics and client ids of its own.
-pub(crate) fn shared() -> &'static Dev {
-    static SHARED: OnceLock<Dev> = OnceLock::new();
-    SHARED.get_or_init(|| Dev::start(&[]))
-}
-
 /// The ports of all nodes, this one's first.
 pub(crate) fn ports(dev: &Dev, first: usize) -> Vec<u16> {
     (0..3).map(|number| dev.port((first - 1 + number) % 3 + 1)).collect()
@@ -28,38 +21,56 @@ pub(crate) fn ports(dev: &Dev, first: usize) -> Vec<u16> {
 
 /// Nothing happens.
 pub(crate) fn readings_arrive(board: Board) {
-    let (dev, name) = (shared(), unique("attic"));
+    let (dev, name) = (Dev::shared(), unique("attic"));
     let mut subscriber = Subscriber::at(&[dev.mqtt(3)], &format!("{name}/#"));
     let words = format!("client_id={name} prefix={name} interval_ms=200 readings=10");
-    let mut device = Device::start(board, &ports(dev, 1), &words);
-    device.wait_for("acknowledged", 1);
-    let status = format!("{name}/STATUS");
-    assert_eq!(retained(dev, &status), "online");
+    let mut device = Device::start(board, &ports(&dev, 1), &words);
     device.finish();
     assert_eq!(device.readings()[0], ("26.70".to_owned(), "48.00".to_owned()));
     assert_eq!(device.readings().len(), 10);
     expect(&mut subscriber, &name, &device);
-    // It has left: its will was published, on its way to the subscriber and to the topic's home.
+    // It has left: its will was published.
+    let status = format!("{name}/STATUS");
     subscriber.hear(&status, 2);
+    assert_eq!(subscriber.on(&status), ["online", "offline"]);
+}
+
+/// While it is there, and when it is gone without a word.
+pub(crate) fn the_status_is_retained(board: Board) {
+    let (dev, name) = (Dev::shared(), unique("attic"));
+    let words = format!("client_id={name} prefix={name}");
+    let device = Device::start(board, &ports(&dev, 1), &words);
+    // What comes behind the status.
+    device.wait_for("acknowledged", 1);
+    let status = format!("{name}/STATUS");
+    until_retained(&dev, &status, "online");
+    drop(device);
+    until_retained(&dev, &status, "offline");
+}
+
+fn until_retained(dev: &Dev, topic: &str, payload: &str) {
     let deadline = Instant::now() + PATIENCE;
-    while retained(dev, &status) != "offline" {
-        assert!(Instant::now() < deadline, "the will is not retained");
+    while retained(dev, topic) != payload {
+        assert!(Instant::now() < deadline, "{payload} is not retained on {topic}");
     }
 }
 
-/// What is retained on a topic, asked at a node that no device begins with.
+/// What is retained on a topic, asked at a node that no device begins with. What is published meanwhile may come first.
 fn retained(dev: &Dev, topic: &str) -> String {
     let mut client = session(&unique("looker"), &[dev.mqtt(2)]);
     client.subscribe(topic, 0);
-    let publish = client.expect_publish();
-    assert!(publish.retain && publish.topic == topic);
-    client.disconnect();
-    publish.text()
+    loop {
+        let publish = client.expect_publish();
+        assert_eq!(publish.topic, topic);
+        if publish.retain {
+            return publish.text();
+        }
+    }
 }
 
 /// Silence, as when the WiFi is gone.
 pub(crate) fn the_link_is_cut(board: Board) {
-    let (dev, name) = (shared(), unique("cellar"));
+    let (dev, name) = (Dev::shared(), unique("cellar"));
     let links = [1, 2, 3].map(|node| Link::to(&dev.mqtt(node)));
     let mut subscriber = Subscriber::at(&[dev.mqtt(3)], &format!("{name}/#"));
     let words = format!("client_id={name} prefix={name} interval_ms=250 readings=100");
@@ -78,11 +89,11 @@ pub(crate) fn the_link_is_cut(board: Board) {
 
 /// Twenty devices, each with another node first in its list than the one before.
 pub(crate) fn twenty_at_once(board: Board) {
-    let (dev, fleet) = (shared(), unique("fleet"));
+    let (dev, fleet) = (Dev::shared(), unique("fleet"));
     let mut subscriber = Subscriber::at(&[dev.mqtt(2)], &format!("{fleet}/#"));
     let words = |n| format!("client_id={fleet}-{n} prefix={fleet}/{n} interval_ms=200 readings=10");
     let mut devices: Vec<Device> =
-        (0..20).map(|n| Device::start(board, &ports(dev, 1 + n % 3), &words(n))).collect();
+        (0..20).map(|n| Device::start(board, &ports(&dev, 1 + n % 3), &words(n))).collect();
     for (n, device) in devices.iter_mut().enumerate() {
         device.finish();
         assert_eq!(device.readings().len(), 10);

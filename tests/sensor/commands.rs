@@ -2,16 +2,16 @@
 
 use e2e_tests::stubborn::session;
 use e2e_tests::wire::prop;
-use e2e_tests::{Props, Publish, RawClient, unique};
+use e2e_tests::{Dev, Props, Publish, RawClient, unique};
 
-use crate::cluster::{ports, shared};
+use crate::cluster::ports;
 use crate::device::{Board, Device};
 
 /// From an hour between readings to none at all that a person would notice. The person is on another node.
 pub(crate) fn the_interval_is_changed(board: Board) {
-    let (dev, name) = (shared(), unique("attic"));
+    let (dev, name) = (Dev::shared(), unique("attic"));
     let words = format!("client_id={name} prefix={name} interval_ms=3600000");
-    let device = Device::start(board, &ports(dev, 1), &words);
+    let device = Device::start(board, &ports(&dev, 1), &words);
     // The status, which comes behind the subscription, and both measurements.
     device.wait_for("acknowledged total=2", 1);
     let mut client = session(&unique("person"), &[dev.mqtt(2)]);

@@ -41,6 +41,7 @@ macro_rules! on_both_boards {
 
 on_both_boards! {
     crate::cluster::readings_arrive => readings_reach_a_subscriber_on_another_node,
+    crate::cluster::the_status_is_retained => the_status_is_retained_and_so_is_the_will,
     crate::cluster::the_link_is_cut => no_reading_is_lost_when_the_link_is_cut,
     crate::cluster::twenty_at_once => twenty_devices_at_once,
     crate::cluster::its_node_is_killed => no_reading_is_lost_when_the_devices_node_is_killed,

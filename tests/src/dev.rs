@@ -3,9 +3,10 @@
 
 use std::fs::{self, File};
 use std::net::TcpListener;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use crate::process::{binary, bound_to_us, fresh_dir, spawn};
 use crate::{PATIENCE, pause};
 
-/// Starts that may fail since somebody took a port between its choice and its use.
+/// Starts, of which some may fail since somebody took a port between its choice and its use.
 const STARTS: usize = 5;
 /// Of a node's log, where a test has failed.
 const LOG_LINES: usize = 300;
@@ -44,6 +45,8 @@ pub fn signal(pid: u32, name: &str) {
 pub struct Dev {
     child: Child,
     data: PathBuf,
+    /// All nodes were ready once.
+    up: bool,
 }
 
 impl Dev {
@@ -52,16 +55,22 @@ impl Dev {
         // One at a time: free ports are looked for.
         static STARTING: Mutex<()> = Mutex::new(());
         let _alone = STARTING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        for _ in 1..STARTS {
+        let mut starts = 1;
+        loop {
             let mut dev = Self::launch(arguments);
             if dev.is_up() {
                 return dev;
             }
-            assert!(dev.logs().contains("in use"), "`quelea dev` did not start:\n{}", dev.logs());
+            let again = starts < STARTS && dev.logs().contains("in use");
+            assert!(again, "`quelea dev` did not start:\n{}", dev.logs());
+            starts += 1;
         }
-        let mut dev = Self::launch(arguments);
-        assert!(dev.is_up(), "`quelea dev` found no ports:\n{}", dev.logs());
-        dev
+    }
+
+    /// The cluster of all tests of this process that do it no harm.
+    pub fn shared() -> SharedDev {
+        static SHARED: OnceLock<Dev> = OnceLock::new();
+        SharedDev(SHARED.get_or_init(|| Self::start(&[])))
     }
 
     fn launch(arguments: &[&str]) -> Self {
@@ -72,7 +81,7 @@ impl Dev {
         command.args(arguments).env("QUELEA__CLUSTER__PROFILE", "zones");
         let log = File::create(data.join("dev.log")).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        Self { child: spawn(command).expect("setpriv of util-linux can be run"), data }
+        Self { child: spawn(command).expect("setpriv of util-linux can be run"), data, up: false }
     }
 
     /// Waits until it says where its nodes are, which it does when they are ready; `false` when it has ended instead.
@@ -86,6 +95,7 @@ impl Dev {
             assert!(Instant::now() < deadline, "`quelea dev` hangs:\n{}", self.logs());
             pause(LOOK);
         }
+        self.up = true;
         true
     }
 
@@ -180,14 +190,38 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
-        let failing = std::thread::panicking();
         let status = self.stop();
-        let logs = self.logs();
-        if failing {
-            eprintln!("{logs}");
-        }
+        let logs = look(self);
         drop(fs::remove_dir_all(&self.data));
-        assert!(failing || !logs.contains("panicked at"), "a node panicked:\n{logs}");
+        let failing = std::thread::panicking() || !self.up;
         assert!(failing || status.success(), "`quelea dev` ended with {status}:\n{logs}");
+    }
+}
+
+/// Says everything where the test has failed, and fails where a node panicked.
+fn look(dev: &Dev) -> String {
+    let logs = dev.logs();
+    if std::thread::panicking() {
+        eprintln!("{logs}");
+    } else {
+        assert!(!logs.contains("panicked at"), "a node panicked:\n{logs}");
+    }
+    logs
+}
+
+/// The process-wide cluster in the hands of one test.
+pub struct SharedDev(&'static Dev);
+
+impl Deref for SharedDev {
+    type Target = Dev;
+
+    fn deref(&self) -> &Dev {
+        self.0
+    }
+}
+
+impl Drop for SharedDev {
+    fn drop(&mut self) {
+        drop(look(self.0));
     }
 }
