@@ -12,9 +12,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::clock::{Clock, GroupTime};
-use crate::cluster::{
-    ClusterGroup, ClusterView, Kept, Placing, Port, SHARD_VOTERS, StartCluster, StartJoined, Way,
-};
+use crate::cluster::{ClusterGroup, ClusterView, Kept, Of, Placing, Port, StartCluster, StartJoined, Way};
 use crate::config::Settings;
 use crate::counters::NodeCounters;
 use crate::failure::Fails;
@@ -93,6 +91,7 @@ pub(crate) async fn start(
         peers: way.peers.clone(),
         timing: profile.timing(),
         others: None,
+        hearsay: Some(cluster.hearsay().clone()),
     };
     let shards = ShardsOf {
         settings,
@@ -106,8 +105,10 @@ pub(crate) async fn start(
     let (node, mut groups) = shards.start(members, kept.lease.clone()).await?;
     groups.spawn(runs);
     let mut tasks = JoinSet::new();
-    for group in node.shards.groups() {
-        tasks.spawn(Placing { group, roster: cluster.roster(), voters_max: SHARD_VOTERS }.run());
+    for (number, group) in (0..).zip(node.shards.groups()) {
+        let (roster, hearsay) = (cluster.roster(), cluster.hearsay().clone());
+        let of = Of::Shard { number, of: data.identity.shards };
+        tasks.spawn(Placing { group, of, roster, hearsay }.run());
     }
     Ok(Started { cluster, node, groups, tasks, kept: Some(kept) })
 }
@@ -180,6 +181,15 @@ impl Members<'static, Alone> {
     fn alone(me: NodeId) -> Self {
         // A node without peers waits for nobody: the slower its groups tick, the less it does when idle.
         let (networks, peers, timing) = (&Alone, Peers::default(), Timing::ZONES);
-        Self { nodes: vec![me], founders: vec![me], alone: true, networks, peers, timing, others: None }
+        Self {
+            nodes: vec![me],
+            founders: vec![me],
+            alone: true,
+            networks,
+            peers,
+            timing,
+            others: None,
+            hearsay: None,
+        }
     }
 }

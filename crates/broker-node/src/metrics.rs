@@ -76,6 +76,11 @@ const GAUGES: &[CounterInfo] = &[
         help: "Replicas with a vote of the group that has the fewest: what is acknowledged is synced on more than half of them.",
     },
     CounterInfo {
+        name: "cluster_shards_led",
+        unit: "shards",
+        help: "Shards that this node leads: once all is calm every node leads as many as any other, or one more.",
+    },
+    CounterInfo {
         name: "cluster_routes",
         unit: "routes",
         help: "Filters that nodes and shards have subscribers for, each owner's by itself.",
@@ -156,7 +161,7 @@ fn unit(name: &str) -> Unit {
     }
 }
 
-fn gauge_values(snapshot: &Snapshot) -> [u64; 21] {
+fn gauge_values(snapshot: &Snapshot) -> [u64; 22] {
     let sizes = &snapshot.sizes;
     [
         snapshot.uptime_s,
@@ -176,6 +181,7 @@ fn gauge_values(snapshot: &Snapshot) -> [u64; 21] {
         snapshot.wal_bytes,
         snapshot.members as u64,
         snapshot.voters_least as u64,
+        snapshot.shards_led as u64,
         snapshot.routes as u64,
         snapshot.in_force,
         u64::from(snapshot.holds_lease),

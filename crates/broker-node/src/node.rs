@@ -157,6 +157,7 @@ async fn serve(
         dead = lease::watch(&node.lease, (&node.shards, data.identity.host()), cluster.view().lowest_live.clone()) => {
             return Err(dead.into());
         }
+        () = cluster.left(data.identity.host().node) => "the node has left the cluster",
     };
     info!(target: "quelea", signal, "stopping");
     ready.store(false, Ordering::Relaxed);

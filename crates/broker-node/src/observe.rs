@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use node_routing::counters::Tally;
 use parking_lot::Mutex;
+use raft_consensus::cluster::{Duty, Roster};
 use raft_consensus::group::Gone;
 use raft_consensus::wal::Wal;
 use session_store::ShardSizes;
+use tokio::sync::watch;
 
 use crate::cluster::{ClusterGroup, ClusterView, Raft};
 use crate::counters::{NodeCounters, NodeTotals};
@@ -28,6 +30,7 @@ pub(crate) struct Observer {
     sizes: Arc<Mutex<ShardSizes>>,
     wal: Wal,
     cluster: ClusterView,
+    roster: watch::Receiver<Roster>,
     group: Raft,
     /// Voters of the group that has the fewest.
     voters_least: Arc<AtomicUsize>,
@@ -43,8 +46,9 @@ impl Observer {
         (cluster, peers): (&ClusterGroup, Arc<Tally>),
     ) -> Self {
         let (sizes, voters_least) = (Arc::default(), Arc::default());
-        let (group, cluster, wal) = (cluster.group(), cluster.view().clone(), wal.clone());
-        Self { node, counters, sizes, wal, cluster, group, voters_least, peers }
+        let (group, roster) = (cluster.group(), cluster.roster());
+        let (cluster, wal) = (cluster.view().clone(), wal.clone());
+        Self { node, counters, sizes, wal, cluster, roster, group, voters_least, peers }
     }
 
     /// Counts the sizes again and again until the node stops.
@@ -60,9 +64,13 @@ impl Observer {
     }
 
     async fn count_voters(&self) -> Result<usize, Gone> {
-        let mut least = self.group.members().await?.voters.len();
+        let (me, mut least) = (self.group.me(), self.group.members().await?.voters.len());
         for group in self.node.shards.groups() {
-            least = least.min(group.members().await?.voters.len());
+            let members = group.members().await?;
+            // A node without a replica does not know them.
+            if members.voters.contains(&me) || members.learners.contains(&me) {
+                least = least.min(members.voters.len());
+            }
         }
         Ok(least)
     }
@@ -86,8 +94,9 @@ impl Observer {
             wal: self.wal.counters(),
             peers: self.peers.read(),
             wal_bytes: self.wal.bytes_pinned(),
-            members: self.cluster.lowest_live.borrow().len(),
+            members: self.roster.borrow().values().filter(|member| member.duty != Duty::Left).count(),
             voters_least: self.voters_least.load(Ordering::Relaxed),
+            shards_led: self.node.shards.led(),
             routes: self.cluster.routes.routes(),
             holds_lease: self.node.lease.allows(self.cluster.routes.applied()),
             in_force: *self.node.lease.in_force().borrow(),

@@ -90,7 +90,7 @@ impl AnswersAsking for Nobody {
 
 impl AnswersTouch for Nobody {
     fn touched(&self, _by: Host, _touch: Touch) -> Touched {
-        Touched { outcome: Outcome::NotLeading, in_force: 0, wall_ms: 0 }
+        Touched { outcome: Outcome::NotLeading, in_force: 0, wall_ms: 0, left: false }
     }
 
     fn announced(&self, _in_force: u64) {}
@@ -125,6 +125,7 @@ impl TestNode {
             networks: &Alone,
             peers: Peers::default(),
             others: None,
+            hearsay: None,
             timing: Timing::ZONES,
         };
         Self::start(run, (storage, settings), members, methods).await.unwrap()

@@ -37,6 +37,21 @@ pub struct Touch {
     pub heard: Vec<Host>,
     /// Its wall clock, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
+    /// The shards' groups that it leads.
+    pub leads: Vec<Led>,
+    /// It leads nothing that another can lead.
+    pub yields: bool,
+}
+
+/// A group, as whoever leads it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Led {
+    /// Its number.
+    pub group: u32,
+    /// In which term it is led.
+    pub term: u64,
+    /// Who has a replica.
+    pub members: Vec<NodeId>,
 }
 
 /// What became of the wish for a lease.
@@ -61,6 +76,8 @@ pub struct Touched {
     pub in_force: u64,
     /// Its wall clock, in milliseconds since the Unix epoch.
     pub wall_ms: u64,
+    /// Whoever touched it has left the cluster, as far as it knows.
+    pub left: bool,
 }
 
 /// Who answers for a node. Neither may wait.
@@ -180,7 +197,23 @@ impl From<&Touch> for proto::Touching {
             reached: touch.reached.iter().map(|node| node.0).collect(),
             heard: touch.heard.iter().map(sender).collect(),
             wall_ms: touch.wall_ms,
+            leads: touch.leads.iter().map(proto::Led::from).collect(),
+            yields: touch.yields,
         }
+    }
+}
+
+impl From<&Led> for proto::Led {
+    fn from(led: &Led) -> Self {
+        let members = led.members.iter().map(|node| node.0).collect();
+        Self { group: led.group, term: led.term, members }
+    }
+}
+
+impl From<proto::Led> for Led {
+    fn from(led: proto::Led) -> Self {
+        let members = led.members.into_iter().map(NodeId).collect();
+        Self { group: led.group, term: led.term, members }
     }
 }
 
@@ -196,6 +229,8 @@ impl From<proto::Touching> for Touch {
             reached: touching.reached.into_iter().map(NodeId).collect(),
             heard: touching.heard.iter().map(host).collect(),
             wall_ms: touching.wall_ms,
+            leads: touching.leads.into_iter().map(Led::from).collect(),
+            yields: touching.yields,
         }
     }
 }
@@ -211,7 +246,7 @@ impl From<Touched> for proto::Touched {
             Outcome::Denied(why) => Some(touched::Lease::Denied(why)),
             Outcome::NotLeading => Some(touched::Lease::NotLeading(proto::Nothing {})),
         };
-        Self { lease, in_force: touched.in_force, wall_ms: touched.wall_ms }
+        Self { lease, in_force: touched.in_force, wall_ms: touched.wall_ms, left: touched.left }
     }
 }
 
@@ -225,7 +260,7 @@ impl From<proto::Touched> for Touched {
             Some(touched::Lease::Denied(why)) => Outcome::Denied(why),
             Some(touched::Lease::NotLeading(_)) => Outcome::NotLeading,
         };
-        Self { outcome, in_force: answer.in_force, wall_ms: answer.wall_ms }
+        Self { outcome, in_force: answer.in_force, wall_ms: answer.wall_ms, left: answer.left }
     }
 }
 
@@ -242,6 +277,8 @@ mod tests {
             reached: vec![NodeId(2), NodeId(3)],
             heard: vec![host(2, 9), host(3, 1)],
             wall_ms: 1_790_000_000_000,
+            leads: vec![Led { group: 4, term: 9, members: vec![NodeId(2), NodeId(7)] }],
+            yields: true,
         };
         assert_eq!(Touch::from(proto::Touching::from(&touch)), touch);
         let grant = Grant { index: 5, remains: Duration::from_micros(299_999) };
@@ -252,7 +289,7 @@ mod tests {
             Outcome::NotLeading,
         ];
         for outcome in outcomes {
-            let touched = Touched { outcome, in_force: 4, wall_ms: 3 };
+            let touched = Touched { outcome, in_force: 4, wall_ms: 3, left: true };
             assert_eq!(Touched::from(proto::Touched::from(touched.clone())), touched);
         }
     }

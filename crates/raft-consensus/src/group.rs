@@ -12,7 +12,7 @@ use openraft::{Raft, SnapshotPolicy};
 use tokio::sync::{mpsc, watch};
 
 use crate::budget::{Budget, Held};
-use crate::leadership::{Leadership, LeadershipWatch};
+use crate::leadership::{Heard, Leadership, LeadershipWatch};
 use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::proposer::{Ended, Proposer, WallClock, Work};
@@ -158,6 +158,7 @@ pub struct Group<C: Types, M: Machine> {
     passing: Budget,
     log: GroupLog,
     leadership: LeadershipWatch<C>,
+    heard: watch::Sender<Heard>,
 }
 
 impl<C: Types, M: Machine> Clone for Group<C, M> {
@@ -170,6 +171,7 @@ impl<C: Types, M: Machine> Clone for Group<C, M> {
             passing: self.passing.clone(),
             log: self.log.clone(),
             leadership: self.leadership.clone(),
+            heard: self.heard.clone(),
         }
     }
 }
@@ -194,11 +196,12 @@ impl<C: Types, M: Machine> Group<C, M> {
             Raft::new(node, config, network, log_store, state).await.map_err(|bad| error(bad.to_string()))?;
         let (work, work_end) = mpsc::channel(MAILBOX);
         let (told, leadership) = C::watch_channel(Leadership::default());
-        let proposer = Proposer::new(raft.clone(), work_end, (glance, clock), (room, told));
+        let (heard, hears) = watch::channel(Heard::default());
+        let proposer = Proposer::new(raft.clone(), work_end, (glance, clock), (room, hears, told));
         let task = C::spawn(proposer.run());
         let leadership = LeadershipWatch::new(leadership);
         let (mailbox, passing) = (Budget::of(MAILBOX_BYTES_MAX), Budget::of(PASSING_BYTES_MAX));
-        Ok((Self { id: group, raft, work, mailbox, passing, log, leadership }, task))
+        Ok((Self { id: group, raft, work, mailbox, passing, log, leadership, heard }, task))
     }
 
     /// Which group it is.
@@ -219,6 +222,11 @@ impl<C: Types, M: Machine> Group<C, M> {
     #[must_use]
     pub fn leadership(&self) -> LeadershipWatch<C> {
         self.leadership.clone()
+    }
+
+    /// Another node says that it leads the group in this term. A node that has no replica knows who leads by that alone.
+    pub fn hear_of_leader(&self, leader: NodeId, term: u64) {
+        self.heard.send_if_modified(|heard| heard.note(leader, term));
     }
 
     /// Hands the leadership to another member, if this node has it. [`Self::leadership`] tells when that has happened;

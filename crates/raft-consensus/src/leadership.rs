@@ -19,6 +19,31 @@ pub struct Leadership {
     pub refused: u64,
 }
 
+/// Who leads a group in which term, as another node says: for nodes that have no replica, whom the leader tells nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    leader: NodeId,
+    /// 0 where nobody has said anything.
+    term: u64,
+}
+
+impl Heard {
+    /// Somebody leads. What is older than what is known changes nothing, which is told.
+    pub(crate) fn note(&mut self, leader: NodeId, term: u64) -> bool {
+        let newer = term > self.term;
+        if newer {
+            *self = Self { leader, term };
+        }
+        newer
+    }
+
+    /// Who leads, beside what this node's replica knows: whoever has the higher term.
+    pub(crate) fn unless_known(self, leader: Option<NodeId>, term: u64) -> (Option<NodeId>, u64) {
+        let newer = self.term > term || (self.term == term && leader.is_none());
+        if newer && self.term > 0 { (Some(self.leader), self.term) } else { (leader, term) }
+    }
+}
+
 /// Follows the leadership of a group.
 #[derive(Clone)]
 pub struct LeadershipWatch<C: Types> {
@@ -43,5 +68,27 @@ impl<C: Types> LeadershipWatch<C> {
     pub async fn changed(&mut self) -> Result<Leadership, Gone> {
         self.watch.changed().await.map_err(|_| Gone)?;
         Ok(self.now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_term_says_who_leads() {
+        let mut heard = Heard::default();
+        assert_eq!(heard.unless_known(None, 0), (None, 0));
+        assert!(heard.note(2, 4) && !heard.note(3, 4) && !heard.note(3, 1));
+        assert_eq!(heard.unless_known(None, 0), (Some(2), 4), "a node without a replica");
+        assert_eq!(
+            heard.unless_known(Some(1), 3),
+            (Some(2), 4),
+            "a replica that nobody tells anything any more"
+        );
+        assert_eq!(heard.unless_known(None, 4), (Some(2), 4));
+        assert_eq!(heard.unless_known(None, 5), (None, 5), "there is an election");
+        assert_eq!(heard.unless_known(Some(1), 5), (Some(1), 5));
+        assert!(heard.note(3, 5));
     }
 }

@@ -12,6 +12,7 @@ pub mod log_store;
 pub mod machine;
 pub mod members;
 pub mod network;
+pub mod placement;
 pub mod proposer;
 pub mod quorum;
 pub mod record;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
-use openraft::{EmptyNode, RaftState};
+use openraft::{ChangeMembers, EmptyNode, RaftState};
 
 use crate::group::{Gone, Group};
 use crate::machine::Machine;
@@ -172,6 +172,15 @@ impl<C: Types, M: Machine> Group<C, M> {
     pub async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ChangeError> {
         self.check_synced(voters.len())?;
         let changed = self.raft().change_membership(voters, false).await;
+        changed.map(|_| ()).map_err(|error| self.unchanged(error))
+    }
+
+    /// Takes the replicas of nodes without a vote, where this node leads the group.
+    ///
+    /// # Errors
+    /// As for [`Self::change_members`].
+    pub async fn remove_learners(&self, nodes: BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        let changed = self.raft().change_membership(ChangeMembers::RemoveNodes(nodes), false).await;
         changed.map(|_| ()).map_err(|error| self.unchanged(error))
     }
 

@@ -20,7 +20,7 @@ use session_store::failpoint::{self, Mutant};
 use tokio::sync::{mpsc, watch};
 
 use crate::budget::Held;
-use crate::leadership::Leadership;
+use crate::leadership::{Heard, Leadership};
 use crate::machine::{Machine, Weight};
 use crate::state_machine::{Glance, StateMachine};
 use crate::types::{NodeId, Proposal, Types};
@@ -89,6 +89,7 @@ pub(crate) struct Proposer<C: Types, M: Machine> {
     /// No tick before this.
     no_tick_before: Option<InstantOf<C>>,
     server: WatchReceiverOf<C, RaftServerMetrics<C>>,
+    heard: watch::Receiver<Heard>,
     told: WatchSenderOf<C, Leadership>,
 }
 
@@ -97,7 +98,7 @@ impl<C: Types, M: Machine> Proposer<C, M> {
         raft: Raft<C, StateMachine<M>>,
         work: mpsc::Receiver<Work<M>>,
         (glance, clock): (Arc<Glance>, WallClock),
-        (room, told): (watch::Receiver<Room>, WatchSenderOf<C, Leadership>),
+        (room, heard, told): (watch::Receiver<Room>, watch::Receiver<Heard>, WatchSenderOf<C, Leadership>),
     ) -> Self {
         let (queued, waiting) = (VecDeque::new(), VecDeque::new());
         let (server, in_flight, ticking) = (raft.server_metrics(), 0, false);
@@ -115,6 +116,7 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             ticking,
             no_tick_before: None,
             server,
+            heard,
             told,
         }
     }
@@ -143,6 +145,10 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             changed = self.server.changed() => match changed {
                 Ok(()) => self.tell_leader(),
                 Err(_) => return Err(self.end().await),
+            },
+            changed = self.heard.changed() => match changed {
+                Ok(()) => self.tell_leader(),
+                Err(_) => return Err(Ended::Stopped),
             },
         }
         let room = *self.room.borrow();
@@ -185,6 +191,7 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             let server = self.server.borrow_and_update();
             (server.current_leader, server.vote.leader_id.term)
         };
+        let (leader, term) = self.heard.borrow_and_update().unless_known(leader, term);
         self.told.send_if_modified(|told| {
             let before = *told;
             *told = Leadership { leader, term, ..before };

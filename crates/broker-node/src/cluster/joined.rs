@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use anyhow::bail;
 use node_routing::lease::Profile;
 use node_routing::server::Server;
 use raft_consensus::cluster::GROUP;
@@ -12,10 +13,17 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
 
-use super::placing::{CLUSTER_VOTERS, Placing};
-use super::{Among, ClusterGroup, Opened, Port, Raft, Runs, StartCluster, Way, fits};
+use super::leaving::{self, Leaving};
+use super::{Among, ClusterGroup, Of, Opened, Placing, Port, Raft, Runs, StartCluster, Way, fits};
 use crate::clock::GroupTime;
 use crate::lease::{Granting, Keep, Lease};
+
+/// The node is none of the cluster's any more.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error(
+    "this node has left the cluster and does not come back: for a new node use an empty node.data_dir (this one can be deleted)"
+)]
+struct HasLeft;
 
 /// What the group of a node with peers is started with.
 pub(crate) struct StartJoined<'a> {
@@ -59,7 +67,11 @@ impl StartJoined<'_> {
         if start.identity.is_founder() {
             opened.group.found([me]).await?;
         }
-        let (group, runs) = opened.begin(start.commands(), start.storage.wal().room()).await?;
+        let (roster, hearsay) = (opened.roster.clone(), opened.hearsay.clone());
+        let (group, runs) = tokio::select! {
+            begun = opened.begin(start.commands(), start.storage.wal().room()) => begun?,
+            () = leaving::left(start.identity.host().node, roster, &hearsay) => bail!(HasLeft),
+        };
         Ok((group, runs, kept))
     }
 }
@@ -72,7 +84,9 @@ fn keep(
     opened: &mut Opened,
 ) -> anyhow::Result<Kept> {
     let host = start.identity.host();
-    let granting = Granting::new(profile, host.node, Arc::clone(&time));
+    let hearsay = opened.hearsay.clone();
+    let talk = (Arc::clone(&time), hearsay.clone(), opened.roster.clone());
+    let granting = Granting::new(profile, host.node, talk);
     let lease = Lease::none_yet(&opened.view, &profile, (&granting, way.toucher().refused_as_dead()));
     let (asks, routes) = (opened.asks.clone(), Arc::clone(&opened.view.routes));
     opened.view.among = Some(Among { asks, lease: lease.clone(), routes });
@@ -83,13 +97,23 @@ fn keep(
     tasks.spawn(way.seek(port, opened.roster.clone()));
     tasks.spawn(way.keep_in_touch());
     tasks.spawn(tell_leader(opened.group.clone()));
-    let roster = opened.roster.clone();
-    tasks.spawn(Placing { group: opened.group.clone(), roster, voters_max: CLUSTER_VOTERS }.run());
+    let (group, roster, shards) = (opened.group.clone(), opened.roster.clone(), start.identity.shards);
+    let leaving = Leaving {
+        me: host.node,
+        shards,
+        group: group.clone(),
+        asks: opened.asks.clone(),
+        roster: roster.clone(),
+        hearsay: hearsay.clone(),
+    };
+    tasks.spawn(Placing { group, of: Of::Cluster, roster, hearsay: hearsay.clone() }.run());
+    tasks.spawn(leaving.run());
     let keep = Keep {
         me: host,
         profile,
         lease: lease.clone(),
         granting,
+        hearsay,
         time,
         group: opened.group.clone(),
         applied: opened.view.applied.clone(),

@@ -6,7 +6,9 @@ mod asks;
 mod fits;
 mod following;
 mod formation;
+mod hearsay;
 mod joined;
+mod leaving;
 mod placing;
 mod port;
 mod way;
@@ -33,8 +35,9 @@ use tokio::task::{JoinError, JoinHandle};
 pub(crate) use self::asks::Asks;
 pub(crate) use self::following::Following;
 pub(crate) use self::formation::form;
+pub(crate) use self::hearsay::{Heard, Hearsay};
 pub(crate) use self::joined::{Kept, StartJoined};
-pub(crate) use self::placing::{Placing, SHARD_VOTERS};
+pub(crate) use self::placing::{Of, Placing};
 pub(crate) use self::port::Port;
 pub(crate) use self::way::Way;
 use crate::identity::Identity;
@@ -122,6 +125,8 @@ pub(crate) struct ClusterGroup {
     view: ClusterView,
     /// Who belongs to the cluster, and where.
     roster: watch::Receiver<Roster>,
+    /// What nodes tell each other besides.
+    hearsay: Hearsay,
 }
 
 /// The group on this node, in which the node's run has not begun yet.
@@ -132,6 +137,7 @@ struct Opened {
     view: ClusterView,
     roster: watch::Receiver<Roster>,
     live: watch::Receiver<Live>,
+    hearsay: Hearsay,
 }
 
 /// The task of the group, which ends with it and says why.
@@ -186,7 +192,8 @@ impl StartCluster<'_> {
         .await?;
         let asks = Asks::new(node, group.clone(), following.applied.subscribe(), asker);
         let view = following.view((lowest_live, level), WallClock::clone(&self.time));
-        Ok(Opened { group, task, asks, view, roster, live })
+        let hearsay = Hearsay::new(self.identity.founding().shards);
+        Ok(Opened { group, task, asks, view, roster, live, hearsay })
     }
 
     /// What makes the cluster have this run of the node.
@@ -210,7 +217,7 @@ impl Opened {
         commands: Vec<Command>,
         mut room: watch::Receiver<Room>,
     ) -> anyhow::Result<(ClusterGroup, Runs)> {
-        let Self { group, mut task, asks, view, roster, .. } = self;
+        let Self { group, mut task, asks, view, roster, hearsay, .. } = self;
         let mut begins = Box::pin(begin_run(asks, commands));
         let mut begun = false;
         tokio::select! {
@@ -233,7 +240,7 @@ impl Opened {
             }
             ended_of(task.await)
         };
-        Ok((ClusterGroup { group, view, roster }, Box::pin(runs)))
+        Ok((ClusterGroup { group, view, roster, hearsay }, Box::pin(runs)))
     }
 }
 
@@ -271,6 +278,16 @@ impl ClusterGroup {
     /// Who belongs to the cluster, and where.
     pub(crate) fn roster(&self) -> watch::Receiver<Roster> {
         self.roster.clone()
+    }
+
+    /// What nodes tell each other besides.
+    pub(crate) fn hearsay(&self) -> &Hearsay {
+        &self.hearsay
+    }
+
+    /// Waits until this node has left the cluster for good.
+    pub(crate) async fn left(&self, me: session_store::NodeId) {
+        leaving::left(me, self.roster.clone(), &self.hearsay).await;
     }
 
     /// The group itself.

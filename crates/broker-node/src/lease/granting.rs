@@ -9,13 +9,14 @@ use std::time::Duration;
 use node_routing::lease::{Ask, Leases, Moment, Profile};
 use node_routing::presence::{AnswersTouch, Outcome, Touch, Touched};
 use parking_lot::Mutex;
-use raft_consensus::cluster::{Live, MEMBERS_MAX};
+use raft_consensus::cluster::{Duty, Live, MEMBERS_MAX, Roster};
 use raft_consensus::quorum::{Acknowledged, Quorum};
 use session_store::{Host, NodeId};
 use tokio::sync::{Notify, watch};
 
 use super::clock::{self, Carried};
 use crate::clock::GroupTime;
+use crate::cluster::Hearsay;
 
 /// A run that touched this node so long ago is not said to have been heard of late.
 const HEARD_OF_LATE: Duration = Duration::from_millis(600);
@@ -26,6 +27,8 @@ pub(crate) struct Granting {
     profile: Profile,
     me: NodeId,
     time: Arc<GroupTime>,
+    hearsay: Hearsay,
+    roster: watch::Receiver<Roster>,
     state: Mutex<State>,
     in_force: watch::Sender<u64>,
     /// Something was heard that may change who is dead.
@@ -46,9 +49,13 @@ struct State {
 
 impl Granting {
     /// On this node, which does not lead yet.
-    pub(crate) fn new(profile: Profile, me: NodeId, time: Arc<GroupTime>) -> Arc<Self> {
+    pub(crate) fn new(
+        profile: Profile,
+        me: NodeId,
+        (time, hearsay, roster): (Arc<GroupTime>, Hearsay, watch::Receiver<Roster>),
+    ) -> Arc<Self> {
         let (state, news) = (Mutex::default(), Notify::new());
-        Arc::new(Self { profile, me, time, state, in_force: watch::Sender::new(0), news })
+        Arc::new(Self { profile, me, time, hearsay, roster, state, in_force: watch::Sender::new(0), news })
     }
 
     /// The entry of the cluster group's log up to which everything is in force, as far as this node knows.
@@ -159,6 +166,7 @@ impl Granting {
 impl AnswersTouch for Granting {
     fn touched(&self, by: Host, touch: Touch) -> Touched {
         self.time.heard(by.node, touch.wall_ms);
+        self.hearsay.hear(by.node.0.into(), &touch);
         let mut state = self.state.lock();
         let known = state.heard.get(&by.node).map(|(run, _)| run.incarnation);
         let is_news = known.map_or(state.heard.len() < MEMBERS_MAX, |known| known <= by.incarnation);
@@ -168,7 +176,8 @@ impl AnswersTouch for Granting {
         let outcome = self.answer(&mut state, by, touch);
         drop(state);
         self.news.notify_one();
-        Touched { outcome, in_force: *self.in_force.borrow(), wall_ms: self.time.wall_ms() }
+        let left = self.roster.borrow().get(&by.node).is_some_and(|member| member.duty == Duty::Left);
+        Touched { outcome, in_force: *self.in_force.borrow(), wall_ms: self.time.wall_ms(), left }
     }
 
     fn announced(&self, in_force: u64) {

@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::granting::Granting;
 use super::{Lease, clock};
 use crate::clock::GroupTime;
+use crate::cluster::Hearsay;
 
 /// Between two touches of a node that does not lead.
 const TOUCH_EVERY: Duration = Duration::from_millis(500);
@@ -42,6 +43,8 @@ pub(crate) struct Keep {
     pub(crate) lease: Lease,
     /// What it grants.
     pub(crate) granting: Arc<Granting>,
+    /// What nodes tell each other besides.
+    pub(crate) hearsay: Hearsay,
     /// The time of the groups.
     pub(crate) time: Arc<GroupTime>,
     /// The cluster group.
@@ -187,15 +190,18 @@ impl Shared {
     /// Touches a node every half second; while it leads, in the rhythm of leases, and at once when an entry was applied.
     async fn touch_one(self: Arc<Self>, node: PeerId) {
         let (mut leader, mut applied) = (self.leader.clone(), self.keep.applied.clone());
+        let mut own = self.keep.hearsay.own();
         loop {
             let leads = *leader.borrow_and_update() == Some(node);
             let began = tokio::time::Instant::now();
             let view = *applied.borrow_and_update();
+            own.mark_unchanged();
             self.touch_now(node, leads, view).await;
             let pause = if leads { self.keep.profile.renewal() } else { TOUCH_EVERY };
             tokio::select! {
                 changed = leader.changed() => if changed.is_err() { return },
                 changed = applied.changed(), if leads => if changed.is_err() { return },
+                changed = own.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep_until(began + pause) => {}
             }
         }
@@ -210,6 +216,9 @@ impl Shared {
         self.keep.granting.answers(node);
         self.keep.time.heard(node, answered.wall_ms);
         self.keep.granting.note_in_force(answered.in_force);
+        if answered.left {
+            self.keep.hearsay.note_left();
+        }
         self.take(answered.outcome, asked);
     }
 
@@ -219,7 +228,8 @@ impl Shared {
         let of_late = answered.iter().filter(|(_, at)| now.since(**at) < REACHED_WITHIN);
         let reached = of_late.map(|(node, _)| *node).chain([self.keep.me.node]).collect();
         let heard = self.keep.granting.heard_of_late();
-        Touch { applied, wants_lease, reached, heard, wall_ms: self.keep.time.wall_ms() }
+        let wall_ms = self.keep.time.wall_ms();
+        self.keep.hearsay.say(Touch { applied, wants_lease, reached, heard, wall_ms, ..Touch::default() })
     }
 
     fn take(&self, outcome: Outcome, asked: node_routing::lease::Moment) {

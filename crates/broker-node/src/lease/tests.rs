@@ -17,7 +17,7 @@ use node_routing::security::Plain;
 use node_routing::server::{Answers, Server};
 use node_routing::transport::Transport;
 use raft_consensus::cluster::{
-    AskError, Begin, ClusterId, ClusterMachine, Command, Founding, GROUP, Live, LowestLive,
+    AskError, Begin, ClusterId, ClusterMachine, Command, Founding, GROUP, Live, LowestLive, Roster,
 };
 use raft_consensus::disk::FileDisk;
 use raft_consensus::group::{Group, Start, Timing};
@@ -34,7 +34,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{Granting, Keep, Lease};
 use crate::clock::{Clock, GroupTime};
-use crate::cluster::{Asks, ClusterView, Following};
+use crate::cluster::{Asks, ClusterView, Following, Hearsay};
 use crate::testing;
 
 const WITHIN: Duration = Duration::from_secs(90);
@@ -70,6 +70,7 @@ struct Started {
     following: Arc<Following>,
     lowest_live: watch::Receiver<LowestLive>,
     live: watch::Receiver<Live>,
+    roster: watch::Receiver<Roster>,
 }
 
 impl Started {
@@ -77,7 +78,7 @@ impl Started {
         let (mut machine, checkpoint) = ClusterMachine::restore(storage).unwrap();
         let following = Arc::new(Following::new(host(u32::try_from(networks.node).unwrap())));
         machine.follow(following.clone());
-        let (lowest_live, live) = (machine.lowest_live(), machine.live());
+        let (lowest_live, live, roster) = (machine.lowest_live(), machine.live(), machine.roster());
         let (group, task) = Group::start(Start {
             node: networks.node,
             group: GROUP,
@@ -92,7 +93,7 @@ impl Started {
         .await
         .unwrap();
         Networks::<TokioTypes>::started(networks, &group).unwrap();
-        Self { group, task, following, lowest_live, live }
+        Self { group, task, following, lowest_live, live, roster }
     }
 }
 
@@ -123,11 +124,13 @@ impl Node {
         let transport = Arc::new(Transport::new(Arc::clone(&reach)));
         let networks = Joined { node: me, transport, disk, files, dispatcher: dispatcher.clone() };
         let time = GroupTime::new(Clock::start(), me);
-        let granting = Granting::new(profile, NodeId(node), Arc::clone(&time));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let Started { group, task, following, lowest_live, live } =
+        let Started { group, task, following, lowest_live, live, roster } =
             Started::begin(&storage, &networks, &time).await;
+        let hearsay = Hearsay::new(6);
+        let talk = (Arc::clone(&time), hearsay.clone(), roster);
+        let granting = Granting::new(profile, NodeId(node), talk);
         let applied = following.applied.subscribe();
         let asks = Asks::new(me, group.clone(), applied.clone(), Some(Asker::new(Arc::clone(&reach))));
         let answers = Answers {
@@ -146,6 +149,7 @@ impl Node {
             profile,
             lease: lease.clone(),
             granting,
+            hearsay,
             time,
             group: group.clone(),
             applied: applied.clone(),

@@ -104,7 +104,8 @@ impl Starting {
         let nodes = NODES.map(u64::from).to_vec();
         let founders = nodes.clone();
         let (networks, timing) = (&networks, Timing::ZONES);
-        let members = Members { nodes, founders, alone: false, networks, peers, timing, others: None };
+        let members =
+            Members { nodes, founders, alone: false, networks, peers, timing, others: None, hearsay: None };
         Ok((TestNode::start(self.run(), (storage, settings), members, Vec::new()).await?, port))
     }
 
@@ -124,6 +125,7 @@ impl Starting {
             networks: &networks,
             peers: self.peers.clone(),
             others: None,
+            hearsay: None,
             timing: Timing::ZONES,
         };
         TestNode::start(self.run(), (storage, settings), members, Vec::new()).await

@@ -323,6 +323,12 @@ impl Shards {
         self.inner.homes.iter().map(|home| home.link.deferred().len()).sum()
     }
 
+    /// How many shards this node leads.
+    pub(crate) fn led(&self) -> usize {
+        let leads = |replica: &&Replica| replica.group.leadership().now().leader == Some(self.node());
+        self.inner.replicas.iter().filter(leads).count()
+    }
+
     /// How many targets of the outboxes that this node sends lack something that others were given.
     pub(crate) fn lagging(&self) -> usize {
         self.inner.homes.iter().map(|home| home.relay.lagging()).sum()

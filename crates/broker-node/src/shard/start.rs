@@ -12,7 +12,7 @@ use raft_consensus::storage::Storage;
 use raft_consensus::types::{NodeId, SnapshotMeta, TokioTypes};
 use raft_consensus::wal::GroupId;
 use session_store::limits::ShardLimits;
-use session_store::{Host, Incarnation, Shard, ShardId, ShardNumber};
+use session_store::{Host, Incarnation, NodeId as NodeNumber, Shard, ShardId, ShardNumber};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -27,9 +27,9 @@ use super::overtaken::Overtaken;
 use super::pages::StoredPages;
 use super::peers::{Peers, Word};
 use super::relay::Relay;
-use super::{Inner, Replica, ShardMachine, Shards};
+use super::{Inner, Replica, ShardGroup, ShardMachine, Shards};
 use crate::clock::Clock;
-use crate::cluster::ClusterView;
+use crate::cluster::{ClusterView, Heard as HeardOfLeaders, Hearsay};
 use crate::counters::NodeCounters;
 use crate::failure::Fails;
 use crate::fanout::Fanout;
@@ -81,6 +81,8 @@ pub(crate) struct Members<'a, N> {
     pub(crate) peers: Peers,
     /// What a node with peers has besides; it has joined the fan-out.
     pub(crate) others: Option<Others>,
+    /// Where other nodes say which shards they lead: not every node has a replica of each.
+    pub(crate) hearsay: Option<Hearsay>,
     /// The times of their groups.
     pub(crate) timing: Timing,
 }
@@ -113,7 +115,7 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
             if !self.members.founders.is_empty() {
                 replica.group.found(self.members.founders.iter().copied()).await?;
             }
-            replica.group.ready(READY_TIMEOUT).await?;
+            self.until_ready(replica).await?;
             replica.check_run((self.host, self.members.alone), self.logged).await?;
         }
         for (number, words) in (0..self.of).zip(words) {
@@ -130,6 +132,15 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
             }
         }
         Ok((shards, tasks))
+    }
+
+    /// Waits until a replica has what was acknowledged before the node started, or until it is known that this node has none.
+    async fn until_ready(&self, replica: &Replica) -> anyhow::Result<()> {
+        let group = replica.group.id().0;
+        tokio::select! {
+            ready = replica.group.ready(READY_TIMEOUT) => Ok(ready?),
+            () = until_elsewhere(group, self.host.node, self.members.hearsay.as_ref()) => Ok(()),
+        }
     }
 
     fn homes(&self) -> anyhow::Result<(Arc<[Home]>, Vec<Heard>)> {
@@ -198,6 +209,9 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
             let cluster = Arc::clone(&others.cluster);
             spawn(tasks, Announces { number, shards, group, cluster, leads }.run());
         }
+        if let Some(hearsay) = &self.members.hearsay {
+            spawn(tasks, hear_of_leaders(group.clone(), hearsay.heard()));
+        }
         let courier = Courier { number, shards: shards.clone(), leadership: group.leadership() };
         let relay = Relay {
             number,
@@ -221,6 +235,29 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
         spawn(tasks, relay.run());
         spawn(tasks, shards.clone().unpark(number));
         Ok(())
+    }
+}
+
+/// Waits until whoever leads a shard says that others have its replicas, and not this node. It may get one any time.
+async fn until_elsewhere(group: u32, me: NodeNumber, hearsay: Option<&Hearsay>) {
+    let Some(mut heard) = hearsay.map(Hearsay::heard) else { return std::future::pending().await };
+    let elsewhere =
+        |heard: &HeardOfLeaders| heard.leads.get(&group).is_some_and(|(_, led)| !led.members.contains(&me));
+    if heard.wait_for(elsewhere).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Tells a group who leads it, as other nodes say.
+async fn hear_of_leaders(group: ShardGroup, mut heard: watch::Receiver<HeardOfLeaders>) {
+    loop {
+        let led = heard.borrow_and_update().leads.get(&group.id().0).map(|(node, led)| (*node, led.term));
+        if let Some((leader, term)) = led {
+            group.hear_of_leader(leader, term);
+        }
+        if heard.changed().await.is_err() {
+            return;
+        }
     }
 }
 

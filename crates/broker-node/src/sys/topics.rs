@@ -42,6 +42,8 @@ pub(crate) struct Snapshot {
     pub(crate) members: usize,
     /// Replicas with a vote of the group that has the fewest; 0 before they were counted.
     pub(crate) voters_least: usize,
+    /// Shards that this node leads.
+    pub(crate) shards_led: usize,
     /// Routes of the cluster, each filter of each owner by itself.
     pub(crate) routes: usize,
     /// Whether the node may act on its route view.

@@ -106,7 +106,7 @@ impl AnswersTouch for Ear {
     fn touched(&self, by: session_store::Host, touch: Touch) -> Touched {
         let outcome = if touch.wants_lease { Outcome::Denied("no".to_owned()) } else { Outcome::NotWanted };
         self.touches.lock().push((by, touch));
-        Touched { outcome, in_force: *self.in_force.lock(), wall_ms: 7 }
+        Touched { outcome, in_force: *self.in_force.lock(), wall_ms: 7, left: false }
     }
 
     fn announced(&self, in_force: u64) {

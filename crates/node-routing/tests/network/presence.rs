@@ -23,7 +23,7 @@ async fn whoever_is_touched_knows_which_run_it_was_and_answers() {
     let toucher = Toucher::new(one.reach.clone());
     let by = Run { node: NodeId(1), incarnation: Incarnation(9) };
     let touch =
-        Touch { applied: 4, reached: vec![NodeId(3)], heard: vec![by], wall_ms: 8, wants_lease: false };
+        Touch { applied: 4, reached: vec![NodeId(3)], heard: vec![by], wall_ms: 8, ..Touch::default() };
     let touched = toucher.touch(2, &touch, WITHIN).await.unwrap();
     assert_eq!((touched.outcome, touched.in_force, touched.wall_ms), (Outcome::NotWanted, 3, 7));
     let wants = Touch { wants_lease: true, ..touch.clone() };

@@ -78,6 +78,14 @@ pub enum Command {
     Begin(Begin),
     /// This run of a node, and all before it, are dead.
     Down(Host),
+    /// A member gives its leaderships and its clients away, and takes none.
+    Drain(NodeId),
+    /// A member serves again; it does not leave any more, if it was about to.
+    Undrain(NodeId),
+    /// A member gives everything away, and leaves the cluster once it has nothing that others lack.
+    Leave(NodeId),
+    /// A member that leaves, or that another of its name has replaced, has left. Its run is dead.
+    Left(NodeId),
     /// All members know this level of `apply`: it holds from here on.
     RaiseLevel(u32),
     /// An owner's routes change.
@@ -112,6 +120,24 @@ pub enum Refusal {
     /// Nobody can be down who never was up.
     #[error("no such run of the node has begun")]
     NotBegun,
+    /// Nobody has that number.
+    #[error("the cluster has no node {}", .0.0)]
+    NoMember(NodeId),
+    /// The node does not belong to the cluster any more.
+    #[error(
+        "node {} has left the cluster: to belong to it again a node needs an empty data directory, and gets a new number",
+        .0.0
+    )]
+    Left(NodeId),
+    /// It leaves: to drain is less.
+    #[error("node {} leaves the cluster already", .0.0)]
+    Leaves(NodeId),
+    /// Nobody has left who was not asked to leave.
+    #[error("node {} was not asked to leave", .0.0)]
+    NotLeaving(NodeId),
+    /// Somebody has to keep what there is.
+    #[error("a node cannot leave that no other is left behind")]
+    LastNode,
     /// There is no room for another member.
     #[error("the cluster has {} members, and can have no more", super::MEMBERS_MAX)]
     Full,

@@ -4,6 +4,7 @@
 mod ask;
 mod chunked;
 mod command;
+mod duties;
 mod follow;
 mod machine;
 mod numbers;
@@ -15,6 +16,7 @@ mod state;
 
 pub use self::ask::AskError;
 pub use self::command::{Begin, ClusterId, Command, Founding, NotAnId, Refusal, Standing};
+pub use self::duties::Duty;
 pub use self::follow::Follow;
 pub use self::machine::{ClusterMachine, Live, LowestLive, Roster};
 pub use self::record::{Asked, decode_asking, encode_asking};
@@ -36,6 +38,9 @@ pub const FOUNDER: NodeId = NodeId(1);
 
 /// Members at most; one more is refused.
 pub const MEMBERS_MAX: usize = 1_024;
+
+/// Members that have left and are remembered at most; then the one with the lowest number is forgotten.
+pub const LEFT_MAX: usize = 64;
 
 /// Bytes of a member's name at most; a longer one is refused.
 pub const NAME_BYTES_MAX: usize = 64;

@@ -10,6 +10,7 @@ use session_store::store::Changes;
 use session_store::{Host, Incarnation, Millis, NodeId};
 
 use super::command::{Begin, ClusterId, Command, Founding, Standing};
+use super::duties::Duty;
 use super::record_owners;
 use super::state::{Cluster, Member};
 use super::{APPLY_LEVEL_MAX, FOUNDER};
@@ -22,6 +23,8 @@ pub(super) mod wire {
 
 /// The version of what this binary writes, and the newest that it reads.
 pub(super) const VERSION: u32 = 1;
+/// The version of a member that does not just serve, and of the head where such members were forgotten.
+const WITH_DUTY: u32 = 2;
 
 /// Keys of a checkpoint's records: one byte that says what it is, then which one. What a byte means never changes.
 const HEAD: u8 = b'H';
@@ -69,6 +72,10 @@ fn command(command: &Command) -> wire::Command {
         }),
         Command::Down(dead) => Kind::Down(host(*dead)),
         Command::RaiseLevel(level) => Kind::RaiseLevel(*level),
+        Command::Drain(node) => Kind::Drain(node.0),
+        Command::Undrain(node) => Kind::Undrain(node.0),
+        Command::Leave(node) => Kind::Leave(node.0),
+        Command::Left(node) => Kind::Left(node.0),
         Command::Routes(routes) => Kind::Routes(record_owners::routes(routes)),
         Command::Fence(fence) => Kind::Fence(record_owners::fence(fence)),
         Command::Unfence(fence) => Kind::Unfence(record_owners::fence(fence)),
@@ -91,6 +98,10 @@ fn read_command(wire: wire::Command) -> Result<Command, RecordError> {
         }),
         Kind::Down(dead) => Command::Down(read_host(dead)),
         Kind::RaiseLevel(level) => Command::RaiseLevel(level),
+        Kind::Drain(node) => Command::Drain(NodeId(node)),
+        Kind::Undrain(node) => Command::Undrain(NodeId(node)),
+        Kind::Leave(node) => Command::Leave(NodeId(node)),
+        Kind::Left(node) => Command::Left(NodeId(node)),
         Kind::Routes(routes) => Command::Routes(record_owners::read_routes(routes)?),
         Kind::Fence(fence) => Command::Fence(record_owners::read_fence(fence)?),
         Kind::Unfence(fence) => Command::Unfence(record_owners::read_fence(fence)?),
@@ -167,9 +178,31 @@ fn member_key(node: NodeId) -> Vec<u8> {
     [&[MEMBER][..], &node.0.to_be_bytes()].concat()
 }
 
+fn duty(duty: Duty) -> wire::Duty {
+    match duty {
+        Duty::Serves => wire::Duty::Serves,
+        Duty::Drains => wire::Duty::Drains,
+        Duty::Leaves => wire::Duty::Leaves,
+        Duty::Left => wire::Duty::Left,
+    }
+}
+
+fn read_duty(duty: wire::Duty) -> Duty {
+    match duty {
+        wire::Duty::Serves => Duty::Serves,
+        wire::Duty::Drains => Duty::Drains,
+        wire::Duty::Leaves => Duty::Leaves,
+        wire::Duty::Left => Duty::Left,
+    }
+}
+
 fn member(member: &Member) -> Bytes {
+    let duty = duty(member.duty);
+    // Whoever serves is what an older binary takes each member for.
+    let version = if duty == wire::Duty::Serves { VERSION } else { WITH_DUTY };
     let wire = wire::Member {
-        version: VERSION,
+        version,
+        duty: duty.into(),
         name: member.name.to_string(),
         address: member.address.to_string(),
         begun: member.begun.0,
@@ -182,7 +215,10 @@ fn member(member: &Member) -> Bytes {
 
 fn read_member(bytes: Bytes) -> Result<Member, RecordError> {
     let wire: wire::Member = read("member", bytes)?;
-    known("member", wire.version)?;
+    if wire.version != WITH_DUTY {
+        known("member", wire.version)?;
+    }
+    let duty = wire::Duty::try_from(wire.duty).map_err(|_| RecordError::Invalid { field: "duty" })?;
     Ok(Member {
         name: wire.name.into(),
         address: wire.address.into(),
@@ -190,6 +226,7 @@ fn read_member(bytes: Bytes) -> Result<Member, RecordError> {
         token: wire.token,
         lowest_live: Incarnation(wire.lowest_live),
         knows_level: wire.knows_level,
+        duty: read_duty(duty),
     })
 }
 
@@ -199,12 +236,16 @@ impl Cluster {
     pub fn take_changes(&mut self) -> Changes {
         let mut changes = Changes::default();
         for node in std::mem::take(&mut self.touched) {
-            if let Some(known) = self.members.get(&node) {
-                changes.put(member_key(node), member(known));
+            match self.members.get(&node) {
+                Some(known) => changes.put(member_key(node), member(known)),
+                None => changes.remove(member_key(node)),
             }
         }
+        // Whoever is not forgotten is known by its record.
+        let version = if self.last_forgotten.0 == 0 { VERSION } else { WITH_DUTY };
         let head = wire::Head {
-            version: VERSION,
+            version,
+            last_forgotten: self.last_forgotten.0,
             founding: self.founding.as_ref().map(founding),
             now_ms: self.now.0,
             apply_level: self.apply_level,
@@ -251,7 +292,9 @@ impl Cluster {
         members: BTreeMap<NodeId, Member>,
         owners: record_owners::Restored,
     ) -> Result<Self, RecordError> {
-        known("head of the cluster group", head.version)?;
+        if head.version != WITH_DUTY {
+            known("head of the cluster group", head.version)?;
+        }
         let found = head.apply_level;
         if found > APPLY_LEVEL_MAX {
             return Err(RecordError::Version { kind: "apply level", known: APPLY_LEVEL_MAX, found });
@@ -266,6 +309,7 @@ impl Cluster {
             } else {
                 NodeId::default()
             },
+            last_forgotten: NodeId(head.last_forgotten),
             founding: head.founding.as_ref().map(read_founding).transpose()?,
             members,
             now: Millis(head.now_ms),

@@ -8,6 +8,7 @@ use session_store::{Host, Incarnation, Millis, NodeId};
 use topic_index::Filter;
 
 use super::command::{Begin, Command, Founding, Refusal, Standing};
+use super::duties::Duty;
 use super::owners::Owners;
 use super::route::{Change, Fence, Owner, Routes};
 use super::{ADDRESS_BYTES_MAX, FOUNDER, MEMBERS_MAX, NAME_BYTES_MAX};
@@ -27,6 +28,8 @@ pub struct Member {
     pub lowest_live: Incarnation,
     /// The highest level of `apply` that the binary of that run knows.
     pub knows_level: u32,
+    /// What it is there for.
+    pub duty: Duty,
 }
 
 /// The state of the cluster group.
@@ -38,6 +41,8 @@ pub struct Cluster {
     pub(super) admitted: BTreeMap<NodeId, u64>,
     /// The highest number that a node has, or was given.
     pub(super) last_node: NodeId,
+    /// The highest number of those that have left and are forgotten.
+    pub(super) last_forgotten: NodeId,
     pub(super) now: Millis,
     pub(super) apply_level: u32,
     /// Routes and fences.
@@ -53,6 +58,7 @@ impl Default for Cluster {
             members: BTreeMap::new(),
             admitted: BTreeMap::new(),
             last_node: NodeId::default(),
+            last_forgotten: NodeId::default(),
             now: Millis::default(),
             apply_level: 1,
             owners: Owners::default(),
@@ -116,10 +122,13 @@ impl Cluster {
             Command::Routes(routes) => self.decide_routes(routes),
             Command::Fence(fence) => Ok(self.is_dead(fence.host)? || self.owners.decide_fence(fence)?),
             Command::Unfence(fence) => Ok(!self.owners.has_fence(fence)),
+            Command::Drain(_) | Command::Undrain(_) | Command::Leave(_) | Command::Left(_) => {
+                self.decide_duty(command)
+            }
             Command::RaiseLevel(level) => {
-                let ignorant = self.members.iter().find(|(_, member)| member.knows_level < *level);
+                let ignorant = self.belonging().find(|(_, member)| member.knows_level < *level);
                 match ignorant {
-                    Some((node, _)) => Err(Refusal::NotKnownTo(*node)),
+                    Some((node, _)) => Err(Refusal::NotKnownTo(node)),
                     None if self.members.is_empty() => Err(Refusal::NotFounded),
                     None => Ok(*level <= self.apply_level),
                 }
@@ -131,6 +140,7 @@ impl Cluster {
     fn is_dead(&self, host: Host) -> Result<bool, Refusal> {
         match self.members.get(&host.node) {
             Some(member) if host.incarnation <= member.begun => Ok(member.is_dead(host.incarnation)),
+            None if self.has_left(host.node) => Ok(true),
             _ => Err(Refusal::NotBegun),
         }
     }
@@ -163,6 +173,9 @@ impl Cluster {
         }
         if node.0 == 0 || incarnation.0 == 0 || incarnation.next() == incarnation {
             return Err(Refusal::NoRun(*host));
+        }
+        if self.has_left(node) {
+            return Err(Refusal::Left(node));
         }
         match self.members.get(&node) {
             Some(member) if member.begun == incarnation && member.token == *token => {
@@ -199,6 +212,9 @@ impl Cluster {
             Command::Routes(routes) => tell(self.owners.change_routes(routes)),
             Command::Fence(fence) => tell(self.owners.fence(fence)),
             Command::Unfence(fence) => tell(self.owners.unfence(fence)),
+            Command::Drain(_) | Command::Undrain(_) | Command::Leave(_) | Command::Left(_) => {
+                self.change_duty(command, tell);
+            }
         }
     }
 
@@ -211,6 +227,7 @@ impl Cluster {
             token: begin.token,
             lowest_live: incarnation,
             knows_level: begin.knows_level,
+            duty: self.members.get(&node).map_or(Duty::Serves, |before| before.duty),
         };
         let before = self.members.insert(node, member);
         self.last_node = self.last_node.max(node);
@@ -255,7 +272,12 @@ impl Cluster {
         self.founding
     }
 
-    /// The nodes that belong to the cluster, in the order of their numbers.
+    /// Those that have not left.
+    fn belonging(&self) -> impl Iterator<Item = (NodeId, &Member)> {
+        self.members().filter(|(_, member)| member.duty != Duty::Left)
+    }
+
+    /// The nodes that belong to the cluster, and those that have left of late, in the order of their numbers.
     pub fn members(&self) -> impl ExactSizeIterator<Item = (NodeId, &Member)> {
         self.members.iter().map(|(node, member)| (*node, member))
     }
@@ -293,14 +315,14 @@ impl Cluster {
     /// that holds. Shards follow the cluster's level, so that no log has one that a member does not know.
     #[must_use]
     pub fn level_to_raise(&self) -> Option<u32> {
-        let known = self.members.values().map(|member| member.knows_level).min()?;
+        let known = self.belonging().map(|(_, member)| member.knows_level).min()?;
         (known > self.apply_level).then_some(known)
     }
 
     /// A digest of everything that replicas share: equal for equal states of the same binary, whatever led to them.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        let numbers = (&self.admitted, self.last_node);
+        let numbers = (&self.admitted, self.last_node, self.last_forgotten);
         session_store::digest_of(&(
             self.founding,
             &self.members,
@@ -349,12 +371,15 @@ impl Cluster {
     }
 
     fn validate_member(&self, node: NodeId, member: &Member) -> Result<(), &'static str> {
-        let Member { name, address, begun, lowest_live, knows_level, .. } = member;
+        let Member { name, address, begun, lowest_live, knows_level, duty, .. } = member;
         if node.0 == 0 || begun.0 == 0 || begun.next() == *begun {
             return Err("a member has a number that no run has");
         }
         if lowest_live != begun && *lowest_live != begun.next() {
             return Err("a member's lowest live run is neither its last one nor the next");
+        }
+        if *duty == Duty::Left && lowest_live == begun {
+            return Err("a run of a member that has left lives");
         }
         if name.len() > NAME_BYTES_MAX {
             return Err("a member's name is too long");
@@ -362,7 +387,7 @@ impl Cluster {
         if address.len() > ADDRESS_BYTES_MAX {
             return Err("a member's address is too long");
         }
-        if *knows_level < self.apply_level {
+        if *knows_level < self.apply_level && *duty != Duty::Left {
             return Err("a member does not know the level that holds");
         }
         Ok(())
@@ -370,7 +395,13 @@ impl Cluster {
 }
 
 impl Member {
-    fn is_dead(&self, incarnation: Incarnation) -> bool {
+    /// Whether its last run is not dead.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        !self.is_dead(self.begun)
+    }
+
+    pub(super) fn is_dead(&self, incarnation: Incarnation) -> bool {
         incarnation < self.lowest_live
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of the cluster group's state: what each command does, and that replicas are equal whatever they went through.
 
+mod duties;
 mod machine;
 mod owners;
 mod stored;
@@ -197,6 +198,10 @@ pub(super) fn command() -> impl Strategy<Value = Command> {
         4 => host().prop_map(Command::Down),
         2 => (0..3_u32).prop_map(Command::RaiseLevel),
         3 => (0..4_u64).prop_map(Command::Admit),
+        1 => (0..5_u32).prop_map(|node| Command::Drain(NodeId(node))),
+        1 => (0..5_u32).prop_map(|node| Command::Undrain(NodeId(node))),
+        2 => (0..5_u32).prop_map(|node| Command::Leave(NodeId(node))),
+        2 => (0..5_u32).prop_map(|node| Command::Left(NodeId(node))),
         12 => owners::routes().prop_map(Command::Routes),
         4 => owners::fence().prop_map(Command::Fence),
         2 => owners::fence().prop_map(Command::Unfence),
