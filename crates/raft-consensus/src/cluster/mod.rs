@@ -2,6 +2,7 @@
 //! fenced. A pure state and the machine that puts it under a log. Every node applies it; it holds no client's session.
 
 mod ask;
+mod checks;
 mod chunked;
 mod command;
 mod duties;
