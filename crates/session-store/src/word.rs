@@ -110,6 +110,8 @@ pub struct Told {
     pub routes: u64,
     /// What is to be done: answers, gaps, replies and pushes.
     pub effects: Vec<Effect>,
+    /// More follows as soon as there is room on the way: what is not answered yet is not lost.
+    pub more: bool,
 }
 
 /// Which page of retained messages is wanted.

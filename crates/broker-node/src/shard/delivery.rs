@@ -1,7 +1,7 @@
 //! Where what a shard decided goes: routes into the route view of every replica, and from the replica that leads the
 //! rest, to the hosts that have attached, this one included. Owned by the shard's machine; never waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use mqtt_codec::QoS;
@@ -18,14 +18,22 @@ use super::peers::{Peers, Word};
 use crate::fanout::Fanout;
 use crate::routes::as_of_entry;
 
+/// Effects that wait for room on the way to one host at most. A host for which there is more hears nothing further, and
+/// attaches again.
+const WAITING_MAX: usize = 1 << 18;
+/// Of these so many are looked at together at most.
+const AT_A_TIME: usize = 1 << 12;
+
 /// A host that hears everything that concerns it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Attached {
     number: u64,
     /// How often it was spoken to.
     told: u64,
     /// What it was told of the outbox.
     outbox_full: bool,
+    /// What waits for room on the way there.
+    waiting: VecDeque<Effect>,
 }
 
 /// Where the effects of one shard go.
@@ -85,7 +93,8 @@ impl Delivery {
     /// A host hears from now on what concerns it, beginning with `effects`: all that it may have missed.
     pub(super) fn attach(&mut self, host: Host, number: u64, effects: Vec<Effect>) {
         self.attached.retain(|other, _| other.node != host.node || *other == host);
-        self.attached.insert(host, Attached { number, told: 0, outbox_full: self.outbox_full });
+        let (outbox_full, waiting) = (self.outbox_full, VecDeque::new());
+        self.attached.insert(host, Attached { number, told: 0, outbox_full, waiting });
         self.tell(host, effects);
     }
 
@@ -155,13 +164,64 @@ impl Delivery {
     fn tell(&mut self, host: Host, effects: Vec<Effect>) {
         let Some(attached) = self.attached.get_mut(&host) else { return };
         attached.outbox_full = self.outbox_full;
-        for effects in parts::of_effects(effects) {
-            let Attached { number: attachment, told: number, outbox_full } = *attached;
-            attached.told += 1;
-            let routes = self.routes;
-            let told = Told { attachment, number, outbox_full, routes, effects };
-            self.peers.tell(node_of(host), self.number, Word::Told(told));
+        if effects.is_empty() && attached.waiting.is_empty() {
+            // News of the outbox, or that nothing was missed: there is always room for that.
+            return self.say(host, Vec::new(), false);
         }
+        attached.waiting.extend(effects);
+        if attached.waiting.len() > WAITING_MAX {
+            attached.waiting.clear();
+            // By the number that is missing the host sees that it has to attach again.
+            attached.told += 1;
+            return self.say(host, Vec::new(), false);
+        }
+        self.say_waiting(host);
+    }
+
+    /// Says what waits for a host, as far as there is room on the way.
+    fn say_waiting(&mut self, host: Host) {
+        let node = node_of(host);
+        while let Some(attached) =
+            self.attached.get_mut(&host).filter(|attached| !attached.waiting.is_empty())
+        {
+            if !self.peers.has_room_to_tell(node) {
+                if let Some(home) = self.homes.get(usize::from(self.number)) {
+                    home.backlog.notify_one();
+                }
+                return;
+            }
+            let some = attached.waiting.len().min(AT_A_TIME);
+            let mut parts = parts::of_effects(attached.waiting.drain(..some).collect());
+            if parts.is_empty() {
+                return;
+            }
+            let rest = parts.split_off(1);
+            for effect in rest.into_iter().flatten().rev() {
+                attached.waiting.push_front(effect);
+            }
+            let more = !attached.waiting.is_empty();
+            parts.into_iter().for_each(|effects| self.say(host, effects, more));
+        }
+    }
+
+    fn say(&mut self, host: Host, effects: Vec<Effect>, more: bool) {
+        let Some(attached) = self.attached.get_mut(&host) else { return };
+        let (attachment, number, routes) = (attached.number, attached.told, self.routes);
+        attached.told += 1;
+        let outbox_full = self.outbox_full;
+        let told = Told { attachment, number, outbox_full, routes, more, effects };
+        self.peers.tell(node_of(host), self.number, Word::Told(told));
+    }
+
+    /// Goes on with what waits for room on the way to hosts.
+    pub(super) fn go_on(&mut self) {
+        let waits: Vec<Host> = self.lagging().collect();
+        waits.into_iter().for_each(|host| self.say_waiting(host));
+    }
+
+    /// The hosts on whose way something waits for room.
+    pub(super) fn lagging(&self) -> impl Iterator<Item = Host> {
+        self.attached.iter().filter(|(_, attached)| !attached.waiting.is_empty()).map(|(host, _)| *host)
     }
 
     /// Whether the shard's outbox is full.
@@ -193,6 +253,8 @@ pub(super) fn node_of(host: Host) -> NodeId {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future as _;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Poll, Waker};
 
     use session_store::command::Reply;
@@ -204,11 +266,12 @@ mod tests {
     use crate::inbox::{Inbox, InboxLimits};
 
     const HOST: Host = Host { node: Node(1), incarnation: Incarnation(1) };
+    const OTHER: Host = Host { node: Node(2), incarnation: Incarnation(1) };
 
-    fn connection(homes: &[Home]) -> Arc<Inbox> {
+    fn connection(homes: &[Home], host: Host) -> Arc<Inbox> {
         let limits =
             InboxLimits { messages_max: 9, bytes_max: 9, qos0_bytes_max: 9, policy: QueuePolicy::DropNewest };
-        let inbox = Inbox::new(ConnectionId { host: HOST, number: 1 }, limits);
+        let inbox = Inbox::new(ConnectionId { host, number: 1 }, limits);
         homes[0].directory.insert(&inbox);
         inbox
     }
@@ -220,7 +283,7 @@ mod tests {
         let (home, _words) = Home::new((0, HOST), &Arc::default(), &fanout);
         let (homes, peers) = (Arc::new([home]) as Arc<[Home]>, Peers::default());
         peers.join(node_of(HOST), &homes);
-        let inbox = connection(&homes);
+        let inbox = connection(&homes, HOST);
         let mut delivery = Delivery::new((0, HOST), &fanout, (&homes, &peers));
         let say = |delivery: &mut Delivery, leads| {
             delivery.carry_out(&mut vec![Effect::Reply(inbox.id(), Reply::Stop)], 1, leads);
@@ -238,5 +301,40 @@ mod tests {
         // Nothing follows from an entry of another leader: it has led all the same.
         delivery.carry_out(&mut Vec::new(), 2, false);
         assert_eq!(say(&mut delivery, true), 0);
+    }
+
+    /// A host that was away for long may have missed more than the way there takes at once.
+    #[test]
+    fn what_has_no_room_on_the_way_waits_and_keeps_its_order() {
+        let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
+        let home_of = |host| Arc::new([Home::new((0, host), &Arc::default(), &fanout).0]) as Arc<[Home]>;
+        let (here, there) = (home_of(HOST), home_of(OTHER));
+        let takes = Arc::new(AtomicUsize::new(2));
+        let mut peers = Peers::default();
+        peers.takes = Some(Arc::clone(&takes));
+        peers.join(node_of(OTHER), &there);
+        let inbox = connection(&there, OTHER);
+        let heard = || match inbox.poll_take(&Context::from_waker(Waker::noop())) {
+            Poll::Ready(taken) => taken.mail.replies.len(),
+            Poll::Pending => 0,
+        };
+        let mut delivery = Delivery::new((0, HOST), &fanout, (&here, &peers));
+        let missed = |count| (0..count).map(|_| Effect::Reply(inbox.id(), Reply::Stop)).collect::<Vec<_>>();
+        delivery.attach(OTHER, there[0].link.attach(), missed(3 * AT_A_TIME));
+        assert_eq!((heard(), delivery.lagging().count()), (2 * AT_A_TIME, 1));
+        delivery.carry_out(&mut missed(1), 1, true);
+        assert_eq!(heard(), 0, "nothing overtakes what waits");
+        takes.store(9, Ordering::Relaxed);
+        delivery.go_on();
+        assert_eq!((heard(), delivery.lagging().count()), (AT_A_TIME + 1, 0));
+
+        takes.store(0, Ordering::Relaxed);
+        let mut broken = std::pin::pin!(there[0].link.until_broken());
+        let mut is_broken = || broken.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+        delivery.carry_out(&mut missed(WAITING_MAX), 2, true);
+        assert!(!is_broken(), "all of it still waits");
+        delivery.carry_out(&mut missed(1), 3, true);
+        assert!(is_broken() && delivery.lagging().count() == 0, "the host attaches again");
+        assert_eq!(heard(), 0);
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct Home {
     attaching: Mutex<BTreeMap<Host, u64>>,
     /// Some do.
     pub(super) attach: Notify,
+    /// Something waits for room on the way to a host, if this node leads.
+    pub(super) backlog: Notify,
     words: mpsc::Sender<Word>,
     outbox_full: AtomicBool,
     outbox_room: Notify,
@@ -77,6 +79,7 @@ impl Home {
             fanout: Arc::clone(fanout),
             attaching: Mutex::default(),
             attach: Notify::new(),
+            backlog: Notify::new(),
             words,
             outbox_full: AtomicBool::new(false),
             outbox_room: Notify::new(),
@@ -116,10 +119,10 @@ impl Home {
     }
 
     fn told(&self, told: Told) {
-        let Told { attachment, number, outbox_full, routes, effects } = told;
+        let Told { attachment, number, outbox_full, routes, more, effects } = told;
         // Held to the end, so that no words of a later leader are carried out between those of an earlier one.
         let mut entries = self.directory.lock();
-        if self.link.hear(attachment, number) == Words::Next {
+        if self.link.hear((attachment, number), more) == Words::Next {
             self.routes.tell(routes);
             self.carry_out_with(effects, &mut entries);
             self.set_outbox_full(outbox_full);
@@ -269,6 +272,7 @@ mod tests {
                     number: 0,
                     outbox_full: false,
                     routes: 0,
+                    more: false,
                     effects: Vec::new(),
                 }));
             });

@@ -117,8 +117,10 @@ struct Numbers {
     attachment: u64,
     /// How many times the leader has spoken since.
     heard: u64,
-    /// How many answers came so far.
+    /// How many answers came so far, and words that others followed.
     answers: u64,
+    /// The leader has more to say.
+    more: bool,
 }
 
 impl Numbers {
@@ -135,9 +137,9 @@ impl Link {
     /// A stream that has not begun, and leads nowhere yet.
     pub(crate) fn new(source: Source) -> Self {
         let (asked, deferred) = (VecDeque::new(), BTreeMap::new());
-        let (route, attachment, heard, answers) = (Route::Closed, 0, 0, 0);
+        let (route, attachment, heard, answers, more) = (Route::Closed, 0, 0, 0, false);
         let (done_below, bytes) = (1, 0);
-        let numbers = Numbers { done_below, asked, bytes, deferred, route, attachment, heard, answers };
+        let numbers = Numbers { done_below, asked, bytes, deferred, route, attachment, heard, answers, more };
         let [attached, broken, room, opened] = [(); 4].map(|()| Notify::new());
         Self { source, numbers: Mutex::new(numbers), attached, broken, room, opened }
     }
@@ -291,8 +293,8 @@ impl Link {
         numbers.attachment
     }
 
-    /// Takes note of words of a leader.
-    pub(super) fn hear(&self, attachment: u64, number: u64) -> Words {
+    /// Takes note of words of a leader, and of whether more follow at once.
+    pub(super) fn hear(&self, (attachment, number): (u64, u64), more: bool) -> Words {
         let mut numbers = self.numbers.lock();
         if numbers.attachment != attachment || number < numbers.heard {
             return Words::Stale;
@@ -302,6 +304,11 @@ impl Link {
             return Words::Gap;
         }
         numbers.heard += 1;
+        // What is asked meanwhile is answered behind what follows.
+        if more || numbers.more {
+            numbers.answers += 1;
+        }
+        numbers.more = more;
         Words::Next
     }
 
@@ -362,7 +369,7 @@ impl Link {
         self.numbers.lock().deferred.values().cloned().collect()
     }
 
-    /// How many requests were answered so far, and whether any waits.
+    /// How far the leader has come with its answers, and whether any request waits for one.
     pub(super) fn progress(&self) -> (u64, bool) {
         let numbers = self.numbers.lock();
         (numbers.answers, !numbers.asked.is_empty())
@@ -460,11 +467,11 @@ mod tests {
     fn words_that_are_missing_are_noticed_and_those_of_earlier_attachments_are_not_heard() {
         let link = opened();
         let first = link.attach();
-        assert_eq!([0, 1].map(|number| link.hear(first, number)), [Words::Next; 2]);
-        assert_eq!(link.hear(first, 3), Words::Gap);
+        assert_eq!([0, 1].map(|number| link.hear((first, number), false)), [Words::Next; 2]);
+        assert_eq!(link.hear((first, 3), false), Words::Gap);
         let second = link.attach();
-        assert_eq!(link.hear(first, 2), Words::Stale);
-        assert_eq!([0, 0].map(|number| link.hear(second, number)), [Words::Next, Words::Stale]);
+        assert_eq!(link.hear((first, 2), false), Words::Stale);
+        assert_eq!([0, 0].map(|number| link.hear((second, number), false)), [Words::Next, Words::Stale]);
     }
 
     /// Whether something would wait.

@@ -102,6 +102,16 @@ impl Linked {
         self.links.room(to, Lane::Asked).await;
     }
 
+    /// Waits while much waits for a node, of what leaders tell it.
+    pub(super) async fn room_to_tell(&self, to: NodeId) {
+        self.links.room(to, Lane::Told).await;
+    }
+
+    /// Whether little waits for a node, of what leaders tell it.
+    pub(super) fn has_room_to_tell(&self, to: NodeId) -> bool {
+        self.links.has_room(to, Lane::Told)
+    }
+
     /// Says something to a node about a shard.
     pub(super) fn say(&self, to: NodeId, shard: u16, word: Word) {
         let say = |lane, word: &word::Word| say(&self.links, to, (lane, ShardId(shard)), word);

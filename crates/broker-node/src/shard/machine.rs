@@ -148,6 +148,16 @@ impl ShardMachine {
         self.delivery.attach(host, number, effects);
     }
 
+    /// A host for which something waits until there is room on its way.
+    pub(crate) fn lagging_host(&self) -> Option<Host> {
+        self.delivery.lagging().next()
+    }
+
+    /// Goes on with what waits for room on the way to hosts.
+    pub(crate) fn go_on(&mut self) {
+        self.delivery.go_on();
+    }
+
     /// Passes QoS 0 messages on to the clients that are connected, past the log.
     pub(crate) fn pass_on(&mut self, publish: &Publish) {
         self.state.pass_on(publish, &mut self.effects);

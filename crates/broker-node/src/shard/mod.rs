@@ -3,6 +3,7 @@
 
 mod abroad;
 mod announces;
+mod backlog;
 mod begin;
 mod courier;
 mod delivery;

@@ -42,12 +42,15 @@ pub(crate) struct Peers {
     nodes: Arc<RwLock<BTreeMap<NodeId, Arc<[Home]>>>>,
     /// The way to those that are not in this process.
     linked: Option<Arc<Linked>>,
+    /// How many words the way to others takes, as a test says.
+    #[cfg(test)]
+    pub(super) takes: Option<Arc<std::sync::atomic::AtomicUsize>>,
 }
 
 impl Peers {
     /// Reaches nodes of other processes by links. One node of this process can have them.
     pub(crate) fn linked(linked: &Arc<Linked>) -> Self {
-        Self { nodes: Arc::default(), linked: Some(Arc::clone(linked)) }
+        Self { linked: Some(Arc::clone(linked)), ..Self::default() }
     }
 
     /// Lets a node hear what is said to it about its shards.
@@ -71,6 +74,25 @@ impl Peers {
         if let Some(linked) = &self.linked {
             linked.room(to).await;
         }
+    }
+
+    /// Waits while much of what was told a node is still on its way.
+    pub(super) async fn room_to_tell(&self, to: NodeId) {
+        if let Some(linked) = &self.linked {
+            linked.room_to_tell(to).await;
+        }
+    }
+
+    /// Whether little of what was told a node is still on its way.
+    pub(super) fn has_room_to_tell(&self, to: NodeId) -> bool {
+        #[cfg(test)]
+        if let Some(takes) = &self.takes {
+            let less = |takes: usize| takes.checked_sub(1);
+            let order = std::sync::atomic::Ordering::Relaxed;
+            return takes.fetch_update(order, order, less).is_ok();
+        }
+        let here = self.nodes.read().contains_key(&to);
+        here || self.linked.as_ref().is_none_or(|linked| linked.has_room_to_tell(to))
     }
 
     /// Says something to a node; never waits.

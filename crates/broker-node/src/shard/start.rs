@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::announces::Announces;
+use super::backlog::Backlog;
 use super::courier::Courier;
 use super::delivery::{Delivery, node_of};
 use super::drains::Drains;
@@ -213,6 +214,7 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
             spawn(tasks, hear_of_leaders(group.clone(), hearsay.heard()));
         }
         let courier = Courier { number, shards: shards.clone(), leadership: group.leadership() };
+        let backlog = Backlog { number, shards: shards.clone(), group: group.clone() };
         let relay = Relay {
             number,
             shards: shards.clone(),
@@ -232,6 +234,7 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
         };
         spawn(tasks, leader.run());
         spawn(tasks, courier.run());
+        spawn(tasks, backlog.run());
         spawn(tasks, relay.run());
         spawn(tasks, shards.clone().unpark(number));
         Ok(())

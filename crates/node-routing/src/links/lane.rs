@@ -106,11 +106,16 @@ impl Queue {
     pub(super) async fn room(&self) {
         loop {
             let told = self.room.notified();
-            if self.waiting.lock().bytes < ROOM_BYTES {
+            if self.has_room() {
                 return;
             }
             told.await;
         }
+    }
+
+    /// Whether little waits.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.lock().bytes < ROOM_BYTES
     }
 
     fn lose(&self, waiting: &mut Waiting, more: usize) {

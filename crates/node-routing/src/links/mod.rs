@@ -89,6 +89,12 @@ impl Links {
         }
     }
 
+    /// Whether no more than 1 MiB waits for a node on a lane.
+    #[must_use]
+    pub fn has_room(&self, to: NodeId, lane: Lane) -> bool {
+        self.queue(to, lane).is_none_or(|queue| queue.has_room())
+    }
+
     /// Bytes of a message at most.
     #[must_use]
     pub fn bytes_max(&self) -> usize {

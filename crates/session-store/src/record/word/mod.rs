@@ -87,15 +87,15 @@ impl Record for Told {
     /// Effects that no host carries out are left out.
     fn to_wire(&self) -> wire::Told {
         let effects = self.effects.iter().filter_map(effect::to_wire).collect();
-        let Self { attachment, number, outbox_full, routes, .. } = *self;
-        wire::Told { attachment, number, outbox_full, effects, routes }
+        let Self { attachment, number, outbox_full, routes, more, .. } = *self;
+        wire::Told { attachment, number, outbox_full, effects, routes, more }
     }
 
     fn from_wire(wire: wire::Told) -> Result<Self, RecordError> {
-        let wire::Told { attachment, number, outbox_full, effects, routes } = wire;
+        let wire::Told { attachment, number, outbox_full, effects, routes, more } = wire;
         let effects: Vec<Effect> =
             effects.into_iter().map(effect::from_wire).collect::<Result<_, RecordError>>()?;
-        Ok(Self { attachment, number, outbox_full, routes, effects })
+        Ok(Self { attachment, number, outbox_full, routes, more, effects })
     }
 }
 

@@ -79,8 +79,22 @@ fn words() -> Vec<Word> {
     vec![
         Word::Attach(HOST, 3),
         Word::Taken(ShardId(5), 1 << 40),
-        Word::Told(Told { attachment: 1, number: 2, outbox_full: true, routes: 7 << 16, effects: effects() }),
-        Word::Told(Told { attachment: 0, number: 0, outbox_full: false, routes: 0, effects: Vec::new() }),
+        Word::Told(Told {
+            attachment: 1,
+            number: 2,
+            outbox_full: true,
+            routes: 7 << 16,
+            more: true,
+            effects: effects(),
+        }),
+        Word::Told(Told {
+            attachment: 0,
+            number: 0,
+            outbox_full: false,
+            routes: 0,
+            more: false,
+            effects: Vec::new(),
+        }),
         Word::Question(1, Question::Page(wanted)),
         Word::Question(2, Question::Page(all)),
         Word::Question(3, Question::Stored(AT, connection())),
@@ -144,7 +158,8 @@ fn every_word_is_heard_as_it_was_said_and_all_of_them_together() {
 fn what_is_for_no_host_is_not_told() {
     let outbox = Effect::Answer(Answer { source: Source::Outbox(ShardId(1)), number: 1, reply: None });
     let effects = vec![Effect::Outbox(3), outbox, Effect::Push(connection(), Vec::new())];
-    let told = Word::Told(Told { attachment: 1, number: 1, outbox_full: false, routes: 1, effects });
+    let told =
+        Word::Told(Told { attachment: 1, number: 1, outbox_full: false, routes: 1, more: false, effects });
     let heard = decode_words(encode_word(ShardId(0), &told)).unwrap();
     let [(_, Word::Told(told))] = heard.as_slice() else { panic!("{heard:?}") };
     assert!(matches!(told.effects.as_slice(), [Effect::Push(..)]), "{told:?}");
