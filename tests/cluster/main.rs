@@ -13,6 +13,7 @@ mod example;
 mod faults;
 mod formation;
 mod nodes;
+mod placing;
 mod sessions;
 
 use e2e_tests::stubborn;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::metrics::metric;
 use crate::process::{binary, bound_to_us, fresh_dir, spawn};
 use crate::{PATIENCE, pause};
 
@@ -128,6 +129,11 @@ impl Dev {
     /// Where clients connect to each of the nodes.
     pub fn all(&self) -> [String; 3] {
         [1, 2, 3].map(|node| self.mqtt(node))
+    }
+
+    /// The value of a metric of a node that runs.
+    pub fn metric(&self, node: usize, name: &str) -> f64 {
+        metric(self.place(node)["http"].as_str().expect("an address"), name)
     }
 
     /// A node's process; 0 while there is none.

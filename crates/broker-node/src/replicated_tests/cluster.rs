@@ -45,7 +45,7 @@ pub(super) struct Cluster {
     live: watch::Sender<LowestLive>,
     directories: BTreeMap<u32, TempDir>,
     incarnations: BTreeMap<u32, u32>,
-    nodes: BTreeMap<u32, TestNode>,
+    pub(super) nodes: BTreeMap<u32, TestNode>,
 }
 
 /// What a node is started with, whatever becomes of the cluster meanwhile.
