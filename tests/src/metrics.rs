@@ -15,7 +15,7 @@ impl Broker {
 
 /// The value of a metric by its whole name, of whoever serves it at an address.
 #[track_caller]
-pub fn metric(address: impl ToSocketAddrs, name: &str) -> f64 {
+pub(crate) fn metric(address: impl ToSocketAddrs, name: &str) -> f64 {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut text = String::new();
