@@ -18,7 +18,7 @@ use crate::counters::NodeCounters;
 use crate::failure::Fails;
 use crate::fanout::Fanout;
 use crate::identity::Identity;
-use crate::lease::Lease;
+use crate::lease::{self, Lease};
 use crate::others::JoinOthers;
 use crate::shard::{Members, Peers, StartShards};
 use crate::streams::SaysToHosts;
@@ -78,7 +78,23 @@ pub(crate) async fn start(
         groups.spawn(runs);
         return Ok(Started { cluster, node, groups, tasks: JoinSet::new(), kept: None });
     };
-    let mut way = Way::open(data.identity, port, (data.storage, &settings.node.data_dir))?;
+    let way = Way::open(data.identity, port, (data.storage, &settings.node.data_dir))?;
+    let refused = way.toucher().refused_as_dead();
+    tokio::select! {
+        started = with_peers((settings, counters, fails), data, (start, clock, time), (way, port)) => started,
+        // Whoever takes long to start may be taken for dead meanwhile, and nobody would answer it any more.
+        dead = lease::refused(refused) => Err(dead.into()),
+    }
+}
+
+/// The groups of a node with peers.
+async fn with_peers(
+    (settings, counters, fails): (&Arc<Settings>, &[Arc<NodeCounters>], Fails),
+    data: Data<'_>,
+    (start, clock, time): (StartCluster<'_>, Clock, Arc<GroupTime>),
+    (mut way, port): (Way, &Port),
+) -> anyhow::Result<Started> {
+    let me = NodeId::from(data.identity.host().node.0);
     let profile = settings.profile()?;
     let joined = StartJoined { start, way: &mut way, port, profile, time };
     let (cluster, runs, kept) = joined.start().await?;

@@ -21,7 +21,7 @@ use futures_util::future::BoxFuture;
 use node_routing::asking::Asker;
 use node_routing::view::RouteView;
 use raft_consensus::cluster::{
-    APPLY_LEVEL_MAX, AskError, Begin, ClusterMachine, Command, GROUP, Live, LowestLive, Roster,
+    APPLY_LEVEL_MAX, AskError, Begin, ClusterMachine, Command, GROUP, Live, LowestLive, Refusal, Roster,
 };
 use raft_consensus::group::{Gone, Group, Start, Timing};
 use raft_consensus::network::{Alone, Networks};
@@ -41,7 +41,7 @@ pub(crate) use self::placing::{Of, Placing};
 pub(crate) use self::port::Port;
 pub(crate) use self::way::Way;
 use crate::identity::Identity;
-use crate::lease::Lease;
+use crate::lease::{Lease, TakenForDead};
 use crate::routes::Barriers;
 
 /// The cluster group, on one node.
@@ -247,7 +247,11 @@ impl Opened {
 /// Founds the cluster where that was not done yet, begins the node's run, and raises the level if that was all it needed.
 async fn begin_run(asks: Asks, commands: Vec<Command>) -> anyhow::Result<()> {
     for command in commands {
-        asks.ask(&command).await.context("the cluster does not take this run of the node")?;
+        match asks.ask(&command).await {
+            // It took so long to hear of its beginning.
+            Err(AskError::Refused(Refusal::Dead)) => bail!(TakenForDead),
+            asked => asked.context("the cluster does not take this run of the node")?,
+        }
     }
     if let Some(level) = asks.level_to_raise().await? {
         match asks.ask(&Command::RaiseLevel(level)).await {

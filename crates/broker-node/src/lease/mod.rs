@@ -22,7 +22,7 @@ use tokio::time::sleep;
 
 pub(crate) use self::granting::Granting;
 pub(crate) use self::keeping::Keep;
-pub(crate) use self::watch::{TakenForDead, watch};
+pub(crate) use self::watch::{TakenForDead, refused, watch};
 use crate::cluster::ClusterView;
 
 /// Between two looks whether there is a lease again.

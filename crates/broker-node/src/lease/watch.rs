@@ -1,5 +1,5 @@
 //! What becomes of a node that has peers and is silent for long, or is taken for dead: its clients go elsewhere, and it
-//! begins another run. Awaited by the composition root for as long as the node runs.
+//! begins another run. Awaited by the composition root while the groups start and for as long as the node runs.
 
 use std::time::Duration;
 
@@ -20,6 +20,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the other nodes took this one for dead")]
 pub(crate) struct TakenForDead;
+
+/// Returns when another node refuses this run as dead: all that there is to hear of it while the node starts.
+pub(crate) async fn refused(mut refused: watch::Receiver<bool>) -> TakenForDead {
+    if refused.wait_for(|refused| *refused).await.is_err() {
+        // Nobody is left who could say so.
+        std::future::pending::<()>().await;
+    }
+    TakenForDead
+}
 
 /// Ends the connections of clients while the node is silent for too long (0x88), and returns when it is taken for dead.
 pub(crate) async fn watch(

@@ -5,6 +5,7 @@ use anyhow::bail;
 use session_store::{Host, Incarnation};
 
 use super::Replica;
+use crate::lease::TakenForDead;
 
 /// The parts of the data directory are of different times. What a run asks for would be taken for what another one
 /// asked for, or something acknowledged is missing.
@@ -26,14 +27,18 @@ enum Mixture {
 
 impl Replica {
     /// Whether the log fits to a run of this node that begins. Where other nodes have replicas too, they may have heard
-    /// of the run already.
+    /// of the run already, and have taken it for dead since.
     pub(super) async fn check_run(
         &self,
         (host, alone): (Host, bool),
         logged: Incarnation,
     ) -> anyhow::Result<()> {
         let last = self.group.look_now(move |state| state.machine().last_run(host.node)).await?;
-        if last > host.incarnation || (alone && last == host.incarnation) {
+        if !alone && last > host.incarnation {
+            // The cluster has let it begin, behind all runs that there were.
+            bail!(TakenForDead);
+        }
+        if alone && last >= host.incarnation {
             bail!(Mixture::OldIdentity { next: host.incarnation.0, last: last.0 });
         }
         if last < logged {
