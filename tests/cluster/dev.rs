@@ -4,7 +4,7 @@
 use std::net::TcpStream;
 
 use e2e_tests::Dev;
-use e2e_tests::dev::alone;
+use e2e_tests::dev::{alone, signal};
 
 use crate::stubborn::{Publisher, drain, session, subscribe};
 
@@ -36,4 +36,19 @@ fn a_cluster_of_one_command_survives_a_kill_and_ends_with_it() {
 
     assert!(dev.stop().success());
     assert!(mqtt.iter().all(|address| TcpStream::connect(address).is_err()), "a node outlived it");
+}
+
+/// As a busy machine may bring it about: it belongs to the cluster, and stands still before it can say so.
+#[test]
+fn a_node_that_is_taken_for_dead_while_it_starts_begins_again() {
+    let _alone = alone();
+    let mut dev = Dev::launch(&[]);
+    let pid = dev.starting_pid(3);
+    dev.until_logged("a node belongs to the cluster node=2");
+    dev.until_logged("a node belongs to the cluster node=3");
+    signal(pid, "STOP");
+    dev.until_logged("a node is taken for dead");
+    signal(pid, "CONT");
+    assert!(dev.is_up(), "{}", dev.logs());
+    dev.until_logged("the node begins another run");
 }

@@ -74,7 +74,8 @@ impl Dev {
         SharedDev(SHARED.get_or_init(|| Self::start(&[])))
     }
 
-    fn launch(arguments: &[&str]) -> Self {
+    /// Starts one and waits for nothing: see [`Dev::is_up`].
+    pub fn launch(arguments: &[&str]) -> Self {
         let data = fresh_dir();
         let mut command = bound_to_us(&binary());
         command.args(["dev", "--base-port", &three_free_ports().to_string(), "--data-dir"]).arg(&data);
@@ -86,7 +87,7 @@ impl Dev {
     }
 
     /// Waits until it says where its nodes are, which it does when they are ready; `false` when it has ended instead.
-    fn is_up(&mut self) -> bool {
+    pub fn is_up(&mut self) -> bool {
         // It gives up by itself.
         let deadline = Instant::now() + 2 * PATIENCE;
         while self.places().is_none() {
@@ -139,6 +140,33 @@ impl Dev {
     /// A node's process; 0 while there is none.
     pub fn pid(&self, node: usize) -> u32 {
         self.place(node)["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).expect("a number")
+    }
+
+    /// The process of a node that may not be ready yet: waits for it.
+    pub fn starting_pid(&self, node: usize) -> u32 {
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let is_it = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|word| word == format!("quelea-{node}").as_bytes())
+        };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let pids = fs::read_to_string(&children).unwrap_or_default();
+            if let Some(pid) = pids.split_whitespace().flat_map(str::parse).find(is_it) {
+                return pid;
+            }
+            assert!(Instant::now() < deadline, "node {node} is not started:\n{}", self.logs());
+            pause(LOOK);
+        }
+    }
+
+    /// Waits until the log of any node says this.
+    pub fn until_logged(&self, what: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.logs().contains(what) {
+            assert!(Instant::now() < deadline, "nobody has said {what:?}:\n{}", self.logs());
+            pause(LOOK);
+        }
     }
 
     /// Sends a signal by name to a node that runs.
