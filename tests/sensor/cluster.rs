@@ -3,9 +3,11 @@
 
 use std::time::Instant;
 
+use e2e_tests::client::Read;
 use e2e_tests::dev::alone;
 use e2e_tests::stubborn::session;
-use e2e_tests::{Dev, PATIENCE, unique};
+use e2e_tests::wire::kind;
+use e2e_tests::{BOUND, Dev, PATIENCE, Props, Version, packets, unique};
 
 use crate::device::{Board, Device};
 use crate::link::Link;
@@ -50,20 +52,24 @@ pub(crate) fn the_status_is_retained(board: Board) {
 
 fn until_retained(dev: &Dev, topic: &str, payload: &str) {
     let deadline = Instant::now() + PATIENCE;
-    while retained(dev, topic) != payload {
+    while retained(dev, topic).as_deref() != Some(payload) {
         assert!(Instant::now() < deadline, "{payload} is not retained on {topic}");
     }
 }
 
-/// What is retained on a topic, asked at a node that no device begins with. What is published meanwhile may come first.
-fn retained(dev: &Dev, topic: &str) -> String {
+/// What is retained on a topic, asked at a node that no device begins with; `None` where it sends whoever asks away. What is
+/// published meanwhile may come first.
+fn retained(dev: &Dev, topic: &str) -> Option<String> {
     let mut client = session(&unique("looker"), &[dev.mqtt(2)]);
-    client.subscribe(topic, 0);
+    client.send(&packets::subscribe(Version::V5, 1, &[(topic, 0)], &Props::new()));
     loop {
-        let publish = client.expect_publish();
-        assert_eq!(publish.topic, topic);
-        if publish.retain {
-            return publish.text();
+        let Read::Packet(packet) = client.read(BOUND) else { return None };
+        if packet.kind() == kind::PUBLISH {
+            let publish = packet.publish(Version::V5);
+            assert_eq!(publish.topic, topic);
+            if publish.retain {
+                return Some(publish.text());
+            }
         }
     }
 }
