@@ -10,6 +10,8 @@ use crate::guard::Guard;
 
 /// A listener that trusts loopback, one that trusts others only, and the plain one that takes no header at all.
 const LISTENERS: &str = r#"
+[auth]
+allow_anonymous = true
 [limits]
 connect_timeout = "2s"
 [listener.trusting]

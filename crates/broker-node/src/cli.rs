@@ -2,6 +2,7 @@
 //! Called by `main` alone. A bad configuration ends here, with its message on standard error and exit code 2.
 
 use crate::{
+    access::{self, BadFile, PasswdArgs},
     bench,
     config::{self, ConfigError, Flags, Settings},
     dev,
@@ -34,6 +35,8 @@ enum Command {
     Run(RunArgs),
     /// Run a whole cluster on this machine
     Dev(dev::DevArgs),
+    /// Add, change and remove the users of a password file
+    Passwd(PasswdArgs),
     /// Generate MQTT load and measure what a broker makes of it
     Bench(Box<bench::BenchArgs>),
     /// Check or show the configuration without running a node
@@ -113,10 +116,12 @@ pub(crate) fn run() -> ExitCode {
             node::run(settings)
         }),
         Command::Dev(args) => dev::run(args).map(|()| ExitCode::SUCCESS),
+        Command::Passwd(args) => access::passwd(&args).map(|()| ExitCode::SUCCESS),
         Command::Bench(args) => bench::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Config { command: ConfigCommand::Check(args) } => {
             with_settings(args.load(false), |settings| {
                 listener::check_files(&settings)?;
+                access::check_files(&settings)?;
                 Ok(writeln!(io::stdout(), "the configuration is valid")?)
             })
         }
@@ -142,10 +147,8 @@ fn with_causes(error: &anyhow::Error) -> String {
 
 /// Files that the configuration names are part of it.
 fn exit_code(error: &anyhow::Error) -> ExitCode {
-    match error.downcast_ref() {
-        Some(ListenError::Tls { .. }) => ExitCode::from(EXIT_CONFIG),
-        _ => ExitCode::FAILURE,
-    }
+    let tls = matches!(error.downcast_ref(), Some(ListenError::Tls { .. }));
+    if tls || error.is::<BadFile>() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
 }
 
 fn with_settings(

@@ -140,6 +140,13 @@ node_counters! {
     dropped_expired: "messages", "Messages dropped because they expired in a transient session's queue.";
     dropped_too_large: "messages", "Packets not sent because they exceed their client's Maximum Packet Size.";
     dropped_denied: "messages", "Messages of clients dropped because their topic is not theirs to publish to.";
+    denied_publishes: "messages", "Messages of clients, wills among them, dropped because no rule allows them.";
+    denied_subscribes: "subscriptions", "Topic filters refused because no rule allows them.";
+    denied_deliveries: "messages", "Messages not sent because their subscriber lost the right to them.";
+    subscriptions_revoked: "subscriptions", "Subscriptions of transient sessions removed because their client lost the right to them.";
+    logins_refused: "connections", "CONNECTs refused because user name or password was wrong, or none was given.";
+    logins_busy: "connections", "CONNECTs refused because too many others logged in.";
+    password_hashes: "hashes", "Password hashes computed for CONNECTs.";
     qos2_in_doubt: "messages", "QoS 2 exchanges given up because a transient session ended.";
     protocol_errors: "connections", "Connections closed because the client broke the protocol.";
     keep_alive_timeouts: "connections", "Connections closed because the client was silent for 1.5 times its keep alive.";

@@ -11,6 +11,7 @@ use raft_consensus::types::{NodeId, TokioTypes};
 use tokio::task::JoinSet;
 use tracing::info;
 
+use crate::access::Access;
 use crate::clock::{Clock, GroupTime};
 use crate::cluster::{ClusterGroup, ClusterView, Kept, Of, Placing, Port, StartCluster, StartJoined, Way};
 use crate::config::Settings;
@@ -31,6 +32,8 @@ pub(crate) struct Data<'a> {
     pub(crate) identity: &'a Identity,
     /// Its log and checkpoints.
     pub(crate) storage: &'a Storage,
+    /// Who may connect, and do what.
+    pub(crate) access: &'a Arc<Access>,
     /// `None` for a node that stays alone.
     pub(crate) port: Option<&'a Port>,
 }
@@ -159,7 +162,7 @@ impl ShardsOf<'_> {
         lease: Lease,
     ) -> anyhow::Result<(Arc<Node>, JoinSet<Ended>)> {
         let Self { settings, counters, data, fails, clock, cluster, hosts } = self;
-        let Data { identity, storage, .. } = data;
+        let Data { identity, storage, access, .. } = data;
         let fanout = Arc::new(Fanout::new(settings.mqtt.shared_strategy));
         let host = identity.host();
         let (of_shards, of_streams) = shard_counters(settings, counters, identity.shards);
@@ -187,7 +190,7 @@ impl ShardsOf<'_> {
         let took_ms = clock.uptime().as_millis();
         let incarnation = host.incarnation.0;
         info!(target: "quelea", cluster = %identity.cluster, incarnation, shards = identity.shards, took_ms, "shards are ready");
-        let node = Node::new(Arc::clone(settings), fanout, (shards, lease), clock);
+        let node = Node::new(Arc::clone(settings), fanout, (shards, lease), clock, Arc::clone(access));
         Ok((Arc::new(node), groups))
     }
 }

@@ -301,6 +301,11 @@ impl Inbox {
         }
     }
 
+    /// Has the connection look again at what it depends on.
+    pub(crate) fn wake_reader(&self) {
+        Self::wake(self.state.lock());
+    }
+
     /// Tells the connection to end.
     pub(crate) fn end(&self, reason: ReasonCode) {
         let mut state = self.state.lock();

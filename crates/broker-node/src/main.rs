@@ -1,6 +1,7 @@
 //! The binary `quelea`: an MQTT broker.
 //! Hands over to the command line; does no work itself.
 
+mod access;
 mod ballast;
 mod bench;
 mod cli;

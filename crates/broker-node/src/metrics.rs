@@ -95,6 +95,16 @@ const GAUGES: &[CounterInfo] = &[
         unit: "leases",
         help: "1 while the node may act on its view of the cluster, else 0.",
     },
+    CounterInfo {
+        name: "users_stale",
+        unit: "files",
+        help: "1 while the password file cannot be used, and what was read of it before stays in force.",
+    },
+    CounterInfo {
+        name: "rules_stale",
+        unit: "files",
+        help: "1 while the file with the rules cannot be used, and what was read of it before stays in force.",
+    },
     CounterInfo { name: "resident_memory_bytes", unit: "bytes", help: "Resident memory of the process." },
 ];
 
@@ -161,7 +171,7 @@ fn unit(name: &str) -> Unit {
     }
 }
 
-fn gauge_values(snapshot: &Snapshot) -> [u64; 22] {
+fn gauge_values(snapshot: &Snapshot) -> [u64; 24] {
     let sizes = &snapshot.sizes;
     [
         snapshot.uptime_s,
@@ -185,6 +195,8 @@ fn gauge_values(snapshot: &Snapshot) -> [u64; 22] {
         snapshot.routes as u64,
         snapshot.in_force,
         u64::from(snapshot.holds_lease),
+        u64::from(snapshot.stale.0),
+        u64::from(snapshot.stale.1),
         snapshot.memory.0,
     ]
 }

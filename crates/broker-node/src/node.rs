@@ -2,6 +2,7 @@
 //! Called by `cli` with checked settings. Does no work of its own.
 
 use crate::{
+    access::{self, Access},
     ballast,
     cluster::{self, ClusterGroup, Port},
     config::{DurabilitySetting, Settings},
@@ -72,6 +73,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     if let Ok(point) = std::env::var("QUELEA_FAILPOINT") {
         session_store::failpoint::arm(&point).map_err(anyhow::Error::msg)?;
     }
+    let access = Arc::new(Access::open(&settings)?);
     let _data = DataDir::open(&settings.node.data_dir)?;
     // The main runtime accepts and does housekeeping; connections have their own threads.
     let runtime = Builder::new_multi_thread()
@@ -94,7 +96,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         Ok((identity, open(&settings.node.data_dir, options)?))
     })?;
     let slots = Slots::new(connections_max(&settings));
-    let data = Data { identity: &identity, storage: &storage, port: port.as_ref() };
+    let data = Data { identity: &identity, storage: &storage, access: &access, port: port.as_ref() };
     let served = runtime.block_on(serve(Arc::new(settings), slots, data, (failed, failure)));
     // What has not ended in time is not waited for.
     runtime.shutdown_background();
@@ -142,12 +144,14 @@ async fn serve(
     let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters), data.storage.wal(), observed);
     tasks.spawn(observer.clone().run());
     tasks.spawn(node.shards.clone().end_held());
+    tasks.spawn(watch_access(Arc::clone(&node)));
     tasks.spawn(settle_in(Arc::clone(&node), data.identity.clone()));
     let sys_counters = counters.last().cloned().unwrap_or_default();
     tasks.spawn(sys::run(Arc::clone(&node), observer.clone(), sys_counters));
     let readiness = Readiness { ready: Arc::clone(&ready), lease: node.lease.clone() };
     let http = start_http(&settings, (exporter, observer), readiness, &stop)?;
     let connections = Connections::new(Arc::clone(&node), counters, stop.clone());
+    node.access.announce();
     let listeners = Listeners::start(bound, &settings, slots, connections, &stop)?;
     ready.store(true, Ordering::Relaxed);
     info!(target: "quelea", node = settings.node.name, "ready");
@@ -200,6 +204,11 @@ async fn failed(
             Err(why) => why.into(),
         },
     }
+}
+
+/// Has what users and rules say now take effect on connections that are there.
+async fn watch_access(node: Arc<Node>) {
+    access::watch(Arc::clone(&node.access), || node.shards.wake_connections()).await;
 }
 
 /// What a start leaves for when the node runs: it may have to wait for space.
@@ -288,7 +297,7 @@ fn start_http(
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Means that certificates are read again, which the listeners hear themselves; without TLS it means nothing.
+    /// Means that certificates, users and rules are read again, which those hear themselves who have some.
     hangup: Signal,
 }
 
@@ -305,7 +314,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => info!(target: "quelea", signal = "SIGHUP", "reloading certificates"),
+                _ = self.hangup.recv() => info!(target: "quelea", signal = "SIGHUP", "reloading certificates, users and rules"),
             }
         }
     }

@@ -99,6 +99,7 @@ impl Observer {
             shards_led: self.node.shards.led(),
             routes: self.cluster.routes.routes(),
             holds_lease: self.node.lease.allows(self.cluster.routes.applied()),
+            stale: self.node.access.stale(),
             in_force: *self.node.lease.in_force().borrow(),
         }
     }

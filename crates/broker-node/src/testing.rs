@@ -22,6 +22,7 @@ use session_store::{Host, Incarnation, NodeId};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::cluster::{ClusterView, Following};
 use crate::config::{ListenerSettings, Protocol, Settings};
@@ -182,7 +183,8 @@ impl TestNode {
             let Err(why) = checkpoints.run().await;
             Ended::Failed(why.to_string())
         });
-        let mut node = Node::new(Arc::clone(&settings), fanout, (shards.clone(), lease), clock);
+        let access = Arc::new(Access::open(&settings).unwrap());
+        let mut node = Node::new(Arc::clone(&settings), fanout, (shards.clone(), lease), clock, access);
         node.methods.extend(methods);
         let (stopper, stop) = stop_pair();
         let bound = Bound::new(&settings).unwrap();

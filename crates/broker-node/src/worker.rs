@@ -12,6 +12,7 @@ use session_store::authentication::Method;
 use session_store::limits::QueueLimits;
 use session_store::{ConnectionId, Host};
 
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::counters::NodeCounters;
@@ -43,6 +44,8 @@ pub(crate) struct Node {
     pub(crate) shards: Shards,
     /// What the node may acknowledge.
     pub(crate) lease: Lease,
+    /// Who may connect, and do what.
+    pub(crate) access: Arc<Access>,
     /// Methods of enhanced authentication.
     pub(crate) methods: Vec<Arc<dyn Method>>,
     /// The node's time.
@@ -60,6 +63,7 @@ impl Node {
         fanout: Arc<Fanout>,
         (shards, lease): (Shards, Lease),
         clock: Clock,
+        access: Arc<Access>,
     ) -> Self {
         let limits = settings.codec_limits();
         let connect_limits = settings.connect_limits();
@@ -76,6 +80,7 @@ impl Node {
             fanout,
             shards,
             lease,
+            access,
             methods,
             clock,
             sys,

@@ -2,8 +2,8 @@
 //! Called by `load` at the end. Looks at values only: no file is opened and no name is resolved here.
 
 use super::{
-    ConfigError, HttpSettings, ListenAddress, ListenerSettings, ProxyProtocol, Settings, check_cluster,
-    listener::ADDRESS_EXPECTED, units::format_size,
+    ConfigError, HttpSettings, ListenAddress, ListenerSettings, ProxyProtocol, Settings, access,
+    check_cluster, listener::ADDRESS_EXPECTED, units::format_size,
 };
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 use tracing_subscriber::EnvFilter;
@@ -21,6 +21,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     check_limits(settings)?;
     check_log(settings)?;
     check_cluster::check(settings)?;
+    access::check(settings)?;
     settings.http.listen_address()?;
     for listener in settings.listener.values() {
         check_listener(settings, listener)?;
@@ -118,7 +119,7 @@ fn check_listener(settings: &Settings, listener: &ListenerSettings) -> Result<()
             "a path such as \"/mqtt\"",
         ));
     }
-    if !address.is_local() && !settings.auth.allow_anonymous {
+    if !address.is_local() && !settings.auth.allow_anonymous && !settings.auth.is_configured() {
         let (name, address) = (listener.name.clone(), listener.address.clone());
         return Err(ConfigError::AnonymousNotAllowed { name, address });
     }

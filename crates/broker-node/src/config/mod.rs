@@ -2,6 +2,7 @@
 //! `cli` loads it once at start and hands it on as `Arc<Settings>`.
 //! Nothing here is read again or changed while the node runs, and nothing here opens a socket.
 
+mod access;
 mod check;
 mod check_cluster;
 mod derived;
@@ -14,6 +15,7 @@ mod sections;
 mod tests;
 mod units;
 
+pub(crate) use access::ClientIdPolicy;
 pub(crate) use error::ConfigError;
 #[cfg(test)]
 pub(crate) use listener::SniFiles;

@@ -2,6 +2,7 @@
 //! Everything that needs a setting reads it here; ranges are checked in `check`, never where a value is used.
 
 use super::{
+    access::{AclSettings, AuthSettings},
     listener::ListenerSettings,
     units::{duration, optional_duration, size},
 };
@@ -16,6 +17,8 @@ pub(crate) struct Settings {
     pub(crate) node: NodeSettings,
     /// Who may connect.
     pub(crate) auth: AuthSettings,
+    /// What those who are connected may publish and subscribe to.
+    pub(crate) acl: AclSettings,
     /// What MQTT clients may ask for.
     pub(crate) mqtt: MqttSettings,
     /// What a session may hold.
@@ -58,15 +61,6 @@ impl Default for NodeSettings {
     fn default() -> Self {
         Self { name: "quelea-0".into(), data_dir: "./data".into(), worker_threads: 0 }
     }
-}
-
-/// `[auth]`
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct AuthSettings {
-    /// Whether clients without credentials may connect from other machines. On loopback addresses and unix sockets
-    /// they always may. Default false.
-    pub(crate) allow_anonymous: bool,
 }
 
 /// `[mqtt]`
@@ -360,6 +354,7 @@ impl Settings {
         let mut sample = Self::default();
         sample.mqtt.max_keep_alive = Some(Duration::from_secs(1));
         sample.mqtt.max_session_expiry = Some(Duration::from_secs(1));
+        sample.sample_access();
         sample.listener.insert("*".into(), ListenerSettings::sample());
         sample
     }

@@ -1,5 +1,5 @@
-//! Enhanced authentication before CONNACK (section 4.12 of MQTT 5.0): AUTH packets go back and forth until
-//! the client is accepted or refused. Called by `connect`, under the deadline of CONNECT; what a packet
+//! Who a client is, before CONNACK: by name and password, or by enhanced authentication (section 4.12 of MQTT 5.0), in
+//! which AUTH packets go back and forth until the client is accepted or refused. Called by `connect`, under the deadline of CONNECT; what a packet
 //! means is decided by `session_store::authentication`.
 
 use std::future::poll_fn;
@@ -10,6 +10,8 @@ use mqtt_codec::{Auth, Connect, Packet, PacketKind, ReasonCode, Text, Version, d
 use session_store::authentication::{Answer, Authentication};
 
 use super::socket::Socket;
+use crate::access::{Principal, Refusal};
+use crate::listener::Peer;
 
 /// Why there is no CONNACK with success.
 pub(super) enum Refused {
@@ -19,8 +21,42 @@ pub(super) enum Refused {
     Gone(&'static str),
 }
 
+/// What was found of a client.
+pub(super) struct Identified {
+    /// Who it is.
+    pub(super) who: Principal,
+    /// How it authenticates again.
+    pub(super) authentication: Authentication,
+    /// What CONNACK carries.
+    pub(super) data: Option<Bytes>,
+}
+
+/// Finds out who a client is: by the method it names, else by name and password.
+pub(super) async fn identify(
+    socket: &mut Socket,
+    connect: &Connect,
+    peer: Peer,
+) -> Result<Identified, Refused> {
+    let (authentication, data) = Box::pin(authenticate(socket, connect)).await?;
+    if authentication.method().is_some() {
+        return Ok(Identified { who: Principal::at(peer), authentication, data });
+    }
+    let worker = &socket.worker;
+    let (found, hashes) = Box::pin(worker.node.access.log_in(connect, peer)).await;
+    let counters = &worker.counters;
+    counters.password_hashes.add(hashes);
+    match found {
+        Ok(who) => Ok(Identified { who, authentication, data }),
+        Err(refusal) => {
+            let busy = refusal == Refusal::Busy;
+            if busy { &counters.logins_busy } else { &counters.logins_refused }.add(1);
+            Err(Refused::Told(refusal.reason()))
+        }
+    }
+}
+
 /// Authenticates a client; gives the state for later and the data that CONNACK carries.
-pub(super) async fn authenticate(
+async fn authenticate(
     socket: &mut Socket,
     connect: &Connect,
 ) -> Result<(Authentication, Option<Bytes>), Refused> {

@@ -6,25 +6,23 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use mqtt_codec::{
     ConnAck, ConnAckProperties, Connect, Offence, Packet, PacketKind, ReasonCode, SharedPublish, Text,
     Version, connect_version, decode_connect,
 };
-use session_store::authentication::Authentication;
 use session_store::command::{Connect as ConnectCommand, Connected, EXPIRY_NEVER, Refused, Reply, WillFate};
 use session_store::{ClientId, command};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
-use super::authenticate::{Refused as NotAuthenticated, authenticate};
+use super::authenticate::{Identified, Refused as NotAuthenticated, identify};
 use super::socket::Socket;
 use crate::config::ListenerSettings;
 use crate::inbox::{Inbox, Mail};
 use crate::lease::Admission;
 use crate::listener::Peer;
 use crate::packet::Denied;
-use crate::session::{Client, Terms};
+use crate::session::{Client, Standing, Terms};
 use crate::shard::Shards;
 
 /// How long a refused client has to take its CONNACK.
@@ -80,10 +78,11 @@ pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instan
             Refusal::Gone("no complete CONNECT in time")
         }
         Ok(Err(refusal)) => refusal,
-        Ok(Ok((connect, authentication))) => match Box::pin(accept(socket, &connect, authentication)).await {
+        Ok(Ok((connect, identified))) => match Box::pin(accept(socket, &connect, identified)).await {
             Ok(client) => {
                 let (listener, kind) = (from.listener.name.as_str(), socket.kind().as_str());
-                debug!(client = %client.id, %peer, listener, kind, version = %client.terms.version, "connected");
+                let user = client.standing.as_ref().and_then(|standing| standing.user());
+                debug!(client = %client.id, user, %peer, listener, kind, version = %client.terms.version, "connected");
                 return Some(Box::new(client));
             }
             Err(NotAccepted { reason, unanswered }) => {
@@ -107,11 +106,8 @@ pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instan
     None
 }
 
-/// CONNECT, and whatever AUTH packets its method of authentication wants.
-async fn introduce(
-    socket: &mut Socket,
-    peer: Peer,
-) -> Result<(Box<Connect>, (Authentication, Option<Bytes>)), Refusal> {
+/// CONNECT, and who it is from.
+async fn introduce(socket: &mut Socket, peer: Peer) -> Result<(Box<Connect>, Identified), Refusal> {
     let connect = first_packet(socket).await?;
     let worker = &socket.worker;
     worker.counters.packets_received.add(1);
@@ -119,8 +115,8 @@ async fn introduce(
     if worker.node.settings.packet_trace {
         crate::trace::received_connect(peer, &connect);
     }
-    match Box::pin(authenticate(socket, &connect)).await {
-        Ok(authentication) => Ok((connect, authentication)),
+    match Box::pin(identify(socket, &connect, peer)).await {
+        Ok(identified) => Ok((connect, identified)),
         Err(NotAuthenticated::Told(reason)) => Err(Refusal::Told(connect.version, reason)),
         Err(NotAuthenticated::Gone(why)) => Err(Refusal::Gone(why)),
     }
@@ -175,12 +171,16 @@ async fn tell(socket: &mut Socket, peer: Peer, version: Version, reason: ReasonC
 async fn accept(
     socket: &Socket,
     connect: &Connect,
-    (authentication, data): (Authentication, Option<Bytes>),
+    Identified { who, authentication, data }: Identified,
 ) -> Result<Client, NotAccepted> {
     let worker = &socket.worker;
     let settings = &worker.node.settings;
     let will = will(connect, settings.mqtt.topic_levels_max)?;
     let (id, assigned) = client_id(connect, || worker.unique_client_id())?;
+    if !assigned && !worker.node.access.may_be(&who, id.as_str()) {
+        return Err(ReasonCode::ClientIdentifierNotValid.into());
+    }
+    let standing = Standing::of(&worker.node.access, who, id.as_str(), connect)?;
     let terms = terms(connect, settings);
     let inbox = Inbox::new(worker.node.next_connection(), worker.node.inbox);
     let mut client = Client::new(worker, &inbox, id, terms);
@@ -206,7 +206,7 @@ async fn accept(
         inbox.put_back(mail);
         return Err(unanswered(&client));
     }
-    client.authentication = authentication;
+    (client.authentication, client.standing) = (authentication, standing);
     worker.counters.connects_accepted.add(1);
     let assigned = assigned.then(|| Text::new(client.id.as_str()).ok()).flatten();
     let mut connack = connack(connect, &client, connected, assigned);

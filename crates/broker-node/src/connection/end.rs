@@ -29,6 +29,7 @@ impl Connection {
     pub(super) async fn end(mut self: Box<Self>, ending: Ending) {
         debug!(client = %self.client.id, why = %ending.why, "connection ended");
         self.count(&ending);
+        let will = self.client.will_fate(ending.will);
         let node = Arc::clone(&self.client.worker.node);
         self.client.drop_parked();
         if node.shards.is_full() || node.lease.hold() == Hold::Over {
@@ -49,7 +50,7 @@ impl Connection {
         }
         let client = &self.client;
         let (id, epoch, home) = (client.id.clone(), client.epoch, client.home);
-        let end = End { client: id, epoch, will: ending.will, expiry_s: ending.expiry_s, unsent };
+        let end = End { client: id, epoch, will, expiry_s: ending.expiry_s, unsent };
         let inbox = Arc::clone(&client.inbox);
         let mut told = pin!(node.shards.end(home, end, &inbox));
         let stops = ending.reason == Some(ReasonCode::ServerShuttingDown);
@@ -87,6 +88,7 @@ impl Connection {
                 ReasonCode::KeepAliveTimeout
                 | ReasonCode::ServerShuttingDown
                 | ReasonCode::QuotaExceeded
+                | ReasonCode::NotAuthorized
                 | ReasonCode::MessageRateTooHigh,
             )
             | None => {}

@@ -177,6 +177,7 @@ impl Connection {
     /// the thread.
     fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ending>> {
         loop {
+            self.client.look_again()?;
             if let Poll::Ready(spoke) = self.client.poll_silence(context) {
                 spoke?;
             }

@@ -36,6 +36,11 @@ impl Client {
             self.deny(due, denied);
             return Ok(());
         }
+        if !self.may_publish(topic.as_bytes(), publish.qos, publish.retain) {
+            counters.denied_publishes.add(1);
+            self.deny(due, Denied::Refused);
+            return Ok(());
+        }
         match due {
             Some(due) if due.owed == Owed::Pubrec => self.publish_exactly_once(&publish, &topic, due),
             due => {

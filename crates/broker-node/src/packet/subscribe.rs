@@ -53,9 +53,13 @@ impl Client {
         let levels_max = self.worker.node.settings.mqtt.topic_levels_max;
         let filter =
             Filter::parse(asked.filter.as_bytes(), levels_max).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        let Some(allowed) = self.may_subscribe(filter.plain()) else {
+            self.worker.counters.denied_subscribes.add(1);
+            return Err(ReasonCode::NotAuthorized);
+        };
         let options = asked.options;
         let subscribed = Subscribed {
-            qos: options.qos,
+            qos: options.qos.min(allowed),
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
             id,

@@ -10,6 +10,7 @@ mod parked;
 mod released;
 mod retained;
 mod silence;
+mod standing;
 mod stored;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -31,6 +32,7 @@ use self::parked::ParkedPublishes;
 use self::released::Released;
 pub(crate) use self::retained::PageFuture;
 use self::silence::Silence;
+pub(crate) use self::standing::Standing;
 pub(crate) use self::stored::StoredMessages;
 use crate::connection::{AckQueue, Out};
 use crate::fanout::{Fanout, Gathering, Matched, Now};
@@ -165,6 +167,8 @@ pub(crate) struct Client {
     pub(crate) aliases_in: InboundAliases,
     pub(crate) pings: Pings,
     pub(crate) authentication: Authentication,
+    /// Who it is and what it may do; `None` where nobody asks.
+    pub(crate) standing: Option<Box<Standing>>,
 
     // What it gets.
     pub(crate) out: Out,
@@ -216,6 +220,7 @@ impl Client {
             aliases_in: InboundAliases::new(alias_maximum),
             pings: Pings::default(),
             authentication: Authentication::default(),
+            standing: None,
             out: Out::default(),
             aliases_out: OutboundAliases::new(terms.topic_alias_maximum),
             outbound: Outbound::new(false),

@@ -197,7 +197,8 @@ impl Client {
         }
     }
 
-    /// Encodes a PUBLISH; `false` when it exceeds the client's Maximum Packet Size (`[MQTT-3.1.2-24]`).
+    /// Encodes a PUBLISH; `false` when it exceeds the client's Maximum Packet Size (`[MQTT-3.1.2-24]`), or the client may
+    /// not have it any more.
     pub(super) fn send_publish(
         &mut self,
         item: &Outgoing,
@@ -206,6 +207,10 @@ impl Client {
         now: Millis,
     ) -> bool {
         let body = &item.message.body;
+        if !self.may_receive(body.topic()) {
+            self.worker.counters.denied_deliveries.add(1);
+            return false;
+        }
         let header = PublishHeader {
             dup,
             qos: item.qos,

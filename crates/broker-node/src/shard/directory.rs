@@ -46,6 +46,11 @@ impl Directory {
         self.entries.lock().inboxes.values().for_each(|inbox| inbox.end(reason));
     }
 
+    /// Wakes the connections that are there.
+    pub(crate) fn wake_all(&self) {
+        self.entries.lock().inboxes.values().for_each(|inbox| inbox.wake_reader());
+    }
+
     /// All of it, for one batch of effects.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock()

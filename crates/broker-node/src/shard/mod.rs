@@ -318,6 +318,11 @@ impl Shards {
         self.inner.homes.iter().for_each(|home| home.directory.end_present(reason));
     }
 
+    /// Has the connections that are there look again what their clients may do.
+    pub(crate) fn wake_connections(&self) {
+        self.inner.homes.iter().for_each(|home| home.directory.wake_all());
+    }
+
     /// CONNECTs of this host that wait for another connection of their client to stop.
     #[cfg(test)]
     pub(crate) fn deferred(&self) -> usize {

@@ -50,6 +50,8 @@ pub(crate) struct Snapshot {
     pub(crate) holds_lease: bool,
     /// The entry of the cluster group's log up to which everything is in force.
     pub(crate) in_force: u64,
+    /// Whether the file with the users, and that with the rules, cannot be used.
+    pub(crate) stale: (bool, bool),
 }
 
 impl Snapshot {
@@ -66,6 +68,8 @@ impl Snapshot {
             + node.dropped_expired
             + node.dropped_too_large
             + node.dropped_denied
+            + node.denied_publishes
+            + node.denied_deliveries
             + self.queue.dropped_queue_full
             + self.queue.dropped_expired
             + self.queue.dropped_offline_qos0

@@ -1,0 +1,60 @@
+//! Reads users and rules again when their files change and at SIGHUP, and has all connections look again what they may
+//! do. One task a node; a change is in force within a second.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::Access;
+use super::file::Watched;
+
+/// How often the files are looked at; a change counts from the second look on.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+
+/// Watches the files until it is dropped; `changed` wakes whoever has to look again.
+pub(crate) async fn watch(access: Arc<Access>, changed: impl Fn()) {
+    if access.is_open() {
+        return;
+    }
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        warn!(target: "quelea::access", "users and rules are not reloaded: no signal handler");
+        return;
+    };
+    loop {
+        let forced = tokio::select! {
+            _ = hangup.recv() => true,
+            () = sleep(WATCH_EVERY) => false,
+        };
+        let looking = Arc::clone(&access);
+        // Off the runtime's threads, as files may be slow.
+        let looked = spawn_blocking(move || {
+            let users = reload(looking.users.as_ref(), "users", forced);
+            let rules = reload(looking.rules.as_ref(), "rules", forced);
+            users || rules
+        });
+        if looked.await.unwrap_or(false) {
+            access.version.fetch_add(1, Ordering::Release);
+            changed();
+        }
+    }
+}
+
+/// Reads a file if it has to be; says whether something else is in force now.
+fn reload<T>(file: Option<&Watched<T>>, what: &str, forced: bool) -> bool {
+    let Some(file) = file.filter(|file| forced || file.has_changed()) else { return false };
+    match file.reload() {
+        Ok(()) => {
+            info!(target: "quelea::access", what, file = %file.path().display(), "reloaded");
+            true
+        }
+        Err(error) => {
+            warn!(target: "quelea::access", what, %error, "not reloaded, what was read before stays in force");
+            false
+        }
+    }
+}

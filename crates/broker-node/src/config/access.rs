@@ -1,0 +1,90 @@
+//! `[auth]` and `[acl]`: who may connect, and what they may do. Read by `access`, which opens the files.
+//! Holds the names of files, never what is in them.
+
+use super::{ConfigError, Settings};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// `[auth]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AuthSettings {
+    /// Whether clients without credentials may connect. Without any authentication they may on loopback addresses and
+    /// unix sockets all the same. Default false.
+    pub(crate) allow_anonymous: bool,
+    /// Which client identifiers a client may choose. Default `any`.
+    pub(crate) client_ids: ClientIdPolicy,
+    /// User names and passwords.
+    pub(crate) password: PasswordSettings,
+}
+
+/// `[auth.password]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PasswordSettings {
+    /// The password file, made with `quelea passwd`; read again when it changes. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Which client identifiers a client may choose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ClientIdPolicy {
+    /// Any, also one that somebody else has: the last one takes the session over.
+    #[default]
+    Any,
+    /// Its user name, or that with a colon and anything behind it; who has no user name is given one.
+    User,
+}
+
+/// `[acl]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AclSettings {
+    /// The file with the rules; read again when it changes. What no rule allows is denied. Default none: everybody who is
+    /// connected may publish and subscribe to everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file: Option<PathBuf>,
+    /// The same in the form of Mosquitto's `acl_file`; one of the two. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mosquitto_file: Option<PathBuf>,
+}
+
+impl AuthSettings {
+    /// Whether clients have a way to show who they are.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.password.file.is_some()
+    }
+}
+
+/// Refuses what does not go together.
+pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
+    let (auth, acl) = (&settings.auth, &settings.acl);
+    if auth.client_ids == ClientIdPolicy::User && !auth.is_configured() {
+        let expected = "\"any\", as no authentication is configured (auth.password.file)";
+        return Err(ConfigError::value("auth.client_ids", "\"user\"", expected));
+    }
+    if let (Some(_), Some(path)) = (&acl.file, &acl.mosquitto_file) {
+        let expected = "nothing, as acl.file is set: the rules are in one file";
+        return Err(ConfigError::value("acl.mosquitto_file", &format!("{path:?}"), expected));
+    }
+    let files = [
+        ("auth.password.file", &auth.password.file),
+        ("acl.file", &acl.file),
+        ("acl.mosquitto_file", &acl.mosquitto_file),
+    ];
+    let empty = |path: &Option<PathBuf>| path.as_ref().is_some_and(|path| path.as_os_str().is_empty());
+    match files.into_iter().find(|(_, path)| empty(path)) {
+        Some((key, _)) => Err(ConfigError::value(key, "\"\"", "the path of a file")),
+        None => Ok(()),
+    }
+}
+
+impl Settings {
+    /// Gives the optional keys of these sections a value, for [`Settings::sample`].
+    pub(super) fn sample_access(&mut self) {
+        self.auth.password.file = Some(PathBuf::new());
+        self.acl = AclSettings { file: Some(PathBuf::new()), mosquitto_file: Some(PathBuf::new()) };
+    }
+}

@@ -1,0 +1,145 @@
+//! What a connected client may do, and what becomes of what it has when that changes: what it may not receive any more
+//! is not sent, whatever brought it. Costs nothing where there are neither users nor rules.
+
+use std::rc::Rc;
+
+use mqtt_codec::{Connect, QoS, ReasonCode};
+use session_store::command::WillFate;
+use topic_index::{Filter, PlainFilter};
+
+use super::{Client, Ending};
+use crate::access::{Access, Principal, Rights};
+use crate::packet::Denied;
+
+/// Who a client is, and what it may do, as of one version of users and rules.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    who: Principal,
+    /// `None` is everything.
+    rights: Option<Rights>,
+    will: Option<WillTerms>,
+    version: u64,
+}
+
+/// What a will needs.
+#[derive(Debug)]
+struct WillTerms {
+    topic: Box<[u8]>,
+    qos: QoS,
+    retain: bool,
+}
+
+impl Standing {
+    /// What a client may do. `None` where everybody may do everything, now and later.
+    ///
+    /// # Errors
+    /// It may not publish its will.
+    pub(crate) fn of(
+        access: &Access,
+        who: Principal,
+        client: &str,
+        connect: &Connect,
+    ) -> Result<Option<Box<Self>>, ReasonCode> {
+        if access.is_open() {
+            return Ok(None);
+        }
+        // First: what changes meanwhile is looked at again.
+        let version = access.version();
+        let rights = access.rights_of(&who, client);
+        // One for the broker's own topics is dropped anyway.
+        let published = connect.will.as_ref().filter(|will| Denied::of(will.topic.as_bytes()).is_none());
+        let will = published.map(|will| WillTerms {
+            topic: will.topic.as_bytes().into(),
+            qos: will.qos,
+            retain: will.retain,
+        });
+        let this = Self { who, rights, will, version };
+        if this.may_publish_will() { Ok(Some(Box::new(this))) } else { Err(ReasonCode::NotAuthorized) }
+    }
+
+    /// The name it has shown to be its own.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.who.user.as_deref()
+    }
+
+    fn may_publish(&self, topic: &[u8], qos: QoS, retain: bool) -> bool {
+        self.rights.as_ref().is_none_or(|rights| rights.may_publish(topic, qos, retain))
+    }
+
+    fn may_publish_will(&self) -> bool {
+        self.will.as_ref().is_none_or(|will| self.may_publish(&will.topic, will.qos, will.retain))
+    }
+
+    fn may_subscribe(&self, filter: &PlainFilter) -> Option<QoS> {
+        self.rights.as_ref().map_or(Some(QoS::ExactlyOnce), |rights| rights.may_subscribe(filter))
+    }
+
+    /// Takes over what is in force now; says whether the client may stay.
+    fn renew(&mut self, access: &Access, client: &str) -> bool {
+        self.version = access.version();
+        let known = access.knows(&self.who);
+        // Who is gone is sent nothing more, whatever waits for it.
+        self.rights = if known { access.rights_of(&self.who, client) } else { Some(Rights::default()) };
+        known
+    }
+}
+
+impl Client {
+    /// Whether it may publish such a message.
+    pub(crate) fn may_publish(&self, topic: &[u8], qos: QoS, retain: bool) -> bool {
+        self.standing.as_ref().is_none_or(|standing| standing.may_publish(topic, qos, retain))
+    }
+
+    /// The highest QoS that it may subscribe with; `None` where it may not.
+    pub(crate) fn may_subscribe(&self, filter: &PlainFilter) -> Option<QoS> {
+        self.standing.as_ref().map_or(Some(QoS::ExactlyOnce), |standing| standing.may_subscribe(filter))
+    }
+
+    /// Whether messages of a topic may be sent to it.
+    pub(crate) fn may_receive(&self, topic: &[u8]) -> bool {
+        let rights = self.standing.as_ref().and_then(|standing| standing.rights.as_ref());
+        rights.is_none_or(|rights| rights.may_receive(topic))
+    }
+
+    /// Looks again what it may do, if users or rules have changed since.
+    ///
+    /// # Errors
+    /// Its user was removed; or it is a member of a shared group that it may not be in any more: what it has of the
+    /// group goes to others with the end of its connection.
+    pub(crate) fn look_again(&mut self) -> Result<(), Ending> {
+        let worker = Rc::clone(&self.worker);
+        let access = &worker.node.access;
+        let Some(standing) = &mut self.standing else { return Ok(()) };
+        if standing.version == access.version() {
+            return Ok(());
+        }
+        if !standing.renew(access, self.id.as_str()) {
+            return Err(Ending::told(ReasonCode::NotAuthorized, "the user was removed"));
+        }
+        let denied = |filter: &&Filter| standing.may_subscribe(filter.plain()).is_none();
+        let denied: Vec<Filter> = self.subscriptions.keys().filter(denied).cloned().collect();
+        worker.counters.subscriptions_revoked.add(denied.len() as u64);
+        for filter in &denied {
+            self.unsubscribe_here(filter);
+        }
+        if denied.iter().any(|filter| matches!(filter, Filter::Shared { .. })) {
+            return Err(Ending::told(
+                ReasonCode::NotAuthorized,
+                "the right to a shared subscription was revoked",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What becomes of its will at the end, where `asked` is what would become of it by itself.
+    pub(crate) fn will_fate(&mut self, asked: WillFate) -> WillFate {
+        // It ends already, whatever that finds.
+        let _ending = self.look_again();
+        let allowed = self.standing.as_ref().is_none_or(|standing| standing.may_publish_will());
+        if allowed || matches!(asked, WillFate::Discard) {
+            return asked;
+        }
+        self.worker.counters.denied_publishes.add(1);
+        WillFate::Discard
+    }
+}

@@ -1,0 +1,17 @@
+//! Who may connect, and what they may do: logins, rules, and what becomes of both when their files change.
+//! Run by `cargo xtask test` against the built broker, a process of its own for each test.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "test code: a panic with a message is how a test fails"
+)]
+
+mod fixture;
+mod login;
+mod page;
+mod passwd;
+mod reload;
+mod revoke;
+mod rules;

@@ -1,0 +1,78 @@
+//! The worked example of `docs/security.md`, run as it is written there: only the port is another, and the files are in a
+//! directory of the test's own. Needs mosquitto's clients.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use e2e_tests::{Broker, Start, process};
+
+/// The blocks of the example: what makes the files, the broker, what the clients do, and what they print.
+fn blocks(page: &str) -> [String; 4] {
+    let (_, section) = page.split_once("\n## A worked example").expect("the page has an example");
+    let (section, _) = section.split_once("\n## ").expect("and something behind it");
+    let blocks: Vec<String> = section
+        .split("\n```")
+        .skip(1)
+        .step_by(2)
+        .map(|block| block.split_once('\n').unwrap().1.to_owned())
+        .collect();
+    blocks.try_into().expect("four blocks")
+}
+
+fn has_mosquitto() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|dir| dir.join("mosquitto_pub").is_file());
+    assert!(
+        found || std::env::var_os("REQUIRE_ALL").is_none_or(|value| value != "1"),
+        "mosquitto_pub is not installed"
+    );
+    found
+}
+
+fn shell(dir: &Path, script: &str) -> Output {
+    let mut command: Command = process::bound_to_us(Path::new("timeout"));
+    let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
+    command.args(["120", "bash", "-c", script]).current_dir(dir).env("PATH", path);
+    command.output().unwrap()
+}
+
+#[test]
+fn the_worked_example_does_what_the_page_says() {
+    if !has_mosquitto() {
+        println!("SKIPPED: mosquitto_pub is not installed");
+        return;
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/security.md");
+    let [files, run, clients, prints] = blocks(&fs::read_to_string(page).unwrap());
+    let dir = process::fresh_dir();
+    symlink(process::binary(), dir.join("quelea")).unwrap();
+    let made = shell(&dir, &format!("set -e\n{}", files.replace("localhost:1883", "127.0.0.1:0")));
+    assert!(made.status.success(), "{made:?}");
+    assert_eq!(
+        String::from_utf8_lossy(&made.stdout),
+        "added sensor-7\nadded dashboard\nthe configuration is valid\n"
+    );
+
+    // The broker as the harness starts it, so that it ends with the test: with the configuration of the page.
+    assert_eq!(run.trim(), "quelea run --config quelea.toml");
+    let text = fs::read_to_string(dir.join("quelea.toml")).unwrap();
+    let absolute = |name: &str| format!("file = {:?}", dir.join(name));
+    let text =
+        text.replace("file = \"users\"", &absolute("users")).replace("file = \"rules\"", &absolute("rules"));
+    let broker = Broker::try_start(Start { toml: text, ..Start::default() }).unwrap();
+    let (_, port) =
+        broker.mqtt().rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).unwrap();
+
+    let script = clients.replace("-p 1883", &format!("-h 127.0.0.1 -p {port}"));
+    let done = shell(&dir, &format!("exec 2>&1\n{script}"));
+    let printed = String::from_utf8_lossy(&done.stdout);
+    // Another version of the clients may say more; what the page has must be there, in its order.
+    let mut lines = printed.lines();
+    for expected in prints.lines() {
+        assert!(lines.any(|line| line.trim() == expected), "expected {expected:?} in\n{printed}");
+    }
+    drop(broker);
+    fs::remove_dir_all(dir).unwrap();
+}
