@@ -269,13 +269,20 @@ impl Outbound {
         self.first + (wanted + ids - self.first % ids) % ids
     }
 
-    fn sent_state(&mut self, packet_id: PacketId) -> Option<(u64, State, QoS)> {
+    fn sent_state(&self, packet_id: PacketId) -> Option<(u64, State, QoS)> {
         let position = self.position_of(packet_id);
         if position >= self.cursor {
             return None;
         }
-        let item = self.item_mut(position)?;
+        let index = usize::try_from(position.checked_sub(self.first)?).ok()?;
+        let item = self.items.get(index)?;
         matches!(item.state, State::Sent | State::Released).then_some((position, item.state, item.qos))
+    }
+
+    /// Whether an exchange with this packet id is under way on the present connection.
+    #[must_use]
+    pub(crate) fn is_under_way(&self, packet_id: PacketId) -> bool {
+        self.sent_state(packet_id).is_some()
     }
 
     /// PUBACK (`[MQTT-4.3.2-3]`); any reason code completes the exchange (`[MQTT-4.4.0-2]`).

@@ -158,7 +158,9 @@ impl Client {
                     }
                 }
                 Some(Push::ReleaseUnknown(packet_id)) => {
-                    self.send_pubrel(packet_id, ReasonCode::PacketIdentifierNotFound);
+                    if self.released.release(packet_id) {
+                        self.send_pubrel(packet_id, ReasonCode::PacketIdentifierNotFound);
+                    }
                 }
                 Some(Push::Publish { packet_id, dup, item, .. }) => {
                     if packet_id.is_none() && item.message.expired(now) {

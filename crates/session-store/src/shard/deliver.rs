@@ -56,4 +56,19 @@ impl Shard {
         }
         self.pump(key, out);
     }
+
+    /// Says again, for acknowledgements that were applied before, which PUBRECs belong to no exchange: nothing in the
+    /// state knows that it was said. A PUBREL that was lost is in the state, and is said when its host attaches.
+    pub(super) fn acks_again(&mut self, acks: &Acks, effects: &mut Vec<Effect>) {
+        let Some(key) = self.current(&acks.client, acks.epoch) else { return };
+        let Some(session) = self.sessions.get(&key) else { return };
+        let unknown = |ack: &Ack| match *ack {
+            Ack::Pubrec(id, false) if !session.outbound.is_under_way(id) => Some(Push::ReleaseUnknown(id)),
+            _ => None,
+        };
+        let releases: Vec<Push> = acks.acks.iter().filter_map(unknown).collect();
+        if let (false, Some(connection)) = (releases.is_empty(), session.connection) {
+            effects.push(Effect::Push(connection, releases));
+        }
+    }
 }

@@ -93,15 +93,19 @@ impl Shard {
     }
 
     /// Answers a repeat as the request itself was answered. A CONNECT is answered by what has become of its
-    /// connection since.
+    /// connection since, and acknowledgements by what is due for them and in no state.
     fn repeat(&mut self, mut answer: Answer, command: &Command, effects: &mut Vec<Effect>) {
-        if let Command::Connect(connect) = command {
-            let kept = answer.reply.take();
-            if let Some(old) = self.waits_for(connect) {
-                effects.push(Effect::Reply(old, Reply::Stop));
-            } else {
-                answer.reply = Some(self.connect_again(connect, kept));
+        match command {
+            Command::Connect(connect) => {
+                let kept = answer.reply.take();
+                if let Some(old) = self.waits_for(connect) {
+                    effects.push(Effect::Reply(old, Reply::Stop));
+                } else {
+                    answer.reply = Some(self.connect_again(connect, kept));
+                }
             }
+            Command::Acks(acks) => self.acks_again(acks, effects),
+            _ => {}
         }
         effects.push(Effect::Answer(answer));
     }
