@@ -10,7 +10,7 @@ use crate::history::Promise;
 use crate::home::{SHARDS, group_of};
 use crate::replica::wal_options;
 use crate::run::assert_kept;
-use crate::store::SimStore;
+use crate::store_files::StoreFiles;
 use crate::world::World;
 
 /// Opens an image of a node's disk as it is now.
@@ -19,7 +19,7 @@ pub(crate) fn check(world: &World, disk: &SimDisk) {
     let opened = Wal::open(Arc::new(image.clone()), wal_options()).map_err(|error| error.to_string());
     let opened = opened.and_then(|_| {
         let groups = (0..SHARDS).map(group_of);
-        SimStore::open(&image, groups).map_err(|error| error.to_string())
+        StoreFiles::open(&image, groups).map_err(|error| error.to_string())
     });
     if let Err(how) = opened {
         world.history.broken(Promise::CrashImages, how);

@@ -6,10 +6,10 @@ use raft_consensus::wal::{Recovery, Wal};
 use crate::history::Promise;
 use crate::home::{SHARDS, group_of};
 use crate::run::assert_kept;
-use crate::store::SimStore;
+use crate::store_files::StoreFiles;
 
 /// What a node that is about to take part has, held against what it had.
-pub(crate) fn check(wal: &Wal, store: &SimStore, recovery: &Recovery) -> Result<(), String> {
+pub(crate) fn check(wal: &Wal, store: &StoreFiles, recovery: &Recovery) -> Result<(), String> {
     for group in (0..SHARDS).map(group_of) {
         let log = wal.group(group).map_err(|error| error.to_string())?;
         let checkpoint = store.state(group).0.last_log_id.map(|id| id.index);

@@ -19,7 +19,7 @@ use session_store::{
 use tokio::sync::Notify;
 
 use crate::history::{History, Promise, Sometimes};
-use crate::store::{self, Records, SimStore};
+use crate::store_files::{self, Records, StoreFiles};
 use crate::{bounds, expiry, minority};
 
 /// Shards of the simulated cluster: each sends to the other by its outbox.
@@ -92,7 +92,7 @@ pub(crate) struct Home {
     pub(crate) shard: Shard,
     pub(crate) installs: usize,
     node: NodeId,
-    store: SimStore,
+    store: StoreFiles,
     outlet: Outlet,
     history: History,
     effects: Vec<Effect>,
@@ -133,7 +133,7 @@ impl Home {
 
     pub(crate) fn new(
         (node, shard): (NodeId, u16),
-        store: SimStore,
+        store: StoreFiles,
         outlet: Outlet,
         history: History,
     ) -> Self {
@@ -210,7 +210,8 @@ impl Machine for Home {
         let bad = |error: String| BadEntry(error);
         let SnapshotData::Received(path) = snapshot else { return Err(bad("it is the own one".to_owned())) };
         let name = path.to_str().unwrap_or_default();
-        let (meta, records) = store::read(self.store.disk(), name).map_err(|error| bad(error.to_string()))?;
+        let (meta, records) =
+            store_files::read(self.store.disk(), name).map_err(|error| bad(error.to_string()))?;
         let (shard, group) = (self.shard.number().number.0, self.group());
         self.shard = restore(shard, &records).map_err(|unread| bad(format!("{unread:?}")))?;
         self.store.replace(group, meta, records).map_err(|error| bad(error.to_string()))?;

@@ -22,7 +22,7 @@ mod relay;
 mod repair;
 mod replica;
 mod run;
-mod store;
+mod store_files;
 mod trouble;
 mod twins;
 mod world;

@@ -5,7 +5,7 @@ use raft_consensus::record;
 use raft_consensus::wal::{GroupId, GroupLog, Wal, WalError};
 
 use crate::home::{SHARDS, group_of};
-use crate::store::SimStore;
+use crate::store_files::StoreFiles;
 
 /// Why a node does not start.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl NoStart {
 }
 
 /// Sees to it that each group's log goes on where its checkpoint ends.
-pub(crate) fn repair(wal: &Wal, own: &SimStore, others: &[SimStore]) -> Result<(), NoStart> {
+pub(crate) fn repair(wal: &Wal, own: &StoreFiles, others: &[StoreFiles]) -> Result<(), NoStart> {
     for group in (0..SHARDS).map(group_of) {
         let log = wal.group(group).map_err(NoStart::fails)?;
         let index = own.state(group).0.last_log_id.map(|id| id.index);
@@ -38,14 +38,14 @@ pub(crate) fn repair(wal: &Wal, own: &SimStore, others: &[SimStore]) -> Result<(
     Ok(())
 }
 
-fn reaches(store: &SimStore, group: GroupId, index: u64) -> bool {
+fn reaches(store: &StoreFiles, group: GroupId, index: u64) -> bool {
     store.state(group).0.last_log_id.is_some_and(|last| last.index >= index)
 }
 
 fn adopt(
     (wal, log): (&Wal, &GroupLog),
-    own: &SimStore,
-    (group, other): (GroupId, &SimStore),
+    own: &StoreFiles,
+    (group, other): (GroupId, &StoreFiles),
 ) -> Result<(), String> {
     let (meta, records) = other.state(group);
     if let Some(last) = meta.last_log_id {

@@ -26,7 +26,7 @@ use crate::floor;
 use crate::history::{History, Promise};
 use crate::home::{self, Home, Outlet, SHARDS, group_of};
 use crate::repair::{NoStart, repair};
-use crate::store::SimStore;
+use crate::store_files::StoreFiles;
 
 openraft::declare_raft_types!(
     /// The types on the simulated runtime.
@@ -74,7 +74,7 @@ pub(crate) struct Replica {
     pub(crate) clock: Arc<Mutex<GroupClock>>,
     pub(crate) wal: Wal,
     disk: SimDisk,
-    pub(crate) store: SimStore,
+    pub(crate) store: StoreFiles,
     /// The power goes between the next write of the log and its sync.
     cut: Arc<AtomicBool>,
     /// The disk has no space that a checkpoint could count on.
@@ -90,7 +90,7 @@ pub(crate) struct Place<'a> {
     pub(crate) began: InstantOf<SimTypes>,
     pub(crate) history: &'a History,
     /// The checkpoints of the nodes that run.
-    pub(crate) others: &'a [SimStore],
+    pub(crate) others: &'a [StoreFiles],
 }
 
 impl Replica {
@@ -100,7 +100,7 @@ impl Replica {
         let options = wal_options();
         let quiet = options.quiet;
         let (wal, recovery) = Wal::open(Arc::new((*disk).clone()), options).map_err(NoStart::fails)?;
-        let store = SimStore::open(disk, (0..SHARDS).map(group_of)).map_err(NoStart::fails)?;
+        let store = StoreFiles::open(disk, (0..SHARDS).map(group_of)).map_err(NoStart::fails)?;
         repair(&wal, &store, others)?;
         floor::check(&wal, &store, &recovery).unwrap_or_else(|how| history.broken(Promise::Floor, how));
         let clock = Arc::new(Mutex::new(GroupClock::new(NODES)));
@@ -199,7 +199,7 @@ impl Replica {
     }
 }
 
-fn joined(place: &Place<'_>, store: &SimStore) -> Joined<MemoryTransport<SimTypes>> {
+fn joined(place: &Place<'_>, store: &StoreFiles) -> Joined<MemoryTransport<SimTypes>> {
     let Place { node, disk, network, .. } = place;
     let (disk, files) = (Arc::new((*disk).clone()), Arc::new(store.clone()));
     let dispatcher = Dispatcher::new(*node, disk.clone(), files.clone());
@@ -209,7 +209,7 @@ fn joined(place: &Place<'_>, store: &SimStore) -> Joined<MemoryTransport<SimType
 async fn start_part(
     place: &Place<'_>,
     (shard, joined, room): (u16, &Joined<MemoryTransport<SimTypes>>, watch::Receiver<Room>),
-    (wal, store, clock): (&Wal, &SimStore, &Arc<Mutex<GroupClock>>),
+    (wal, store, clock): (&Wal, &StoreFiles, &Arc<Mutex<GroupClock>>),
 ) -> Result<Part, NoStart> {
     let Place { node, began, history, .. } = place;
     let (outlet, group) = (Outlet::default(), group_of(shard));

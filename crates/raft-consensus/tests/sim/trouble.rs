@@ -10,7 +10,7 @@ use raft_consensus::types::NodeId;
 use crate::history::Sometimes;
 use crate::home::{SHARDS, group_of};
 use crate::replica::{NODES, SimTypes};
-use crate::store::SimStore;
+use crate::store_files::StoreFiles;
 use crate::world::{HOSTS, World};
 
 /// How many befall one world.
@@ -119,7 +119,7 @@ pub(crate) async fn befall(world: &World, trouble: Trouble) {
             world.history.saw(Sometimes::CheckpointsLost);
             let node = any_node(world);
             crash(world, &[node]).await;
-            SimStore::lose(world.disk(node), (0..SHARDS).map(group_of));
+            StoreFiles::lose(world.disk(node), (0..SHARDS).map(group_of));
         }
         Trouble::ClockJumps => {
             world.history.saw(Sometimes::ClockJumped);

@@ -18,7 +18,7 @@ use session_store::{
 use topic_index::Filter;
 
 use crate::home;
-use crate::store::Records;
+use crate::store_files::Records;
 
 pub(crate) const HOST: Host = Host { node: NodeId(11), incarnation: Incarnation(1) };
 

@@ -1,5 +1,6 @@
-//! Checkpoints of a simulated node: the records of each of its shards as one file on the simulated disk, in the place of
-//! the store's own files, which no simulation can hold. Written whole, synced, and renamed.
+//! The simulated disk's part that stands for the files of the store: sled opens its own by their paths, from threads of its
+//! own, so that neither can be simulated. The records of each shard are one file of the simulated disk, written whole, synced
+//! and renamed; what goes into them and comes out of them is the shard's, as in the broker.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,8 +18,10 @@ use session_store::store::Changes;
 
 pub(crate) type Records = BTreeMap<Bytes, Bytes>;
 
+/// The store's files of a simulated node. They are atomic as the store's writes are, and lose with the power what was not
+/// synced.
 #[derive(Clone, Debug)]
-pub(crate) struct SimStore {
+pub(crate) struct StoreFiles {
     disk: SimDisk,
     states: Arc<Mutex<BTreeMap<GroupId, (SnapshotMeta, Records)>>>,
 }
@@ -68,7 +71,7 @@ pub(crate) fn read(disk: &SimDisk, name: &str) -> io::Result<(SnapshotMeta, Reco
     Ok((meta, records))
 }
 
-impl SimStore {
+impl StoreFiles {
     /// What the disk has, or nothing yet.
     pub(crate) fn open(disk: &SimDisk, groups: impl IntoIterator<Item = GroupId>) -> io::Result<Self> {
         let mut states = BTreeMap::new();
@@ -129,7 +132,7 @@ impl SimStore {
     }
 }
 
-impl SnapshotFiles for SimStore {
+impl SnapshotFiles for StoreFiles {
     fn export(&self, group: GroupId, name: &str) -> io::Result<SnapshotMeta> {
         let (meta, records) = self.state(group);
         if meta.last_log_id.is_none() {
