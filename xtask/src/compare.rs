@@ -2,7 +2,9 @@
 //! Called by `main`; the rows are in `compare/rows.rs`. It prints ratios, and never says that a number is good enough.
 
 mod broker;
+pub(crate) mod clustered;
 pub(crate) mod durable;
+mod listing;
 mod load;
 mod measure;
 mod options;

@@ -47,6 +47,12 @@ const TASKS: &[Task] = &[
         run: compare::durable::main,
     },
     Task {
+        name: "clustered",
+        usage: "[--quick] [--only ROW]... [--seconds N] [--filters N] [--trials N] [--json]",
+        help: "what three nodes that are one cluster do: messages between them, takeovers, failover",
+        run: compare::clustered::main,
+    },
+    Task {
         name: "chaos",
         usage: "[--rounds N] [--seed S]",
         help: "many rounds of kill -9 under load, 100 unless told",

@@ -1,18 +1,16 @@
 //! `cargo xtask durable`: what one node of Quelea does that syncs what it acknowledges to a disk.
 //! Called by `main`. It prints numbers, and never says that one is good enough. Every load bounds its own time.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
 
 use super::broker::{Broker, Kind, Needs, Running};
+use super::listing::{self, Row};
 use super::load::{Load, Shown};
 use super::options::number;
-use super::process::wait;
+use super::process::{get, wait};
 use crate::gate;
 use crate::runner::Runner;
 use crate::scratch::Scratch;
@@ -42,12 +40,6 @@ struct Options {
     json: bool,
 }
 
-/// What was measured of what: name, with unit, and value.
-struct Row {
-    title: String,
-    values: Vec<(&'static str, f64)>,
-}
-
 /// The node and its load.
 struct Node {
     broker: Broker,
@@ -68,9 +60,9 @@ pub(crate) fn main(arguments: &[String]) -> Result<bool> {
     let node = Node { broker, quelea, folder: disk.path().join("node") };
     let rows = measure(&node, &options);
     if options.json {
-        println!("{}", as_json(&rows)?);
+        println!("{}", listing::as_json(&rows)?);
     } else {
-        println!("{}", markdown(&rows, arguments));
+        println!("{}", listing::markdown(&rows, "durable", arguments));
     }
     Ok(rows.len() == PUBLISHERS.len() + 2)
 }
@@ -85,7 +77,7 @@ fn measure(node: &Node, options: &Options) -> Vec<Row> {
     let rows = publishers.chain(others.map(|(measure, count)| measure(node, count)));
     rows.filter_map(|row| match row {
         Ok(row) => {
-            eprint!("{}", lines(&row));
+            eprint!("{}", listing::lines(&row));
             Some(row)
         }
         Err(error) => {
@@ -129,16 +121,16 @@ fn publish(node: &Node, publishers: u32, window: u32, seconds: u64) -> Result<Ro
     let acknowledged = shown.number("acknowledged")?;
     ensure!(acknowledged > 0.0, "nothing was acknowledged");
     let title = format!("QoS 1, 256 B, into a persistent session: {publishers} x {window} under way");
-    Ok(Row {
+    Ok(Row::new(
         title,
-        values: vec![
+        [
             ("messages/s", shown.number("published_per_s")?),
             ("acknowledged, p50 us", shown.number("acknowledge_us.p50")?),
             ("acknowledged, p99 us", shown.number("acknowledge_us.p99")?),
             ("syncs per message", (self::syncs(&running)? - syncs) / acknowledged),
             ("CPU s per million", cpu_s / acknowledged * 1e6),
         ],
-    })
+    ))
 }
 
 /// A long queue of one absent session.
@@ -162,9 +154,9 @@ fn queue(node: &Node, messages: u64) -> Result<Row> {
     let title =
         format!("{messages} messages of 256 B, QoS 1, into an absent session by 10 publishers, and drained");
     let over_empty = |kib: f64| (kib - empty.resident_kib) / 1024.0;
-    Ok(Row {
+    Ok(Row::new(
         title,
-        values: vec![
+        [
             ("filled in s", filled.number("seconds")?),
             ("filled, messages/s", filled.number("published_per_s")?),
             ("syncs per message", syncs),
@@ -173,7 +165,7 @@ fn queue(node: &Node, messages: u64) -> Result<Row> {
             ("drained in s", drained.number("subscribed_seconds")?),
             ("3 s after the drain, MiB", over_empty(running.process.usage()?.resident_kib)),
         ],
-    })
+    ))
 }
 
 /// Many persistent sessions with a subscription each, and a restart with them.
@@ -199,15 +191,15 @@ fn sessions(node: &Node, sessions: u64) -> Result<Row> {
     let heard = node.load(&running, &batch(0, few, &format!("--count {few} --duration 20s")))?;
     ensure!(heard.number("delivered")? >= few as f64, "sessions did not survive the restart");
     let each = |kib: f64| (kib - empty.resident_kib) / sessions as f64;
-    Ok(Row {
-        title: format!("{sessions} persistent sessions with a subscription each"),
-        values: vec![
+    Ok(Row::new(
+        format!("{sessions} persistent sessions with a subscription each"),
+        [
             ("made in s", made_s),
             ("KiB per session", each(full.resident_kib)),
             ("from start to ready after kill -9, s", ready_s),
             ("KiB per session after it", each(resident_kib)),
         ],
-    })
+    ))
 }
 
 /// Subscribers `count` from `first` on, each with its filter and its session.
@@ -232,7 +224,7 @@ impl Node {
 /// Waits until the node says that it is ready.
 fn ready(running: &Running) -> Result<()> {
     let start = Instant::now();
-    while !get(running, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+    while !get(running.http, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
         ensure!(start.elapsed() < Duration::from_secs(60), "the node is not ready after a minute");
         wait(Duration::from_millis(10));
     }
@@ -241,45 +233,9 @@ fn ready(running: &Running) -> Result<()> {
 
 /// How often the log was synced so far.
 fn syncs(running: &Running) -> Result<f64> {
-    let metrics = get(running, "/metrics")?;
+    let metrics = get(running.http, "/metrics")?;
     let value = metrics.lines().find_map(|line| line.strip_prefix("quelea_wal_syncs_total "));
     Ok(value.context("expected quelea_wal_syncs_total in /metrics")?.trim().parse()?)
-}
-
-fn get(running: &Running, path: &str) -> Result<String> {
-    let mut stream = TcpStream::connect(("127.0.0.1", running.http))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
-}
-
-fn markdown(rows: &[Row], arguments: &[String]) -> String {
-    let command = ["cargo xtask durable".to_owned(), arguments.join(" ")].join(" ");
-    let mut text = format!("Made by `{}`.\n\n| row | | |\n| --- | --- | ---: |\n", command.trim_end());
-    text.extend(rows.iter().map(lines));
-    text
-}
-
-fn lines(row: &Row) -> String {
-    let values = row.values.iter().enumerate();
-    values
-        .map(|(index, (name, value))| {
-            let title = if index == 0 { row.title.as_str() } else { "" };
-            format!("| {title} | {name} | {} |\n", super::table::show(Some(*value)))
-        })
-        .collect()
-}
-
-fn as_json(rows: &[Row]) -> Result<String> {
-    let values =
-        |row: &Row| row.values.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-    let rows = rows.iter().map(|row| {
-        let values: serde_json::Map<_, _> = values(row);
-        json!({ "row": row.title, "values": values })
-    });
-    Ok(serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?)
 }
 
 #[cfg(test)]
@@ -294,15 +250,5 @@ mod tests {
         for line in ["--fast", "--messages", "--messages 0", "--sessions x", "--seconds 241"] {
             assert!(parsed(line).is_err(), "{line}");
         }
-    }
-
-    #[test]
-    fn a_table_for_people_and_one_for_programs() {
-        let rows = [Row { title: "many".into(), values: vec![("a/s", 1234.0), ("b", 0.5)] }];
-        let text = markdown(&rows, &["--quick".to_owned()]);
-        assert!(text.contains("`cargo xtask durable --quick`"), "{text}");
-        assert!(text.contains("| many | a/s | 1,234 |\n|  | b | 0.500 |\n"), "{text}");
-        let json: serde_json::Value = serde_json::from_str(&as_json(&rows).unwrap()).unwrap();
-        assert_eq!(json[0]["values"]["b"], 0.5);
     }
 }

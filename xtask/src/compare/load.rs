@@ -32,15 +32,20 @@ pub(crate) struct Load {
 impl Load {
     /// Starts `quelea bench` with these arguments against the broker.
     pub(crate) fn start(quelea: &Path, arguments: &[String], broker: &Running) -> Result<Self> {
-        let mut command = Command::new(quelea);
-        command.arg("bench").args(arguments).args(["--json", "--progress", "--protocol", PROTOCOL]);
+        let mut command = bench(quelea, arguments, &format!("127.0.0.1:{}", broker.port));
         if let Some(authority) = &broker.authority {
             // The certificate is for this name; both addresses behind it are the loopback's.
-            command.arg("--host").arg(format!("127.0.0.1:{}", broker.port));
             command.args(["--tls", "--server-name", "localhost", "--ca"]).arg(authority);
-        } else {
-            command.arg("--host").arg(format!("127.0.0.1:{}", broker.port));
         }
+        Self::run(command)
+    }
+
+    /// The same against several nodes, whose addresses are separated by commas: connections take them in turn.
+    pub(crate) fn over(quelea: &Path, arguments: &[String], hosts: &str) -> Result<Self> {
+        Self::run(bench(quelea, arguments, hosts))
+    }
+
+    fn run(mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(Self { child: command.spawn().context("cannot start quelea bench")? })
     }
@@ -85,6 +90,13 @@ impl Load {
         let shown = shown.with_context(|| format!("expected JSON from quelea bench, found {}", last()))?;
         Ok((Shown(shown), failure))
     }
+}
+
+fn bench(quelea: &Path, arguments: &[String], hosts: &str) -> Command {
+    let mut command = Command::new(quelea);
+    command.arg("bench").args(arguments).args(["--json", "--progress", "--protocol", PROTOCOL]);
+    command.args(["--host", hosts]);
+    command
 }
 
 impl Drop for Load {

@@ -2,6 +2,7 @@
 //! Called by `broker` and `measure`. It ends no process but its own.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -31,23 +32,35 @@ pub(crate) struct Usage {
 
 impl Process {
     /// Starts the command with its output in `log`, and waits until `port` accepts connections.
-    pub(crate) fn start(mut command: Command, log: &Path, port: u16) -> Result<Self> {
+    pub(crate) fn start(command: Command, log: &Path, port: u16) -> Result<Self> {
+        let mut process = Self::begin(command, log)?;
+        process.until_accepts(log, port)?;
+        Ok(process)
+    }
+
+    /// Starts the command with its output behind what is in `log`, and does not wait.
+    pub(crate) fn begin(mut command: Command, log: &Path) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
-        let output = File::create(log).context("cannot make the log file")?;
+        let output =
+            File::options().create(true).append(true).open(log).context("cannot make the log file")?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         let child = command.spawn().with_context(|| format!("cannot start {program}"))?;
-        let mut process = Self { child };
+        Ok(Self { child })
+    }
+
+    /// Waits until `port` accepts connections.
+    pub(crate) fn until_accepts(&mut self, log: &Path, port: u16) -> Result<()> {
         let start = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if let Some(status) = process.child.try_wait()? {
-                bail!("{program} ended with {status}: {}", last_lines(log));
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the broker ended with {status}: {}", last_lines(log));
             }
             if start.elapsed() > START {
-                bail!("{program} accepts no connection after {} s: {}", START.as_secs(), last_lines(log));
+                bail!("the broker accepts no connection after {} s: {}", START.as_secs(), last_lines(log));
             }
             wait(POLL);
         }
-        Ok(process)
+        Ok(())
     }
 
     /// What it has used so far.
@@ -67,6 +80,16 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a node answers at its HTTP port: head and body.
+pub(crate) fn get(port: u16, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Waits without a runtime.
