@@ -13,7 +13,9 @@ use tracing::info;
 
 use crate::access::Access;
 use crate::clock::{Clock, GroupTime};
-use crate::cluster::{ClusterGroup, ClusterView, Kept, Of, Placing, Port, StartCluster, StartJoined, Way};
+use crate::cluster::{
+    ClusterGroup, ClusterView, Kept, Of, Placing, Port, StartCluster, StartJoined, Succeeding, Way,
+};
 use crate::config::Settings;
 use crate::counters::NodeCounters;
 use crate::failure::Fails;
@@ -125,6 +127,8 @@ async fn with_peers(
     groups.spawn(runs);
     let mut tasks = JoinSet::new();
     for (number, group) in (0..).zip(node.shards.groups()) {
+        let (refusing, timing) = (kept.refusing.subscribe(), profile.timing());
+        tasks.spawn(Succeeding { group: group.clone(), refusing, timing }.run());
         let (roster, hearsay) = (cluster.roster(), cluster.hearsay().clone());
         let of = Of::Shard { number, of: data.identity.shards };
         tasks.spawn(Placing { group, of, roster, hearsay }.run());

@@ -20,6 +20,7 @@ mod repair;
 pub mod snapshot;
 pub mod state_machine;
 pub mod storage;
+mod succession;
 pub mod time;
 pub mod types;
 pub mod wal;

@@ -9,12 +9,14 @@ use node_routing::server::Server;
 use raft_consensus::cluster::GROUP;
 use raft_consensus::network::Networks;
 use raft_consensus::types::{NodeId, TokioTypes};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tracing::info;
 
 use super::leaving::{self, Leaving};
-use super::{Among, ClusterGroup, Of, Opened, Placing, Port, Raft, Runs, StartCluster, Way, fits};
+use super::{
+    Among, ClusterGroup, Of, Opened, Placing, Port, REFUSING, Raft, Runs, StartCluster, Succeeding, Way, fits,
+};
 use crate::clock::GroupTime;
 use crate::lease::{Granting, Keep, Lease};
 
@@ -43,6 +45,8 @@ pub(crate) struct StartJoined<'a> {
 pub(crate) struct Kept {
     /// What the node may acknowledge.
     pub(crate) lease: Lease,
+    /// Says which nodes broke their connections and refuse new ones.
+    pub(crate) refusing: broadcast::Sender<NodeId>,
     _server: Server,
     _tasks: JoinSet<()>,
 }
@@ -108,6 +112,9 @@ fn keep(
     };
     tasks.spawn(Placing { group, of: Of::Cluster, roster, hearsay: hearsay.clone() }.run());
     tasks.spawn(leaving.run());
+    let (group, timing) = (opened.group.clone(), profile.timing());
+    let refusing = broadcast::Sender::new(REFUSING);
+    tasks.spawn(Succeeding { group, refusing: refusing.subscribe(), timing }.run());
     let keep = Keep {
         me: host,
         profile,
@@ -120,11 +127,12 @@ fn keep(
         live: watch::Receiver::clone(&opened.live),
         peers: way.watch(),
         toucher: way.toucher(),
+        refusing: refusing.clone(),
     };
     if let Some(gone) = way.take_gone() {
         tasks.spawn(keep.run(gone));
     }
-    Ok(Kept { lease, _server: server, _tasks: tasks })
+    Ok(Kept { lease, refusing, _server: server, _tasks: tasks })
 }
 
 /// Tells the operator who leads the cluster group.

@@ -11,6 +11,7 @@ mod joined;
 mod leaving;
 mod placing;
 mod port;
+mod succeeding;
 mod way;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub(crate) use self::hearsay::{Heard, Hearsay};
 pub(crate) use self::joined::{Kept, StartJoined};
 pub(crate) use self::placing::{Of, Placing};
 pub(crate) use self::port::Port;
+pub(crate) use self::succeeding::{REFUSING, Succeeding};
 pub(crate) use self::way::Way;
 use crate::identity::Identity;
 use crate::lease::{Lease, TakenForDead};

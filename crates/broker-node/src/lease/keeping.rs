@@ -14,7 +14,7 @@ use raft_consensus::group::Group;
 use raft_consensus::quorum::QuorumWatch;
 use raft_consensus::types::{NodeId as PeerId, TokioTypes};
 use session_store::{Host, NodeId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -57,6 +57,8 @@ pub(crate) struct Keep {
     pub(crate) peers: PeersWatch,
     /// The way to them.
     pub(crate) toucher: Toucher,
+    /// Is told who refuses connections.
+    pub(crate) refusing: broadcast::Sender<PeerId>,
 }
 
 /// What the tasks of a [`Keep`] share.
@@ -129,6 +131,8 @@ impl Shared {
     async fn hear_of_gone(self: Arc<Self>, mut gone: mpsc::Receiver<Gone>) {
         while let Some(Gone { node, address }) = gone.recv().await {
             tracing::warn!(node, address, "a node broke its connections and refuses new ones");
+            // Where nobody follows a group the node is about to stop.
+            let _nobody = self.keep.refusing.send(node);
             if let Ok(node) = u32::try_from(node) {
                 self.keep.granting.refuses(NodeId(node));
             }

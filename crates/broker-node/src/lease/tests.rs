@@ -28,13 +28,13 @@ use raft_consensus::types::{NodeId as PeerId, TokioTypes};
 use session_store::{Host, Incarnation, NodeId};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Granting, Keep, Lease};
 use crate::clock::{Clock, GroupTime};
-use crate::cluster::{Asks, ClusterView, Following, Hearsay};
+use crate::cluster::{Asks, ClusterView, Following, Hearsay, REFUSING, Succeeding};
 use crate::testing;
 
 const WITHIN: Duration = Duration::from_secs(90);
@@ -57,10 +57,33 @@ struct Node {
     lease: Lease,
     live: watch::Receiver<Live>,
     applied: watch::Receiver<u64>,
-    _server: Server,
+    port: Port,
     _tasks: JoinSet<()>,
     _storage: Storage,
     _data: TempDir,
+}
+
+/// Where a node is reached.
+struct Port {
+    server: Option<Server>,
+    ways: Ways,
+    answers: Box<dyn Fn() -> Answers + Send>,
+}
+
+impl Port {
+    /// The node is reached from now on, and others are told where.
+    async fn answer(&mut self, view: &watch::Sender<Peers>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        self.server = Some(Server::start([listener], self.ways.clone(), (self.answers)()).unwrap());
+        let peer = Peer { address, lowest_live: Incarnation(1) };
+        view.send_modify(|peers| drop(peers.insert(self.ways.identity.node, peer)));
+    }
+
+    /// Connections to the node break, and new ones are refused. It goes on to reach the others.
+    fn refuse(&mut self) {
+        self.server = None;
+    }
 }
 
 /// The cluster group of a node that has started.
@@ -124,8 +147,6 @@ impl Node {
         let transport = Arc::new(Transport::new(Arc::clone(&reach)));
         let networks = Joined { node: me, transport, disk, files, dispatcher: dispatcher.clone() };
         let time = GroupTime::new(Clock::start(), me);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
         let Started { group, task, following, lowest_live, live, roster } =
             Started::begin(&storage, &networks, &time).await;
         let hearsay = Hearsay::new(6);
@@ -133,17 +154,21 @@ impl Node {
         let granting = Granting::new(profile, NodeId(node), talk);
         let applied = following.applied.subscribe();
         let asks = Asks::new(me, group.clone(), applied.clone(), Some(Asker::new(Arc::clone(&reach))));
-        let answers = Answers {
-            dispatcher,
+        let (touched, asked) = (granting.clone(), asks.clone());
+        let answers = Box::new(move || Answers {
+            dispatcher: dispatcher.clone(),
             hears: Arc::new(Deaf),
-            touched: granting.clone(),
-            asked: Arc::new(asks.clone()),
+            touched: touched.clone(),
+            asked: Arc::new(asked.clone()),
             admits: Arc::new(testing::Nobody),
-        };
-        let server = Server::start([listener], ways, answers).unwrap();
-        view.send_modify(|peers| drop(peers.insert(me, Peer { address, lowest_live: Incarnation(1) })));
+        });
+        let mut port = Port { server: None, ways, answers };
+        port.answer(view).await;
         let cluster = ClusterView::told(lowest_live, time.of_entries(), &following);
         let lease = Lease::none_yet(&cluster, &profile, (&granting, reach.refused_as_dead()));
+        let refusing = broadcast::Sender::new(REFUSING);
+        let succeeding =
+            Succeeding { group: group.clone(), refusing: refusing.subscribe(), timing: profile.timing() };
         let keep = Keep {
             me: host(node),
             profile,
@@ -156,28 +181,20 @@ impl Node {
             live: live.clone(),
             peers: view.subscribe(),
             toucher: Toucher::new(Arc::clone(&reach)),
+            refusing,
         };
         let mut tasks = JoinSet::new();
+        tasks.spawn(succeeding.run());
         tasks.spawn(keep.run(gone));
         tasks.spawn(async move { reach.keep_in_touch().await });
         tasks.spawn(async move { drop(task.await) });
-        Self {
-            group,
-            asks,
-            lease,
-            live,
-            applied,
-            _server: server,
-            _tasks: tasks,
-            _storage: storage,
-            _data: data,
-        }
+        Self { group, asks, lease, live, applied, port, _tasks: tasks, _storage: storage, _data: data }
     }
 }
 
 struct Cluster {
     nodes: BTreeMap<u32, Node>,
-    _view: watch::Sender<Peers>,
+    view: watch::Sender<Peers>,
 }
 
 impl Cluster {
@@ -188,7 +205,7 @@ impl Cluster {
             nodes.insert(node, Node::start(node, &view).await);
         }
         nodes[&1].group.found([1, 2, 3]).await.unwrap();
-        let cluster = Self { nodes, _view: view };
+        let cluster = Self { nodes, view };
         // Any node may ask, whoever leads.
         cluster.asks(3, Command::Found(Founding { cluster: CLUSTER, shards: 6 })).await.unwrap();
         for node in 1..=3 {
@@ -285,4 +302,26 @@ async fn a_node_that_is_left_alone_has_no_lease_and_says_nothing_is_in_force() {
     cluster.eventually("end of its patience", |_| (left.lease.hold() == Hold::Over).then_some(())).await;
     assert!(!left.lease.allows(u64::MAX));
     assert_eq!((*left.lease.in_force().borrow(), left.live.borrow().clone()), (in_force, live));
+}
+
+/// As behind a firewall that refuses: the others cannot reach the leader, which lives and reaches them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_refuses_connections_and_lives_loses_the_lead_and_is_not_taken_for_dead() {
+    let mut cluster = Cluster::start().await;
+    cluster.settles().await;
+    let old = cluster.leader().await;
+    cluster.nodes.get_mut(&old).unwrap().port.refuse();
+    cluster
+        .eventually("other leader", |cluster| {
+            let mut said = cluster.nodes.values().map(|node| node.group.leadership().now().leader);
+            said.all(|leader| leader.is_some_and(|leader| leader != PeerId::from(old))).then_some(())
+        })
+        .await;
+    let lives: Vec<Host> = (1..=3).map(host).collect();
+    for node in cluster.nodes.values() {
+        assert_eq!(*node.live.borrow(), lives);
+    }
+    cluster.nodes.get_mut(&old).unwrap().port.answer(&cluster.view).await;
+    // Whoever is taken for dead never has a lease again.
+    cluster.settles().await;
 }

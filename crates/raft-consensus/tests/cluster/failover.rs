@@ -69,3 +69,42 @@ async fn a_node_that_is_cut_off_asks_first_and_raises_no_term() {
     cluster.agrees().await;
     cluster.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_alone_takes_a_leader_for_gone_moves_nothing() {
+    let cluster = Cluster::start(Timing::ZONES).await;
+    cluster.insist(0..10).await;
+    let leader = cluster.leader().await;
+    let before = cluster.leadership(leader);
+    let follower = NODES.into_iter().find(|node| *node != leader).unwrap();
+    // Returns when it has given up.
+    cluster.nodes[&follower].group.succeed(leader, Timing::LAN).await.unwrap();
+    assert_eq!(cluster.leadership(leader), before, "the other one still hears the leader");
+    assert_eq!(cluster.leadership(follower).term, before.term);
+    cluster.insist(10..20).await;
+    cluster.agrees().await;
+    cluster.stop().await;
+}
+
+/// The leader lives, so that nobody would stand for election otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_a_majority_takes_for_gone_has_a_successor_and_nothing_is_lost() {
+    let cluster = Cluster::start(Timing::ZONES).await;
+    for round in 0..3_u64 {
+        cluster.insist(round * 100..round * 100 + 50).await;
+        let leader = cluster.leader().await;
+        let term = cluster.leadership(leader).term;
+        let others = NODES.iter().filter(|node| **node != leader);
+        let succeed = others.map(|node| cluster.nodes[node].group.succeed(leader, Timing::ZONES));
+        let all = futures_util::future::join_all(succeed);
+        let (ended, ()) = tokio::join!(all, cluster.insist(round * 100 + 50..round * 100 + 100));
+        assert!(ended.iter().all(Result::is_ok));
+        eventually("a successor", || async {
+            let now = cluster.leadership(leader);
+            (now.term > term && now.leader.is_some_and(|node| node != leader)).then_some(())
+        })
+        .await;
+    }
+    cluster.agrees().await;
+    cluster.stop().await;
+}
