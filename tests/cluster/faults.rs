@@ -1,7 +1,6 @@
 //! Nodes that fall silent without a word, and nodes that are left alone: who is taken over, who is not answered, and how they
 //! come back without anybody's help.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use e2e_tests::client::Read;
@@ -13,11 +12,6 @@ use crate::stubborn::{Publisher, drain, session, subscribe};
 
 /// Longer than a lease and an election take, were there one.
 const LONG: Duration = Duration::from_secs(8);
-
-fn signal(nodes: &Nodes, number: Number, signal: &str) {
-    let pid = nodes.up[&number].pid().to_string();
-    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-}
 
 /// Waits until the log of a node says something so often.
 fn until_logged(nodes: &Nodes, number: Number, what: &str, times: usize) {
@@ -41,7 +35,7 @@ fn a_node_that_stood_still_acknowledges_nothing_and_comes_back_by_itself() {
     let others = [nodes.mqtt(1), nodes.mqtt(3)];
     subscribe("sub", "t/#", &[nodes.mqtt(1)]);
     let mut old = session("sub", &[nodes.mqtt(2)]);
-    signal(&nodes, 2, "-STOP");
+    nodes.signal(2, "STOP");
     let late = Publish::new(Version::V5, "t/late", b"late").qos(1, 9);
     old.send(&late.bytes());
     let mut publisher = Publisher::new("pub", others.to_vec());
@@ -49,7 +43,7 @@ fn a_node_that_stood_still_acknowledges_nothing_and_comes_back_by_itself() {
     let got = drain("sub", 1, &others);
     assert!(got.contains(&b"meanwhile".to_vec()), "{got:?}");
     pause(LONG);
-    signal(&nodes, 2, "-CONT");
+    nodes.signal(2, "CONT");
     let deadline = Instant::now() + PATIENCE;
     loop {
         assert!(Instant::now() < deadline, "the connection is still there");

@@ -12,8 +12,7 @@ mod dev;
 mod example;
 mod faults;
 mod formation;
-mod nodes;
 mod placing;
 mod sessions;
 
-use e2e_tests::stubborn;
+use e2e_tests::{nodes, stubborn};

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use e2e_tests::process::failpoints;
 use e2e_tests::random::Random;
 use e2e_tests::{Broker, Start, process};
 
@@ -23,22 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Rounds in which a fault that depends on the moment must show.
 const CHANCES: u64 = 20;
 
-/// The binary with failpoints; `None` where there is none, which is said.
-fn binary() -> Option<PathBuf> {
-    if std::env::var_os("BROKER_UNDER_TEST").is_some() {
-        return None;
-    }
-    let path = std::env::var_os("QUELEA_FAILPOINTS_BIN")
-        .map_or_else(|| process::binary().with_file_name("quelea-failpoints"), PathBuf::from);
-    if path.is_file() {
-        return Some(path);
-    }
-    let missing = format!("no binary with failpoints at {}", path.display());
-    assert!(std::env::var_os("REQUIRE_ALL").is_none_or(|value| value != "1"), "{missing}");
-    println!("SKIPPED: {missing}");
-    None
-}
-
 fn load(binary: PathBuf, switch: &str) -> Load {
     let env = vec![(SWITCH, switch.to_owned())];
     Load::new(Start { binary: Some(binary), env, ..Start::default() })
@@ -47,7 +32,7 @@ fn load(binary: PathBuf, switch: &str) -> Load {
 /// The load runs until the process has ended itself at the passage of a point; nothing that was acknowledged may be
 /// lost, and nothing doubled.
 fn ends_at(point: &str, passages: std::ops::Range<u64>) {
-    let Some(binary) = binary() else { return };
+    let Some(binary) = failpoints() else { return };
     let mut random = Random::new(u64::from(std::process::id()));
     for _ in 0..3 {
         let passage = passages.start + random.below(passages.end - passages.start);
@@ -95,7 +80,7 @@ fn f3_the_process_ends_after_an_acknowledgement_has_left() {
 
 /// Rounds of kill -9 with a fault built in, until one of its consequences is found.
 fn must_be_found(mutant: &str, is_consequence: fn(&Fault) -> bool) {
-    let Some(binary) = binary() else { return };
+    let Some(binary) = failpoints() else { return };
     let mut random = Random::new(u64::from(std::process::id()));
     for chance in 1..=CHANCES {
         let moment = Duration::from_micros(random.below(20_000));
@@ -131,7 +116,7 @@ fn the_ordinary_binary_has_no_failpoints() {
         bytes.windows(SWITCH.len()).any(|window| window == SWITCH.as_bytes())
     };
     assert!(!has_switch(process::binary()), "the binary that ships knows of {SWITCH}");
-    if let Some(binary) = binary() {
+    if let Some(binary) = failpoints() {
         assert!(has_switch(binary), "the search finds the switch where it is");
     }
     // It neither ends nor refuses to start.

@@ -8,14 +8,14 @@
     reason = "test code: a panic with a message is how a test fails"
 )]
 
-mod checker;
 mod example;
 mod failpoints;
 mod group;
-mod history;
 mod kept;
 mod load;
 mod paged;
 mod publisher;
 mod rounds;
 mod subscriber;
+
+use e2e_tests::{checker, history};

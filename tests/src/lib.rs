@@ -9,10 +9,13 @@
 )]
 
 pub mod broker;
+pub mod checker;
 pub mod client;
 pub mod dev;
 pub mod example;
+pub mod history;
 mod metrics;
+pub mod nodes;
 pub mod packets;
 pub mod parse;
 pub mod process;

@@ -53,6 +53,22 @@ pub fn binary() -> PathBuf {
     }
 }
 
+/// The binary with failpoints: `QUELEA_FAILPOINTS_BIN`, or beside the other one; `None` where there is none, which is said.
+pub fn failpoints() -> Option<PathBuf> {
+    if std::env::var_os("BROKER_UNDER_TEST").is_some() {
+        return None;
+    }
+    let path = std::env::var_os("QUELEA_FAILPOINTS_BIN")
+        .map_or_else(|| binary().with_file_name("quelea-failpoints"), PathBuf::from);
+    if path.is_file() {
+        return Some(path);
+    }
+    let missing = format!("no binary with failpoints at {}", path.display());
+    assert!(std::env::var_os("REQUIRE_ALL").is_none_or(|value| value != "1"), "{missing}");
+    println!("SKIPPED: {missing}");
+    None
+}
+
 /// A fresh directory for a broker's data: under `TMPDIR` if that is set, else in memory.
 /// Directories of test processes that are gone are removed on the way.
 pub fn fresh_dir() -> PathBuf {

@@ -3,21 +3,21 @@
 
 /// A message: who published it, and the how manieth of this publisher it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Message {
+pub struct Message {
     /// The publisher's number.
-    pub(crate) publisher: u32,
+    pub publisher: u32,
     /// From 1 on.
-    pub(crate) sequence: u32,
+    pub sequence: u32,
 }
 
 impl Message {
     /// The payload that says which message it is, of a length that differs from message to message.
-    pub(crate) fn payload(self) -> String {
+    pub fn payload(self) -> String {
         format!("{} {} {}", self.publisher, self.sequence, ".".repeat(self.sequence as usize % 500))
     }
 
     /// The message of a payload, which must be whole.
-    pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
+    pub fn parse(payload: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(payload).ok()?;
         let mut words = text.split(' ');
         let [publisher, sequence] = [words.next()?.parse().ok()?, words.next()?.parse().ok()?];
@@ -28,61 +28,61 @@ impl Message {
 
 /// A message as its publisher knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sent {
+pub struct Sent {
     /// Which.
-    pub(crate) message: Message,
+    pub message: Message,
     /// The topic's number, of this publisher.
-    pub(crate) topic: u32,
+    pub topic: u32,
     /// QoS 1 or 2.
-    pub(crate) qos: u8,
+    pub qos: u8,
     /// How often a PUBLISH of it was sent, repeats included.
-    pub(crate) times: u32,
+    pub times: u32,
     /// PUBACK or PUBREC came, with a code of success.
-    pub(crate) acknowledged: bool,
+    pub acknowledged: bool,
 }
 
 impl Sent {
     /// Where it was published.
-    pub(crate) fn topic_name(&self) -> String {
+    pub fn topic_name(&self) -> String {
         format!("load/{}/{}", self.message.publisher, self.topic)
     }
 }
 
 /// A PUBLISH as a session got it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Received {
+pub struct Received {
     /// The topic name.
-    pub(crate) topic: String,
+    pub topic: String,
     /// The payload.
-    pub(crate) payload: Vec<u8>,
+    pub payload: Vec<u8>,
     /// QoS.
-    pub(crate) qos: u8,
+    pub qos: u8,
     /// DUP.
-    pub(crate) dup: bool,
+    pub dup: bool,
     /// Packet id.
-    pub(crate) packet_id: u16,
+    pub packet_id: u16,
     /// QoS 2: the packet id was open at the receiver, which therefore passes nothing on to its application.
-    pub(crate) repeat: bool,
+    pub repeat: bool,
 }
 
 /// A session that gets every message of the load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reader {
+pub struct Reader {
     /// Its client.
-    pub(crate) name: String,
+    pub name: String,
     /// The QoS that its subscription was granted.
-    pub(crate) granted: u8,
+    pub granted: u8,
     /// Whether everything acknowledged must arrive.
-    pub(crate) persistent: bool,
+    pub persistent: bool,
     /// What came, in order.
-    pub(crate) received: Vec<Received>,
+    pub received: Vec<Received>,
 }
 
 /// A round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct History {
+pub struct History {
     /// All messages.
-    pub(crate) sent: Vec<Sent>,
+    pub sent: Vec<Sent>,
     /// All sessions.
-    pub(crate) readers: Vec<Reader>,
+    pub readers: Vec<Reader>,
 }

@@ -6,8 +6,9 @@ use std::collections::{HashMap, HashSet};
 use crate::history::{History, Message, Reader, Received, Sent};
 
 /// What a history shows to be wrong.
+#[allow(missing_docs, reason = "the variants say what their fields are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// G1: acknowledged, and it never came.
     Lost { reader: String, message: Message },
     /// G3: a QoS 2 message was delivered more than once.
@@ -25,7 +26,7 @@ pub(crate) enum Fault {
 }
 
 /// Everything that is wrong with a history.
-pub(crate) fn check(history: &History) -> Vec<Fault> {
+pub fn check(history: &History) -> Vec<Fault> {
     let sent: HashMap<Message, &Sent> = history.sent.iter().map(|sent| (sent.message, sent)).collect();
     history.readers.iter().flat_map(|reader| check_reader(reader, &sent)).collect()
 }
