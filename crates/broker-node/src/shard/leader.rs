@@ -242,8 +242,8 @@ pub(super) async fn propose(group: &ShardGroup, request: Arc<Request>) -> Result
 }
 
 /// A page of retained messages of a shard that this node leads, as of everything that was committed before; `None` where
-/// it does not lead.
+/// it does not lead, or does not hear so from the others in time.
 pub(super) async fn page(group: &ShardGroup, wanted: PageWanted) -> Option<super::Page> {
-    group.caught_up().await.ok()?;
+    super::pages::caught_up(group).await?;
     group.look(move |machine| machine.page(&wanted)).await.ok()
 }

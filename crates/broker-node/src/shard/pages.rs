@@ -30,6 +30,12 @@ pub(super) struct StoredPages {
     turns: Arc<Semaphore>,
 }
 
+/// Waits until this node, which leads, has applied everything that was committed before; `None` where it does not lead, or
+/// does not hear so from the others in time: whoever asks asks again, and perhaps another node.
+pub(super) async fn caught_up(group: &ShardGroup) -> Option<()> {
+    timeout(PAGE_TIMEOUT, group.caught_up()).await.ok()?.ok()
+}
+
 impl StoredPages {
     pub(super) fn new(reader: Reader, fails: Fails) -> Self {
         Self { reader, fails, turns: Arc::new(Semaphore::new(READS_MAX)) }
@@ -47,7 +53,7 @@ impl StoredPages {
             return Some(Some(page));
         }
         // Only who has everything can say that it is gone.
-        group.caught_up().await.ok()?;
+        caught_up(group).await?;
         self.near(group, at, of).await
     }
 
