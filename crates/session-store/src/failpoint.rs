@@ -27,6 +27,14 @@ pub enum Mutant {
     ApplyBeforeCommit,
     /// What an older connection of a client says counts.
     SkipEpochCheck,
+    /// Publishes for a shard that another node leads are answered when they are sent there.
+    AckBeforeRemote,
+    /// A SUBSCRIBE is answered before its routes are in force.
+    SubackWithoutBarrier,
+    /// Whether the node may act on what was matched is decided by a clock that was read before the bytes.
+    ClockBeforeMatch,
+    /// What comes behind something that is missing is taken, and what was missing is a repeat then.
+    SkipPredecessor,
 }
 
 /// Ends the process where a point was armed and this is the passage that was meant.
@@ -42,8 +50,16 @@ pub fn has(_mutant: Mutant) -> bool {
     false
 }
 
+/// The time by which it is decided whether the node may act on what was matched: the one that is given.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+#[must_use]
+pub fn match_time(now: std::time::Duration) -> std::time::Duration {
+    now
+}
+
 #[cfg(feature = "failpoints")]
-pub use armed::{arm, build_in, has, pass};
+pub use armed::{arm, build_in, has, match_time, pass};
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -52,6 +68,7 @@ mod armed {
     use std::cell::Cell;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
 
     use super::{Mutant, Point};
 
@@ -62,11 +79,15 @@ mod armed {
         ("before-ack", Point::BeforeAck),
         ("after-ack", Point::AfterAck),
     ];
-    const MUTANTS: [(&str, Mutant); 4] = [
+    const MUTANTS: [(&str, Mutant); 8] = [
         ("ack-before-commit", Mutant::AckBeforeCommit),
         ("reuse-packet-id", Mutant::ReusePacketId),
         ("apply-before-commit", Mutant::ApplyBeforeCommit),
         ("skip-epoch-check", Mutant::SkipEpochCheck),
+        ("ack-before-remote", Mutant::AckBeforeRemote),
+        ("suback-without-barrier", Mutant::SubackWithoutBarrier),
+        ("clock-before-match", Mutant::ClockBeforeMatch),
+        ("skip-predecessor", Mutant::SkipPredecessor),
     ];
 
     #[derive(Debug)]
@@ -82,6 +103,8 @@ mod armed {
         /// An acknowledgement was made on this thread and not yet written.
         static OWED: Cell<bool> = const { Cell::new(false) };
         static BUILT_IN: Cell<Option<Mutant>> = const { Cell::new(None) };
+        /// What [`match_time`] was given last on this thread.
+        static MATCHED_AT: Cell<Option<Duration>> = const { Cell::new(None) };
     }
 
     /// Builds a fault into everything that this thread does from now on, or none: for simulations, of which a process
@@ -125,6 +148,16 @@ mod armed {
         {
             std::process::abort();
         }
+    }
+
+    /// The time by which it is decided whether the node may act on what was matched: the one that is given, or with
+    /// [`Mutant::ClockBeforeMatch`] the one that was given before on this thread.
+    #[must_use]
+    pub fn match_time(now: Duration) -> Duration {
+        if !has(Mutant::ClockBeforeMatch) {
+            return now;
+        }
+        MATCHED_AT.replace(Some(now)).unwrap_or(now)
     }
 
     /// Whether this fault is built in.

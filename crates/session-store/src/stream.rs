@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use crate::command::{Command, PublishItem, Reply};
+use crate::failpoint::{self, Mutant};
 use crate::ids::{ConnectionId, Host, ShardId};
 use crate::matching::GroupRef;
 
@@ -113,7 +114,7 @@ impl Stream {
         let next = |item: &&PublishItem| item.number == request.done_below && item.number == self.last + 1;
         match items.first().filter(next) {
             Some(part) => self.partly.as_ref() < part.groups.first().map(|pick| &pick.group),
-            None => self.last < request.done_below,
+            None => self.last < request.done_below && !failpoint::has(Mutant::SkipPredecessor),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use node_routing::lease::Moment;
 use rustix::time::{ClockId, clock_gettime};
+use session_store::failpoint;
 
 /// Readings of both clocks that are kept: of the last few seconds.
 const READINGS_MAX: usize = 64;
@@ -17,6 +18,11 @@ pub(super) fn now() -> Moment {
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
     let nanoseconds = u32::try_from(now.tv_nsec).unwrap_or_default();
     Moment::at(Duration::new(seconds, nanoseconds))
+}
+
+/// The time by which it is decided whether the node may act on what was matched before.
+pub(super) fn match_time() -> Moment {
+    Moment::at(failpoint::match_time(now().since(Moment::default())))
 }
 
 /// Carries times of the runtime's clock, which stands still while the machine sleeps, over to the one of leases: each by

@@ -79,6 +79,14 @@ impl Lease {
     pub(crate) fn allows(&self, view: u64) -> bool {
         match &*self.terms {
             Terms::Alone => true,
+            Terms::Granted(holding, _) => holding.read().allows(view, clock::match_time()),
+        }
+    }
+
+    /// The same for what is looked at anew here, and was not matched before.
+    fn admits(&self, view: u64) -> bool {
+        match &*self.terms {
+            Terms::Alone => true,
             Terms::Granted(holding, _) => holding.read().allows(view, clock::now()),
         }
     }
@@ -96,7 +104,7 @@ impl Lease {
         let view = self.routes.applied();
         match self.routes.admits(client, epoch, connection.host) {
             false => Admission::Fenced,
-            true if self.allows(view) => Admission::Admitted,
+            true if self.admits(view) => Admission::Admitted,
             true => Admission::Silent,
         }
     }

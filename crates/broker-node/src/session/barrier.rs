@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use mqtt_codec::{PacketId, ReasonCode};
+use session_store::failpoint::{self, Mutant};
 use session_store::matching::Subscribed;
 use topic_index::PlainFilter;
 
@@ -43,7 +44,8 @@ impl Client {
     /// Answers a SUBSCRIBE as soon as everything that its owner of routes had announced by now is in force, whether this
     /// SUBSCRIBE changed routes or not: what it relies on may be on its way.
     pub(crate) fn suback_in_force(&mut self, suback: Suback) {
-        let Some(others) = self.worker.node.shards.others().cloned() else {
+        let waits = |_: &_| !failpoint::has(Mutant::SubackWithoutBarrier);
+        let Some(others) = self.worker.node.shards.others().filter(waits).cloned() else {
             return self.suback(suback);
         };
         let lease = self.worker.node.lease.clone();

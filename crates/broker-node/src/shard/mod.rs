@@ -249,7 +249,10 @@ impl Shards {
         if let (Command::Connect(_), Some(inbox)) = (&command, &asker.inbox) {
             home.directory.insert(inbox);
         }
-        if failpoint::has(Mutant::AckBeforeCommit) {
+        let is_elsewhere = || home.link.leader().is_some_and(|leader| leader != self.node());
+        if failpoint::has(Mutant::AckBeforeCommit)
+            || failpoint::has(Mutant::AckBeforeRemote) && is_elsewhere()
+        {
             asker.answer_early(&command);
         }
         home.link.send(command, asker, |leader, request| {

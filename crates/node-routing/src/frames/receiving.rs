@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use raft_consensus::cluster::LowestLive;
+use session_store::failpoint::{self, Mutant};
 use session_store::word::{Frame, Heard, Nobody};
 use session_store::{Host, Incarnation, NodeId};
 
@@ -65,7 +66,7 @@ impl Receiving {
         if frame.number <= from.last {
             return Arrival::Repeat;
         }
-        if frame.predecessor <= from.last {
+        if frame.predecessor <= from.last || failpoint::has(Mutant::SkipPredecessor) {
             return Arrival::New;
         }
         if std::mem::replace(&mut from.gap_told, true) { Arrival::GapAgain } else { Arrival::Gap }
