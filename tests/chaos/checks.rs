@@ -1,0 +1,144 @@
+//! Holds what was recorded in a run against the guarantees that concern more than one session's messages: G8 (no success
+//! without a quorum), G12 (shared groups), G13 (how long nothing succeeded, which is printed), and what stayed unknown.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use e2e_tests::checker;
+use e2e_tests::history::{History, Message, Reader, Sent};
+
+use crate::publisher::Publisher;
+use crate::subscriber::{Owed, Subscriber, Wants};
+use crate::world::{Alone, Kind, Op, Outcome};
+
+/// A node that is cut off has a lease for so long at most, and a margin for whoever is late to be cut off.
+const LEASE: Duration = Duration::from_millis(1_700);
+/// Of all operations so many may stay unknown, in a hundred.
+const UNKNOWN_MAX: usize = 5;
+
+/// What is owed to subscribers.
+pub(crate) fn owed(publishers: &[Publisher], wills: Vec<(String, crate::wills::Due)>) -> Owed {
+    let with_times = publishers.iter().flat_map(|publisher| publisher.sent.iter().zip(&publisher.times));
+    let acknowledged = with_times.filter(|(sent, _)| sent.acknowledged);
+    let messages = acknowledged.map(|(sent, times)| (sent.message, (times.0, sent.qos))).collect();
+    Owed { messages, wills }
+}
+
+/// G1, G3, G5, phantoms, of all that are no members of groups.
+pub(crate) fn histories(publishers: &[Publisher], subscribers: &[Subscriber], owed: &Owed) -> Vec<String> {
+    let sent: Vec<Sent> = publishers.iter().flat_map(|publisher| publisher.sent.clone()).collect();
+    let plain = subscribers.iter().filter(|subscriber| subscriber.style.wants == Wants::All);
+    let readers = plain.clone().flat_map(|subscriber| {
+        (1..).zip(&subscriber.parts).map(|(number, part)| Reader {
+            name: format!("{} {number}", subscriber.style.name),
+            granted: subscriber.style.qos,
+            persistent: subscriber.style.persistent,
+            received: part.received.clone(),
+        })
+    });
+    let history = History { sent, readers: readers.collect() };
+    let mut wrong: Vec<String> = checker::check(&history).iter().map(|fault| format!("{fault:?}")).collect();
+    for subscriber in plain.filter(|subscriber| !subscriber.style.persistent) {
+        let Some(part) = subscriber.parts.last().filter(|part| part.last) else { continue };
+        let came: std::collections::HashSet<_> =
+            part.received.iter().filter_map(|received| Message::parse(&received.payload)).collect();
+        let missing =
+            owed.messages.iter().filter(|(message, (at, _))| *at > part.since && !came.contains(message));
+        wrong.extend(missing.map(|(message, _)| {
+            format!("G1: {} was there, and never got {message:?}", subscriber.style.name)
+        }));
+    }
+    wrong
+}
+
+/// G12: a message comes to one of a group; to another one too only as often as it was published again, or, at QoS 1, where
+/// a member may be gone.
+pub(crate) fn groups(publishers: &[Publisher], subscribers: &[Subscriber], owed: &Owed) -> Vec<String> {
+    let sent: HashMap<Message, &Sent> =
+        publishers.iter().flat_map(|publisher| &publisher.sent).map(|sent| (sent.message, sent)).collect();
+    let mut wrong = Vec::new();
+    for (group, strict) in [(Wants::InGroup(0), true), (Wants::InMixedGroup(1), false)] {
+        let mut members: HashMap<Message, Vec<usize>> = HashMap::new();
+        let of_group = subscribers.iter().filter(|subscriber| subscriber.style.wants == group);
+        for (member, subscriber) in of_group.enumerate() {
+            let received = subscriber.parts.iter().flat_map(|part| &part.received);
+            for received in received.filter(|received| !received.repeat) {
+                let Some(message) = Message::parse(&received.payload) else { continue };
+                let by = members.entry(message).or_default();
+                if received.qos == 2 || !by.contains(&member) {
+                    by.push(member);
+                }
+            }
+        }
+        for (message, by) in &members {
+            let Some(sent) = sent.get(message) else {
+                wrong.push(format!("G12: {message:?} was never published"));
+                continue;
+            };
+            let most = if sent.qos == 1 { sent.times as usize } else { 1 };
+            if by.len() > most && (strict || sent.qos != 1) {
+                wrong.push(format!(
+                    "G12: {message:?} at QoS {} came to members {by:?} of {group:?}",
+                    sent.qos
+                ));
+            }
+        }
+        let missing = owed
+            .messages
+            .iter()
+            .filter(|(message, (_, qos))| !members.contains_key(message) && (strict || *qos == 1));
+        wrong.extend(missing.map(|(message, _)| format!("G12: {message:?} came to nobody in {group:?}")));
+    }
+    wrong
+}
+
+/// G8: nothing succeeded at a node that was cut off.
+pub(crate) fn quorum(ops: &[Op], alone: &[Alone]) -> Vec<String> {
+    let against = |alone: &Alone| {
+        let inside = |op: &&Op| op.node == alone.node && op.began > alone.from + LEASE && op.ended < alone.to;
+        let wrong = ops.iter().filter(inside).filter(|op| op.outcome == Outcome::Ok);
+        wrong
+            .map(|op| format!("G8: {:?} succeeded at node {} without a quorum", op.kind, op.node))
+            .collect::<Vec<_>>()
+    };
+    alone.iter().flat_map(against).collect()
+}
+
+/// G13: prints how long nothing of each kind succeeded behind each fault, in steps of 100 ms.
+pub(crate) fn print_pauses(ops: &[Op], began: Instant, faults: &[(String, Instant)]) {
+    for (at, (name, from)) in faults.iter().enumerate() {
+        let to = faults.get(at + 1).map(|(_, to)| *to);
+        let longest = |kind: Kind| {
+            let ok = ops.iter().filter(|op| op.kind == kind && op.outcome == Outcome::Ok);
+            let mut ends: Vec<Instant> =
+                ok.map(|op| op.ended).filter(|end| end > from && to.is_none_or(|to| *end < to)).collect();
+            ends.sort_unstable();
+            let firsts = std::iter::once(*from).chain(ends.iter().copied());
+            let pause = firsts.zip(&ends).map(|(one, next)| next.duration_since(one)).max();
+            pause.map_or("-".to_owned(), |pause| format!("{}", pause.as_millis() / 100 * 100))
+        };
+        println!(
+            "{:6.1} s {name}: longest pause in ms: CONNECT {}, SUBSCRIBE {}, QoS 1 {}, QoS 2 {}",
+            from.duration_since(began).as_secs_f64(),
+            longest(Kind::Connect),
+            longest(Kind::Subscribe),
+            longest(Kind::Publish1),
+            longest(Kind::Publish2),
+        );
+    }
+}
+
+/// Prints what came of the operations; says whether too much stayed unknown.
+pub(crate) fn unknown(ops: &[Op]) -> Vec<String> {
+    let mut counts: std::collections::BTreeMap<Kind, [usize; 3]> = Default::default();
+    for op in ops {
+        counts.entry(op.kind).or_default()[op.outcome as usize] += 1;
+    }
+    for (kind, [ok, refused, unknown]) in &counts {
+        println!("{kind:?}: {ok} ok, {refused} refused, {unknown} unknown");
+    }
+    let unknown = ops.iter().filter(|op| op.outcome == Outcome::Unknown).count();
+    println!("{} operations, {unknown} of them unknown", ops.len());
+    let too_many = unknown * 100 > ops.len() * UNKNOWN_MAX;
+    too_many.then(|| format!("{unknown} of {} operations stayed unknown", ops.len())).into_iter().collect()
+}

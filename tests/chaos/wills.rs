@@ -1,0 +1,118 @@
+//! G9: clients with wills that lose their connections, or end them as the standard says, and what a watcher is to get of
+//! that: one will for each connection that was lost, and none where DISCONNECT was accepted.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use e2e_tests::client::Read;
+use e2e_tests::random::Random;
+use e2e_tests::wire::kind;
+use e2e_tests::{Connect, Will, packets};
+
+use crate::world::World;
+
+/// How many wills a connection may have brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Once,
+    Never,
+    /// Nobody can tell whether it came to be, or how it ended.
+    Perhaps,
+}
+
+/// A client with wills.
+pub(crate) struct Mortal {
+    number: u32,
+    /// Of each connection, by the payload of its will.
+    pub(crate) due: Vec<(String, Due)>,
+    random: Random,
+}
+
+impl Mortal {
+    pub(crate) fn new(number: u32, random: Random) -> Self {
+        Self { number, due: Vec::new(), random }
+    }
+
+    /// Lives and dies until the run is over.
+    pub(crate) fn run(mut self, world: &World) -> Self {
+        while !world.is_over() {
+            let payload = format!("will {} {}", self.number, self.due.len());
+            let will = Will::new(format!("will/{}", self.number), &payload).qos(2);
+            let connect = Connect::v5(format!("mortal{}", self.number)).keep_alive(600).will(will);
+            let node = world.any(&mut self.random);
+            let before = world.is_well();
+            let due = match world.try_connect(node, &connect) {
+                Some((mut client, _)) => {
+                    let asks = self.random.below(3) == 0;
+                    let lives = Duration::from_millis(100 + self.random.below(900));
+                    let closed = ends_within(&mut client, lives);
+                    if asks && !closed {
+                        client.send(&packets::disconnect());
+                        let answered = ends_within(&mut client, crate::world::ANSWER);
+                        // Where all is well it is closed for no other reason.
+                        let well = before.is_some() && world.is_well() == before;
+                        if answered && well { Due::Never } else { Due::Perhaps }
+                    } else {
+                        client.drop_connection();
+                        Due::Once
+                    }
+                }
+                None => Due::Perhaps,
+            };
+            self.due.push((payload, due));
+        }
+        self
+    }
+}
+
+/// Reads until the connection ends, for so long at most; whether it did.
+fn ends_within(client: &mut e2e_tests::RawClient, time: Duration) -> bool {
+    let until = std::time::Instant::now() + time;
+    loop {
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        match client.read(left) {
+            Read::Packet(packet) if packet.kind() == kind::DISCONNECT => {}
+            Read::Packet(_) => {}
+            Read::Closed => return true,
+            Read::Nothing => return false,
+        }
+    }
+}
+
+/// What is wrong with the wills that came.
+pub(crate) fn check(due: &[(String, Due)], came: &[(String, Vec<u8>)]) -> Vec<String> {
+    let mut counts: HashMap<&[u8], u32> = HashMap::new();
+    for (_, payload) in came {
+        *counts.entry(payload).or_default() += 1;
+    }
+    let wrong = due.iter().filter_map(|(payload, due)| {
+        let count = counts.get(payload.as_bytes()).copied().unwrap_or_default();
+        let right = match due {
+            Due::Once => count == 1,
+            Due::Never => count == 0,
+            Due::Perhaps => count <= 1,
+        };
+        (!right).then(|| format!("G9: {payload} is due {due:?} and came {count} times"))
+    });
+    wrong.collect()
+}
+
+/// Whether all wills that are due have come.
+pub(crate) fn all_came(due: &[(String, Due)], came: &[(String, Vec<u8>)]) -> bool {
+    let came: std::collections::HashSet<&[u8]> = came.iter().map(|(_, payload)| payload.as_slice()).collect();
+    due.iter().all(|(payload, due)| *due != Due::Once || came.contains(payload.as_bytes()))
+}
+
+#[test]
+fn wills_that_are_missing_doubled_or_too_many_are_found() {
+    let due = |due| vec![("w".to_owned(), due)];
+    let came = |count| vec![("will/1".to_owned(), b"w".to_vec()); count];
+    for (of, counts) in [(Due::Once, [1, 0, 2]), (Due::Never, [0, 1, 2])] {
+        assert!(check(&due(of), &came(counts[0])).is_empty());
+        assert_eq!(counts[1..].iter().map(|count| check(&due(of), &came(*count)).len()).sum::<usize>(), 2);
+    }
+    assert!(
+        check(&due(Due::Perhaps), &came(1)).is_empty() && !check(&due(Due::Perhaps), &came(2)).is_empty()
+    );
+    assert!(all_came(&due(Due::Once), &came(1)) && !all_came(&due(Due::Once), &came(0)));
+}
