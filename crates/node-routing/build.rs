@@ -8,7 +8,7 @@ use tonic_prost_build::Config;
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     // What others say to each other is passed on as it is: only their services are made, over bytes.
-    for name in ["cluster", "raft", "session"] {
+    for name in ["cluster", "node", "raft", "session"] {
         let opaque = tonic_prost_build::configure()
             .extern_path(format!(".quelea.{name}.v1"), "crate::opaque")
             .codec_path("crate::opaque::Opaque");

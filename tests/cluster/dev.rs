@@ -25,6 +25,9 @@ fn a_cluster_of_one_command_survives_a_kill_and_ends_with_it() {
     let mut publisher = Publisher::new("pub", vec![mqtt[1].clone(), mqtt[2].clone()]);
     publisher.publish("t", b"while it was dead", 1);
     assert_eq!(dev.pid(1), 0, "it stays dead");
+    // The first of its nodes does not answer any more.
+    let told = dev.ctl(&["nodes"]);
+    assert!(told.status.success() && String::from_utf8_lossy(&told.stdout).contains("quelea-3"), "{told:?}");
     assert!(dev.restart("quelea-1").status.success());
     assert_ne!(dev.pid(1), 0);
     for (name, word) in [("quelea-1", "runs already"), ("quelea-7", "quelea-7")] {

@@ -8,11 +8,15 @@
     reason = "test code: a panic with a message is how a test fails"
 )]
 
+mod admin;
+mod ctl;
 mod dev;
+mod drain;
 mod example;
 mod faults;
 mod formation;
 mod placing;
 mod sessions;
+mod waiting;
 
 use e2e_tests::{nodes, stubborn};

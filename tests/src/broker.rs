@@ -14,6 +14,8 @@ use crate::{pause, process};
 
 /// How long a start may take: the machine may be busy compiling.
 const START: Duration = Duration::from_secs(30);
+/// How long a stop may take: a node with peers gives away what it has before.
+const STOP: Duration = Duration::from_secs(40);
 /// The configuration, in the broker's directory.
 const CONFIG: &str = "quelea.toml";
 /// Log lines that are kept for failure messages.
@@ -238,11 +240,11 @@ impl Broker {
         log.lines.iter().fold(String::new(), |text, line| text + line + "\n")
     }
 
-    /// Sends SIGTERM and waits for the end; SIGKILL after 10 s. `None` when it had been stopped before.
+    /// Sends SIGTERM and waits for the end; SIGKILL after 40 s. `None` when it had been stopped before.
     pub fn stop(&mut self) -> Option<ExitStatus> {
         let mut child = self.child.take()?.into_inner().unwrap();
         signal(self.pid, "TERM");
-        let deadline = Instant::now() + crate::BOUND;
+        let deadline = Instant::now() + STOP;
         loop {
             if let Ok(Some(status)) = child.try_wait() {
                 return Some(status);

@@ -184,6 +184,13 @@ impl Dev {
         }
     }
 
+    /// What `quelea ctl` says that is told of the cluster by its file.
+    pub fn ctl(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary());
+        command.arg("ctl").args(arguments).arg("--cluster-file").arg(self.data.join("cluster.json"));
+        command.output().expect("it can be run")
+    }
+
     /// What `quelea dev restart NAME` says.
     pub fn restart(&self, name: &str) -> Output {
         let mut command = Command::new(binary());

@@ -41,6 +41,8 @@ pub struct Setup {
     pub founding: Founding,
     /// More of the section `[mqtt]`.
     pub mqtt: String,
+    /// More sections.
+    pub sections: String,
     /// Of each node the port for others and the one that others are told of; the same twice where nothing is between.
     pub ways: Vec<(u16, u16)>,
     /// Of each node the port for clients; where there is none, any at each start.
@@ -53,7 +55,8 @@ impl Setup {
     /// Three nodes that reach each other.
     pub fn new(founding: Founding) -> Self {
         let ways = free_ports(3).into_iter().map(|port| (port, port)).collect();
-        Self { founding, mqtt: String::new(), ways, clients: Vec::new(), start: Start::default() }
+        let (mqtt, sections) = (String::new(), String::new());
+        Self { founding, mqtt, sections, ways, clients: Vec::new(), start: Start::default() }
     }
 
     fn config(&self, number: Number) -> String {
@@ -70,10 +73,13 @@ impl Setup {
             "[node]\nname = \"node-{number}\"\n\
              [cluster]\nlisten = \"127.0.0.1:{listen}\"\nadvertise = \"127.0.0.1:{told}\"\nseeds = [{}]\n\
              profile = \"zones\"\n{founding}\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n\
+             [http]\naddress = \"127.0.0.1:0\"\n\
              [mqtt]\n{}\n\
-             [limits]\nconnect_timeout = \"60s\"\n{clients}",
+             [limits]\nconnect_timeout = \"60s\"\n{clients}{}",
             seeds.join(", "),
             self.mqtt,
+            self.sections,
         )
     }
 }
@@ -87,6 +93,21 @@ impl Nodes {
     /// The same with more of the section `[mqtt]`.
     pub fn down_with(founding: Founding, mqtt: &str) -> Self {
         Self::of(|| Setup { mqtt: mqtt.to_owned(), ..Setup::new(founding) })
+    }
+
+    /// The same as expected nodes, with more sections.
+    pub fn down_with_sections(sections: &str) -> Self {
+        Self::of(|| Setup { sections: sections.to_owned(), ..Setup::new(Founding::Expected) })
+    }
+
+    /// The same, where clients find a node at the same address after each start.
+    pub fn down_at_home() -> Self {
+        Self::of(|| {
+            let ports = free_ports(6);
+            let (ways, clients) = ports.split_at(3);
+            let ways = ways.iter().map(|port| (*port, *port)).collect();
+            Setup { ways, clients: clients.to_vec(), ..Setup::new(Founding::Expected) }
+        })
     }
 
     /// The same, of which everything is said, once no other test has ports of its own.
@@ -129,6 +150,20 @@ impl Nodes {
     /// SIGKILL.
     pub fn kill(&mut self, number: Number) {
         self.up.remove(&number).unwrap().kill();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(&mut self, number: Number) {
+        let status = self.up.remove(&number).unwrap().stop().unwrap();
+        assert!(status.success(), "node {number} ended with {status}");
+    }
+
+    /// Waits until it has ended by itself, and says what its log says.
+    pub fn until_ended(&mut self, number: Number) -> String {
+        let mut node = self.up.remove(&number).unwrap();
+        let status = node.wait_end(PATIENCE).unwrap_or_else(|| panic!("it runs on:\n{}", node.log()));
+        assert!(status.success(), "{status}:\n{}", node.log());
+        node.log()
     }
 
     /// A signal by its name, as `STOP`.

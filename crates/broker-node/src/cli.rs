@@ -5,7 +5,7 @@ use crate::{
     access::{self, BadFile, PasswdArgs},
     bench,
     config::{self, ConfigError, Flags, Settings},
-    dev,
+    ctl, dev,
     listener::{self, ListenError},
     logging, node,
 };
@@ -37,6 +37,8 @@ enum Command {
     Dev(dev::DevArgs),
     /// Add, change and remove the users of a password file
     Passwd(PasswdArgs),
+    /// See a cluster, and move what it does between its nodes
+    Ctl(ctl::CtlArgs),
     /// Generate MQTT load and measure what a broker makes of it
     Bench(Box<bench::BenchArgs>),
     /// Check or show the configuration without running a node
@@ -83,6 +85,9 @@ struct ConfigArgs {
     /// Where HTTP is served, or "off" (http.address)
     #[arg(long, value_name = "ADDR")]
     http: Option<String>,
+    /// Where the admin API is served, for quelea ctl: localhost:PORT, or "off" (admin.listen)
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
     /// Where other nodes reach this one, or "off" (cluster.listen)
     #[arg(long, value_name = "ADDR")]
     cluster: Option<String>,
@@ -96,8 +101,8 @@ struct ConfigArgs {
 
 impl ConfigArgs {
     fn load(self, packet_trace: bool) -> Result<Settings, ConfigError> {
-        let Self { config, node_name, data_dir, mqtt, http, cluster, join, bootstrap } = self;
-        let flags = Flags { node_name, data_dir, mqtt, http, cluster, join, bootstrap, packet_trace };
+        let Self { config, node_name, data_dir, mqtt, http, admin, cluster, join, bootstrap } = self;
+        let flags = Flags { node_name, data_dir, mqtt, http, admin, cluster, join, bootstrap, packet_trace };
         // What is not text is made to look like it, so that the error can show it.
         let text = |part: OsString| part.to_string_lossy().into_owned();
         let environment = env::vars_os().map(|(name, value)| (text(name), text(value)));
@@ -117,6 +122,7 @@ pub(crate) fn run() -> ExitCode {
         }),
         Command::Dev(args) => dev::run(args).map(|()| ExitCode::SUCCESS),
         Command::Passwd(args) => access::passwd(&args).map(|()| ExitCode::SUCCESS),
+        Command::Ctl(args) => ctl::run(args),
         Command::Bench(args) => bench::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Config { command: ConfigCommand::Check(args) } => {
             with_settings(args.load(false), |settings| {

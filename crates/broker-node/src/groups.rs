@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::access::Access;
+use crate::admin::{Belongs, Subject};
 use crate::clock::{Clock, GroupTime};
 use crate::cluster::{
     ClusterGroup, ClusterView, Kept, Of, Placing, Port, StartCluster, StartJoined, Succeeding, Way,
@@ -38,6 +39,8 @@ pub(crate) struct Data<'a> {
     pub(crate) access: &'a Arc<Access>,
     /// `None` for a node that stays alone.
     pub(crate) port: Option<&'a Port>,
+    /// Who is told how far it has come.
+    pub(crate) subject: &'a Subject,
 }
 
 /// The groups of a node, and what goes on beside them.
@@ -76,6 +79,7 @@ pub(crate) async fn start(
     };
     let Some(port) = data.port else {
         let (cluster, runs) = start.start().await?;
+        belongs(&cluster, data);
         let lease = Lease::alone(cluster.view());
         let shards =
             ShardsOf { settings, counters, data, fails, clock, cluster: cluster.view(), hosts: None };
@@ -101,8 +105,10 @@ async fn with_peers(
 ) -> anyhow::Result<Started> {
     let me = NodeId::from(data.identity.host().node.0);
     let profile = settings.profile()?;
-    let joined = StartJoined { start, way: &mut way, port, profile, time };
+    data.subject.readiness().waits("joins its cluster: its run has not begun there, which takes a majority");
+    let joined = StartJoined { start, way: &mut way, port, profile, time, subject: data.subject };
     let (cluster, runs, kept) = joined.start().await?;
+    belongs(&cluster, data);
     let nodes = cluster.roster().borrow().keys().map(|node| NodeId::from(node.0)).collect();
     let members = Members {
         nodes,
@@ -134,6 +140,19 @@ async fn with_peers(
         tasks.spawn(Placing { group, of, roster, hearsay }.run());
     }
     Ok(Started { cluster, node, groups, tasks, kept: Some(kept) })
+}
+
+/// Says that the node's run has begun; what is left are its shards.
+fn belongs(cluster: &ClusterGroup, data: Data<'_>) {
+    data.subject.belongs_by(Belongs {
+        me: data.identity.host().node,
+        shards: data.identity.shards,
+        group: cluster.group(),
+        roster: cluster.roster(),
+        view: cluster.view().clone(),
+        asks: cluster.asks().clone(),
+    });
+    data.subject.readiness().waits("starts its shards: they replay their logs, and wait for their leaders");
 }
 
 /// Those of the shards, and that of the streams.

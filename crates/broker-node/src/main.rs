@@ -2,6 +2,7 @@
 //! Hands over to the command line; does no work itself.
 
 mod access;
+mod admin;
 mod ballast;
 mod bench;
 mod cli;
@@ -10,10 +11,13 @@ mod cluster;
 mod config;
 mod connection;
 mod counters;
+mod ctl;
 mod data_dir;
 mod dev;
+mod drain;
 mod failure;
 mod fanout;
+mod front;
 mod groups;
 mod http;
 mod huge_pages;
@@ -27,6 +31,7 @@ mod node;
 mod observe;
 mod others;
 mod packet;
+mod readiness;
 #[cfg(test)]
 mod replicated_tests;
 mod routes;

@@ -3,41 +3,33 @@
 
 use crate::{
     access::{self, Access},
+    admin::{self, Running},
     ballast,
     cluster::{self, ClusterGroup, Port},
     config::{DurabilitySetting, Settings},
     connection::Connections,
     counters::NodeCounters,
     data_dir::DataDir,
+    drain::Drain,
     failure::{Fails, Failure, failure_pair, why_ended},
+    front::Front,
     groups::{self, Data, Started},
-    http::{self, Endpoints},
+    http,
     identity::Identity,
-    lease::{self, Lease, TakenForDead},
+    lease::{self, TakenForDead},
     listener::{Bound, Listeners, Slots},
-    metrics::Exporter,
     observe::Observer,
-    stop::{Stop, stop_pair},
+    stop::stop_pair,
     sys,
     worker::Node,
 };
 use mqtt_codec::ReasonCode;
-use node_routing::lease::Hold;
 use raft_consensus::{
     checkpoint::{CheckpointError, Checkpointer},
     proposer::Ended,
     storage::Storage,
 };
-use std::{
-    env, io,
-    os::unix::process::CommandExt,
-    process,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{env, io, os::unix::process::CommandExt, process, sync::Arc, time::Duration};
 use tokio::{
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
@@ -54,7 +46,7 @@ const EVENT_INTERVAL: u32 = 7;
 /// How long clients have to go when the node stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Descriptors kept for what is neither an MQTT connection nor counted with something else: files, the main runtime.
-const DESCRIPTORS_KEPT: usize = 64 + http::CONNECTIONS_MAX;
+const DESCRIPTORS_KEPT: usize = 64 + http::CONNECTIONS_MAX + admin::CONNECTIONS_MAX;
 /// Descriptors that the runtime of a worker thread uses.
 const DESCRIPTORS_PER_WORKER: usize = 4;
 /// Descriptors of a listener: its sockets, and on each a connection that waits for a place.
@@ -82,12 +74,16 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         .thread_name("main-runtime")
         .enable_all()
         .build()?;
+    let front = runtime.block_on(async { Front::open(&settings) })?;
+    let subject = &front.subject;
     let port = Port::bind(&settings)?;
+    port.iter().for_each(|port| subject.seeks(&port.seeds));
     if let Some(port) = &port
         && !Identity::exists(&settings.node.data_dir)?
     {
-        runtime.block_on(cluster::form(&settings, port, SHARDS))?;
+        runtime.block_on(cluster::form(&settings, port, SHARDS, subject))?;
     }
+    subject.readiness().waits("reads its log");
     let (failed, failure) = failure_pair();
     let (identity, storage) = ballast::with_room(&settings.node.data_dir, || {
         let identity = Identity::begin_run(&settings.node.data_dir, SHARDS)?;
@@ -96,8 +92,11 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         Ok((identity, open(&settings.node.data_dir, options)?))
     })?;
     let slots = Slots::new(connections_max(&settings));
-    let data = Data { identity: &identity, storage: &storage, access: &access, port: port.as_ref() };
+    subject.is_of(identity.cluster);
+    let port = port.as_ref();
+    let data = Data { identity: &identity, storage: &storage, access: &access, port, subject };
     let served = runtime.block_on(serve(Arc::new(settings), slots, data, (failed, failure)));
+    runtime.block_on(front.close());
     // What has not ended in time is not waited for.
     runtime.shutdown_background();
     storage.close();
@@ -128,9 +127,8 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     let (stopper, stop) = stop_pair();
-    let ready = Arc::new(AtomicBool::new(false));
     let bound = Bound::new(&settings)?;
-    let exporter = Exporter::install()?;
+    let listeners_at = bound.addresses();
     let counters = counters(&settings, data.identity.shards);
     let started = tokio::select! {
         started = groups::start(&settings, &counters, data, fails) => started?,
@@ -148,26 +146,37 @@ async fn serve(
     tasks.spawn(settle_in(Arc::clone(&node), data.identity.clone()));
     let sys_counters = counters.last().cloned().unwrap_or_default();
     tasks.spawn(sys::run(Arc::clone(&node), observer.clone(), sys_counters));
-    let readiness = Readiness { ready: Arc::clone(&ready), lease: node.lease.clone() };
-    let http = start_http(&settings, (exporter, observer), readiness, &stop)?;
+    let (shards, lease) = (node.shards.clone(), node.lease.clone());
+    data.subject.runs(Running { observer, shards, lease: lease.clone(), listeners: listeners_at });
+    let drain = data.port.map(|_| drain(&cluster, &node, data));
+    drain.clone().into_iter().for_each(|drain| drop(tasks.spawn(drain.follow())));
     let connections = Connections::new(Arc::clone(&node), counters, stop.clone());
     node.access.announce();
     let listeners = Listeners::start(bound, &settings, slots, connections, &stop)?;
-    ready.store(true, Ordering::Relaxed);
+    let readiness = data.subject.readiness();
+    readiness.serves(lease);
     info!(target: "quelea", node = settings.node.name, "ready");
+    let mut groups = groups;
     let signal = tokio::select! {
         signal = signals.next() => signal,
-        why = failed(groups, &mut checkpoints, &mut failure) => return Err(why),
+        why = failed(&mut groups, &mut checkpoints, &mut failure) => return Err(why),
         dead = lease::watch(&node.lease, (&node.shards, data.identity.host()), cluster.view().lowest_live.clone()) => {
             return Err(dead.into());
         }
         () = cluster.left(data.identity.host().node) => "the node has left the cluster",
     };
     info!(target: "quelea", signal, "stopping");
-    ready.store(false, Ordering::Relaxed);
+    readiness.stops();
+    if let Some(drain) = drain {
+        tokio::select! {
+            () = drain.before_stop() => {}
+            why = failed(&mut groups, &mut checkpoints, &mut failure) => return Err(why),
+            signal = signals.next() => stop_at_once(signal),
+        }
+    }
     stopper.stop();
     node.shards.end_connections(ReasonCode::ServerShuttingDown);
-    end(listeners, http, &mut signals).await;
+    end(listeners, &mut signals).await;
     tasks.shutdown().await;
     tokio::select! {
         biased;
@@ -191,16 +200,16 @@ async fn keep(cluster: &ClusterGroup, node: &Node, checkpoints: &mut Checkpointe
 /// Waits until something that the node cannot go on without has failed. Its data is as it was acknowledged; no
 /// connection is told anything, since nothing may be acknowledged any more.
 async fn failed(
-    mut groups: JoinSet<Ended>,
+    groups: &mut JoinSet<Ended>,
     checkpoints: &mut Checkpointer,
     failure: &mut Failure,
 ) -> anyhow::Error {
     tokio::select! {
         biased;
         why = failure.wait() => why,
-        why = why_ended(&mut groups) => why,
+        why = why_ended(groups) => why,
         ended = checkpoints.run() => match ended {
-            Err(CheckpointError::Gone(_)) => why_ended(&mut groups).await,
+            Err(CheckpointError::Gone(_)) => why_ended(groups).await,
             Err(why) => why.into(),
         },
     }
@@ -228,6 +237,19 @@ async fn settle_in(node: Arc<Node>, identity: Identity) {
     let _stopping = settled.await;
 }
 
+/// What a node with peers drains by.
+fn drain(cluster: &ClusterGroup, node: &Arc<Node>, data: Data<'_>) -> Drain {
+    Drain {
+        node: Arc::clone(node),
+        me: data.identity.host().node,
+        readiness: data.subject.readiness().clone(),
+        group: cluster.group(),
+        roster: cluster.roster(),
+        yields: cluster.hearsay().yields(),
+        away: Arc::default(),
+    }
+}
+
 fn checkpoints(cluster: &ClusterGroup, node: &Node, storage: &Storage) -> Checkpointer {
     let mut checkpoints = Checkpointer::new(Arc::clone(storage.store()), storage.wal().clone());
     checkpoints.watch(cluster.group());
@@ -244,53 +266,19 @@ fn counters(settings: &Settings, shards: u16) -> Arc<[Arc<NodeCounters>]> {
 }
 
 /// Stops in reverse order; returns when all connections have ended or their time is over.
-async fn end(listeners: Listeners, mut http: JoinSet<()>, signals: &mut Signals) {
+async fn end(listeners: Listeners, signals: &mut Signals) {
     tokio::select! {
         ended = timeout(STOP_TIMEOUT, listeners.finish()) => if ended.is_err() {
             warn!(target: "quelea", "some connections did not end in time");
         },
         signal = signals.next() => stop_at_once(signal),
     }
-    http.shutdown().await;
 }
 
 /// After a second signal. The data is as after kill -9: nothing that was acknowledged is lost.
 fn stop_at_once(signal: &'static str) -> ! {
     warn!(target: "quelea", signal, "stopped at once");
     process::exit(EXIT_IMPATIENT);
-}
-
-/// Whether the node serves clients.
-struct Readiness {
-    ready: Arc<AtomicBool>,
-    lease: Lease,
-}
-
-impl Readiness {
-    /// Why it does not, if so.
-    fn now(&self) -> Result<(), &'static str> {
-        match (self.ready.load(Ordering::Relaxed), self.lease.hold()) {
-            (false, _) => Err("the node starts or stops"),
-            (true, Hold::Holds) => Ok(()),
-            (true, Hold::Silent | Hold::Over) => {
-                Err("the node has no lease: it does not reach a majority of the cluster")
-            }
-        }
-    }
-}
-
-fn start_http(
-    settings: &Settings,
-    (exporter, observer): (Exporter, Observer),
-    readiness: Readiness,
-    stop: &Stop,
-) -> anyhow::Result<JoinSet<()>> {
-    let Some(address) = settings.http.listen_address()? else { return Ok(JoinSet::new()) };
-    let endpoints = Endpoints {
-        metrics: Arc::new(move || exporter.render(&observer.snapshot())),
-        ready: Arc::new(move || readiness.now()),
-    };
-    Ok(http::start(&address, &endpoints, stop)?)
 }
 
 /// The signals that a node knows.

@@ -105,6 +105,13 @@ impl Observer {
     }
 }
 
+impl Snapshot {
+    /// Of a node that has no groups yet, whose process has run for so long.
+    pub(crate) fn early(uptime: Duration) -> Self {
+        Self { uptime_s: uptime.as_secs(), memory: memory(), ..Self::default() }
+    }
+}
+
 /// Resident memory of the process now and at most, in bytes; 0 where the system does not tell.
 fn memory() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

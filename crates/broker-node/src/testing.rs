@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use node_routing::asking::AnswersAsking;
+use node_routing::asking::{AnswersAsking, AnswersQuestions};
 use node_routing::join::{Admits, Founds, Standing, Stranger};
 use node_routing::presence::{AnswersTouch, Outcome, Touch, Touched};
 use raft_consensus::checkpoint::Checkpointer;
@@ -85,6 +85,12 @@ impl Admits for Nobody {
 
 impl AnswersAsking for Nobody {
     fn asked(&self, _command: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        Box::pin(std::future::ready(Err(Refusal::Ended)))
+    }
+}
+
+impl AnswersQuestions for Nobody {
+    fn questioned(&self, _question: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
         Box::pin(std::future::ready(Err(Refusal::Ended)))
     }
 }
@@ -188,7 +194,7 @@ impl TestNode {
         node.methods.extend(methods);
         let (stopper, stop) = stop_pair();
         let bound = Bound::new(&settings).unwrap();
-        let address = bound.addresses().pop().unwrap();
+        let address = bound.addresses().pop().unwrap().1;
         let connections = Connections::new(Arc::new(node), Arc::clone(&counters), stop.clone());
         let listeners = Listeners::start(bound, &settings, Slots::new(1_000), connections, &stop).unwrap();
         Ok(Self { address, counters, shards, stopper, listeners, tasks, checkpoints, storage })

@@ -16,6 +16,7 @@ use crate::access::Access;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::counters::NodeCounters;
+use crate::drain::Entrance;
 use crate::fanout::{Fanout, TopicCache};
 use crate::inbox::InboxLimits;
 use crate::lease::Lease;
@@ -48,6 +49,8 @@ pub(crate) struct Node {
     pub(crate) access: Arc<Access>,
     /// Methods of enhanced authentication.
     pub(crate) methods: Vec<Arc<dyn Method>>,
+    /// Whether it takes new clients.
+    pub(crate) entrance: Entrance,
     /// The node's time.
     pub(crate) clock: Clock,
     /// What the node tells of itself.
@@ -71,6 +74,7 @@ impl Node {
         let inbox = settings.inbox_limits();
         let (host, connections) = (shards.host(), AtomicU64::new(1));
         let (sys, methods) = (Arc::default(), Vec::new());
+        let entrance = Entrance::new(&settings.drain.server_reference);
         Self {
             settings,
             limits,
@@ -82,6 +86,7 @@ impl Node {
             lease,
             access,
             methods,
+            entrance,
             clock,
             sys,
             host,

@@ -15,6 +15,11 @@ pub(crate) type Asking = Bytes;
 /// What came of it, as bytes.
 pub(crate) type Asked = Bytes;
 
+/// What a node is asked for whoever administers the cluster, as bytes.
+pub(crate) type Question = Bytes;
+/// What it answers, as bytes.
+pub(crate) type Answer = Bytes;
+
 /// Words of one node to another, as bytes.
 pub(crate) type Words = Bytes;
 /// What is never said.

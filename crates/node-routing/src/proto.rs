@@ -6,6 +6,12 @@ pub(crate) mod cluster {
     include!(concat!(env!("OUT_DIR"), "/quelea.cluster.v1.rs"));
 }
 
+/// The service of `proto/node.proto`.
+#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated")]
+pub(crate) mod node {
+    include!(concat!(env!("OUT_DIR"), "/quelea.node.v1.rs"));
+}
+
 /// The service of `proto/raft.proto`.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated")]
 pub(crate) mod raft {

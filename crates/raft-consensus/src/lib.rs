@@ -13,6 +13,7 @@ pub mod machine;
 pub mod members;
 pub mod network;
 pub mod placement;
+pub mod positions;
 pub mod proposer;
 pub mod quorum;
 pub mod record;

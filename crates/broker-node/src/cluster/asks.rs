@@ -42,6 +42,11 @@ impl Asks {
         Self { me, group, applied, asker }
     }
 
+    /// The way to other nodes; nothing on a node without peers.
+    pub(crate) fn asker(&self) -> Option<&Asker> {
+        self.asker.as_ref()
+    }
+
     /// Waits until it is as a command says, in this node's state too; whoever leads.
     ///
     /// # Errors

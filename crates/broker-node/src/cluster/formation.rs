@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::port::Port;
+use crate::admin::Subject;
 use crate::config::Settings;
 use crate::identity::{Drawn, Identity};
 
@@ -40,6 +41,8 @@ enum Next {
 /// What a node waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Waits {
+    /// Word of whom to ask.
+    Seeds,
     /// A cluster.
     Cluster,
     /// A seed that does not answer as it should.
@@ -59,6 +62,7 @@ enum Waits {
 impl fmt::Display for Waits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Seeds => write!(f, "it knows nobody to ask: quelea ctl join --via HOST:PORT"),
             Self::Cluster => write!(f, "no seed belongs to a cluster yet"),
             Self::Seed(error) => write!(f, "{error}"),
             Self::OneCluster(one, other) => write!(f, "{one} and {other} belong to different clusters"),
@@ -86,7 +90,7 @@ fn decide(me: &Stranger, expected: usize, answers: &Answers) -> Next {
         };
     }
     if me.founds == Founds::Never {
-        return Next::Wait(Waits::Cluster);
+        return Next::Wait(if answers.is_empty() { Waits::Seeds } else { Waits::Cluster });
     }
     let mut others = BTreeMap::new();
     for answer in answers.values() {
@@ -140,14 +144,21 @@ impl Admits for Nobody {
 ///
 /// # Errors
 /// Nothing says how the node is to come to a cluster, or the directory cannot be written.
-pub(crate) async fn form(settings: &Settings, port: &Port, shards: u16) -> anyhow::Result<()> {
+pub(crate) async fn form(
+    settings: &Settings,
+    port: &Port,
+    shards: u16,
+    subject: &Subject,
+) -> anyhow::Result<()> {
     let (cluster, directory) = (&settings.cluster, settings.node.data_dir.as_path());
     let founds = match (cluster.bootstrap, cluster.expected_nodes) {
         (true, _) => Founds::Told,
         (false, 0) => Founds::Never,
         (false, _) => Founds::First,
     };
-    if founds == Founds::Never && cluster.seeds.is_empty() {
+    // An operator may still say whom to ask.
+    let is_told = settings.admin.listen_address()?.is_some();
+    if founds == Founds::Never && cluster.seeds.is_empty() && !is_told {
         anyhow::bail!(
             "this node belongs to no cluster: set cluster.seeds (--join HOST:PORT,...) to join one, or cluster.bootstrap \
              (--bootstrap) on exactly one node to found one"
@@ -162,7 +173,7 @@ pub(crate) async fn form(settings: &Settings, port: &Port, shards: u16) -> anyho
     info!(target: "quelea", name = me.name, address = port.address, "belongs to no cluster yet");
     let mut told = None;
     loop {
-        let answers = ask_all(&meets, &port.seeds).await;
+        let answers = ask_all(&meets, &port.seeds.all()).await;
         match decide(&me, usize::from(cluster.expected_nodes), &answers) {
             Next::Found => return found(directory, shards),
             Next::Join(address, known) if known.apply_level > APPLY_LEVEL_MAX => anyhow::bail!(
@@ -171,9 +182,9 @@ pub(crate) async fn form(settings: &Settings, port: &Port, shards: u16) -> anyho
             ),
             Next::Join(address, known) => match meets.join(&address, me.token).await {
                 Ok(node) => return join(directory, node, &known),
-                Err(error) => tell(&mut told, Waits::Seed(error)),
+                Err(error) => tell(&mut told, Waits::Seed(error), subject),
             },
-            Next::Wait(waits) => tell(&mut told, waits),
+            Next::Wait(waits) => tell(&mut told, waits, subject),
         }
         sleep(AGAIN).await;
     }
@@ -185,10 +196,11 @@ async fn ask_all(meets: &Meets, seeds: &[String]) -> Answers {
 }
 
 /// Tells the operator what is waited for, once.
-fn tell(told: &mut Option<Waits>, waits: Waits) {
+fn tell(told: &mut Option<Waits>, waits: Waits, subject: &Subject) {
     if told.as_ref() == Some(&waits) {
         return;
     }
+    subject.readiness().waits(format!("waits for a cluster: {waits}"));
     match &waits {
         Waits::OneCluster(..) | Waits::OtherFounder(_) | Waits::Names(_) => {
             warn!(target: "quelea", reason = %waits, "waits for a cluster");
@@ -273,6 +285,7 @@ mod tests {
         assert_eq!(decide(&me, 0, &answers(&two)), Next::Wait(Waits::OtherFounder("b".to_owned())));
         let never = stranger("a", 1, Founds::Never);
         assert_eq!(decide(&never, 0, &answers(&waits)), Next::Wait(Waits::Cluster));
+        assert_eq!(decide(&never, 0, &answers(&[])), Next::Wait(Waits::Seeds));
     }
 
     /// Whatever subset of the seeds is up when each of them decides.

@@ -125,13 +125,7 @@ pub(crate) struct Yields {
     own: watch::Sender<Own>,
 }
 
-#[expect(dead_code, reason = "the drain of a node comes with the admin API")]
 impl Yields {
-    /// Of a node without peers, which has nobody to give anything to.
-    pub(crate) fn alone() -> Self {
-        Self { own: watch::Sender::default() }
-    }
-
     /// From now on.
     pub(crate) fn begin(&self) {
         self.set(true);

@@ -17,6 +17,7 @@ use super::leaving::{self, Leaving};
 use super::{
     Among, ClusterGroup, Of, Opened, Placing, Port, REFUSING, Raft, Runs, StartCluster, Succeeding, Way, fits,
 };
+use crate::admin::Subject;
 use crate::clock::GroupTime;
 use crate::lease::{Granting, Keep, Lease};
 
@@ -39,6 +40,8 @@ pub(crate) struct StartJoined<'a> {
     pub(crate) profile: Profile,
     /// The time of the groups.
     pub(crate) time: Arc<GroupTime>,
+    /// Who answers what the others ask for whoever administers the cluster.
+    pub(crate) subject: &'a Subject,
 }
 
 /// What goes on for as long as this is there.
@@ -58,7 +61,7 @@ impl StartJoined<'_> {
     /// # Errors
     /// The log or the checkpoint cannot be read or written, or does not fit to `node.json`, or the run may not begin.
     pub(crate) async fn start(self) -> anyhow::Result<(ClusterGroup, Runs, Kept)> {
-        let Self { start, way, port, profile, time } = self;
+        let Self { start, way, port, profile, time, subject } = self;
         let me = NodeId::from(start.identity.host().node.0);
         let others = if start.storage.has_lost(GROUP) { way.find(port).await } else { Vec::new() };
         let networks = &way.networks;
@@ -67,7 +70,7 @@ impl StartJoined<'_> {
         let known = opened.group.look_now(|state| state.machine().state().founding()).await?;
         fits::check_founding(known, start.identity)?;
         Networks::<TokioTypes>::started(&way.networks, &opened.group)?;
-        let kept = keep(&start, way, (port, profile, time), &mut opened)?;
+        let kept = keep((&start, subject), way, (port, profile, time), &mut opened)?;
         if start.identity.is_founder() {
             opened.group.found([me]).await?;
         }
@@ -82,7 +85,7 @@ impl StartJoined<'_> {
 
 /// Begins what goes on beside the group.
 fn keep(
-    start: &StartCluster<'_>,
+    (start, subject): (&StartCluster<'_>, &Subject),
     way: &mut Way,
     (port, profile, time): (&Port, Profile, Arc<GroupTime>),
     opened: &mut Opened,
@@ -95,7 +98,7 @@ fn keep(
     let (asks, routes) = (opened.asks.clone(), Arc::clone(&opened.view.routes));
     opened.view.among = Some(Among { asks, lease: lease.clone(), routes });
     let founding = (start.identity.founding(), opened.view.level.clone());
-    let server = way.answer(port, &opened.asks, granting.clone(), founding)?;
+    let server = way.answer(port, &opened.asks, (granting.clone(), Arc::new(subject.clone())), founding)?;
     let mut tasks = JoinSet::new();
     tasks.spawn(way.follow(opened.roster.clone()));
     tasks.spawn(way.seek(port, opened.roster.clone()));

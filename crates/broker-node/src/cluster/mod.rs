@@ -11,6 +11,7 @@ mod joined;
 mod leaving;
 mod placing;
 mod port;
+mod seeds;
 mod succeeding;
 mod way;
 
@@ -36,10 +37,11 @@ use tokio::task::{JoinError, JoinHandle};
 pub(crate) use self::asks::Asks;
 pub(crate) use self::following::Following;
 pub(crate) use self::formation::form;
-pub(crate) use self::hearsay::{Heard, Hearsay};
+pub(crate) use self::hearsay::{Heard, Hearsay, Yields};
 pub(crate) use self::joined::{Kept, StartJoined};
 pub(crate) use self::placing::{Of, Placing};
 pub(crate) use self::port::Port;
+pub(crate) use self::seeds::Seeds;
 pub(crate) use self::succeeding::{REFUSING, Succeeding};
 pub(crate) use self::way::Way;
 use crate::identity::Identity;
@@ -124,6 +126,7 @@ pub(crate) struct StartCluster<'a> {
 /// The cluster group on this node.
 pub(crate) struct ClusterGroup {
     group: Raft,
+    asks: Asks,
     view: ClusterView,
     /// Who belongs to the cluster, and where.
     roster: watch::Receiver<Roster>,
@@ -220,7 +223,7 @@ impl Opened {
         mut room: watch::Receiver<Room>,
     ) -> anyhow::Result<(ClusterGroup, Runs)> {
         let Self { group, mut task, asks, view, roster, hearsay, .. } = self;
-        let mut begins = Box::pin(begin_run(asks, commands));
+        let mut begins = Box::pin(begin_run(asks.clone(), commands));
         let mut begun = false;
         tokio::select! {
             biased;
@@ -242,7 +245,7 @@ impl Opened {
             }
             ended_of(task.await)
         };
-        Ok((ClusterGroup { group, view, roster, hearsay }, Box::pin(runs)))
+        Ok((ClusterGroup { group, asks, view, roster, hearsay }, Box::pin(runs)))
     }
 }
 
@@ -294,6 +297,11 @@ impl ClusterGroup {
     /// Waits until this node has left the cluster for good.
     pub(crate) async fn left(&self, me: session_store::NodeId) {
         leaving::left(me, self.roster.clone(), &self.hearsay).await;
+    }
+
+    /// The way of commands to it.
+    pub(crate) fn asks(&self) -> &Asks {
+        &self.asks
     }
 
     /// The group itself.

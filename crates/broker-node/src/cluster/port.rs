@@ -12,6 +12,7 @@ use node_routing::limits::Limits;
 use node_routing::security::{Plain, Security};
 use tokio::net::TcpListener;
 
+use super::seeds::Seeds;
 use crate::config::{ListenAddress, Settings};
 use crate::listener::bind_tcp;
 
@@ -27,7 +28,7 @@ pub(crate) struct Port {
     /// What is counted.
     pub(crate) tally: Arc<Tally>,
     /// Who is asked where the others are.
-    pub(super) seeds: Vec<String>,
+    pub(crate) seeds: Seeds,
 }
 
 impl Port {
@@ -44,7 +45,7 @@ impl Port {
             given => given.to_owned(),
         };
         // Whoever asks itself hears nothing before it answers.
-        let seeds = settings.cluster.seeds.iter().filter(|seed| **seed != address).cloned().collect();
+        let seeds = Seeds::new(settings.cluster.seeds.iter().filter(|seed| **seed != address).cloned());
         let (limits, security, tally) = (settings.peer_limits(), Arc::new(Plain), Arc::default());
         Ok(Some(Self { sockets, address, limits, security, tally, seeds }))
     }

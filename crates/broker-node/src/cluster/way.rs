@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use node_routing::asking::Asker;
+use node_routing::asking::{AnswersQuestions, Asker};
 use node_routing::identity::Identity as NetIdentity;
 use node_routing::join::{Admits, Known, Standing};
 use node_routing::peers::{Gone, Peer, Peers as NetPeers, PeersWatch};
@@ -86,7 +86,7 @@ impl Way {
         &self,
         port: &Port,
         asks: &Asks,
-        touched: Arc<dyn AnswersTouch>,
+        (touched, questioned): (Arc<dyn AnswersTouch>, Arc<dyn AnswersQuestions>),
         (founding, level): (Founding, watch::Receiver<u32>),
     ) -> anyhow::Result<Server> {
         let me = (self.networks.node, port.address.clone());
@@ -96,6 +96,7 @@ impl Way {
             hears: self.linked.ears(),
             touched,
             asked: Arc::new(asks.clone()),
+            questioned,
             admits: Arc::new(door),
         };
         Ok(Server::start(port.listeners()?, self.ways.clone(), answers)?)
@@ -131,7 +132,7 @@ impl Way {
     pub(super) async fn find(&self, port: &Port) -> Vec<NodeId> {
         let (me, cluster) = (self.networks.node, self.ways.identity.cluster);
         while self.view.borrow().keys().all(|node| *node == me) && !port.seeds.is_empty() {
-            look_for(&self.view, places(&port.meets(), &port.seeds, cluster).await);
+            look_for(&self.view, places(&port.meets(), &port.seeds.all(), cluster).await);
             sleep(AGAIN).await;
         }
         self.view.borrow().keys().copied().filter(|node| *node != me).collect()
@@ -153,7 +154,7 @@ impl Way {
         };
         async move {
             while !begun(&roster.borrow()) && !seeds.is_empty() {
-                look_for(&view, places(&meets, &seeds, identity.cluster).await);
+                look_for(&view, places(&meets, &seeds.all(), identity.cluster).await);
                 sleep(AGAIN).await;
             }
         }

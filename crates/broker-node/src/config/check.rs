@@ -2,8 +2,8 @@
 //! Called by `load` at the end. Looks at values only: no file is opened and no name is resolved here.
 
 use super::{
-    ConfigError, HttpSettings, ListenAddress, ListenerSettings, ProxyProtocol, Settings, access,
-    check_cluster, listener::ADDRESS_EXPECTED, units::format_size,
+    AdminSettings, ConfigError, HttpSettings, ListenAddress, ListenerSettings, ProxyProtocol, Settings,
+    access, check_cluster, listener::ADDRESS_EXPECTED, units::format_size,
 };
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 use tracing_subscriber::EnvFilter;
@@ -11,6 +11,8 @@ use tracing_subscriber::EnvFilter;
 const SECOND: Duration = Duration::from_secs(1);
 /// The longest keep alive that a CONNECT or CONNACK can carry.
 const KEEP_ALIVE_MAX: Duration = Duration::from_secs(u16::MAX as u64);
+/// Bytes of a Server Reference: it has to fit into small packets.
+const REFERENCE_BYTES_MAX: usize = 256;
 const DAY: Duration = Duration::from_hours(24);
 
 /// Refuses the first value that is not allowed.
@@ -22,7 +24,9 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     check_log(settings)?;
     check_cluster::check(settings)?;
     access::check(settings)?;
+    check_drain(settings)?;
     settings.http.listen_address()?;
+    settings.admin.listen_address()?;
     for listener in settings.listener.values() {
         check_listener(settings, listener)?;
     }
@@ -79,6 +83,18 @@ fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
     duration_range("limits.connect_timeout", limits.connect_timeout, least..=DAY)?;
     duration_range("limits.write_timeout", limits.write_timeout, least..=DAY)?;
     duration_range("sys.interval", settings.sys.interval, SECOND..=DAY)
+}
+
+fn check_drain(settings: &Settings) -> Result<(), ConfigError> {
+    let drain = &settings.drain;
+    range("drain.clients_per_second", drain.clients_per_second, 1..=1_000_000)?;
+    duration_range("drain.timeout", drain.timeout, SECOND..=DAY)?;
+    let reference = &drain.server_reference;
+    if reference.len() > REFERENCE_BYTES_MAX || reference.chars().any(char::is_control) {
+        let expected = format!("a server's name and port, {REFERENCE_BYTES_MAX} bytes at most");
+        return Err(ConfigError::value("drain.server_reference", &format!("{reference:?}"), expected));
+    }
+    Ok(())
 }
 
 fn check_log(settings: &Settings) -> Result<(), ConfigError> {
@@ -141,6 +157,27 @@ fn check_proxy(listener: &ListenerSettings, address: &ListenAddress) -> Result<(
             Err(ConfigError::value(key("proxy_protocol"), "\"off\"", "\"accept\", as proxy_trusted is set"))
         }
         _ => Ok(()),
+    }
+}
+
+impl AdminSettings {
+    /// Where the admin API is served; `None` for nowhere.
+    ///
+    /// # Errors
+    /// Where the address is none of the forms that are allowed, or one that other machines reach.
+    pub(crate) fn listen_address(&self) -> Result<Option<ListenAddress>, ConfigError> {
+        if self.listen == "off" {
+            return Ok(None);
+        }
+        let error =
+            |expected: String| ConfigError::value("admin.listen", &format!("{:?}", self.listen), expected);
+        let address = ListenAddress::parse(&self.listen)
+            .ok_or_else(|| error(format!("{ADDRESS_EXPECTED} or \"off\"")))?;
+        if !address.is_local() {
+            let expected = "\"localhost:PORT\" or a loopback address with its port: the admin API asks nobody who they are";
+            return Err(error(expected.to_owned()));
+        }
+        Ok(Some(address))
     }
 }
 

@@ -54,15 +54,22 @@ fn check_alone(cluster: &ClusterSettings) -> Result<(), ConfigError> {
     }
 }
 
-fn check_peer(key: &str, address: &str) -> Result<(), ConfigError> {
+/// Whether it may be where another node is: `HOST:PORT`.
+pub(crate) fn is_peer_address(address: &str) -> bool {
     let parts = address.rsplit_once(':');
-    let fits = parts.is_some_and(|(host, port)| {
+    parts.is_some_and(|(host, port)| {
         let is_text = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
         (1..=255).contains(&host.len())
             && host.chars().all(is_text)
             && port.parse().is_ok_and(|port: u16| port > 0)
-    });
-    if fits { Ok(()) } else { Err(ConfigError::value(key, &format!("{address:?}"), PEER_EXPECTED)) }
+    })
+}
+
+fn check_peer(key: &str, address: &str) -> Result<(), ConfigError> {
+    match is_peer_address(address) {
+        true => Ok(()),
+        false => Err(ConfigError::value(key, &format!("{address:?}"), PEER_EXPECTED)),
+    }
 }
 
 /// Whether it is no address that another node could connect to.

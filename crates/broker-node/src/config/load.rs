@@ -23,6 +23,8 @@ pub(crate) struct Flags {
     pub(crate) mqtt: Option<String>,
     /// `http.address`
     pub(crate) http: Option<String>,
+    /// `admin.listen`
+    pub(crate) admin: Option<String>,
     /// `cluster.listen`
     pub(crate) cluster: Option<String>,
     /// `cluster.seeds`; none given is none set.
@@ -143,6 +145,7 @@ fn set_from_flags(table: &mut Table, flags: &Flags) -> Result<(), ConfigError> {
         (&["node", "data_dir"], &flags.data_dir),
         (&["listener", "mqtt", "address"], &flags.mqtt),
         (&["http", "address"], &flags.http),
+        (&["admin", "listen"], &flags.admin),
         (&["cluster", "listen"], &flags.cluster),
     ];
     let texts = settings.iter().filter_map(|(keys, value)| Some((*keys, Value::String((*value).clone()?))));

@@ -4,6 +4,7 @@
 use super::{
     access::{AclSettings, AuthSettings},
     listener::ListenerSettings,
+    operating::{AdminSettings, DrainSettings},
     units::{duration, optional_duration, size},
 };
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,10 @@ pub(crate) struct Settings {
     pub(crate) sys: SysSettings,
     /// The HTTP port with metrics and health.
     pub(crate) http: HttpSettings,
+    /// The admin API.
+    pub(crate) admin: AdminSettings,
+    /// How the node sends its clients elsewhere.
+    pub(crate) drain: DrainSettings,
     /// The other nodes.
     pub(crate) cluster: ClusterSettings,
     /// What is logged, and how.

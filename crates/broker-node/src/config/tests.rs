@@ -161,6 +161,17 @@ fn anonymous_clients_from_elsewhere_need_a_word_of_the_operator() {
 }
 
 #[test]
+fn the_admin_api_is_for_this_machine_alone() {
+    for address in [":9883", "0.0.0.0:9883", "192.0.2.1:9883", "[::]:9883", "example.org:9883"] {
+        let error = error_of(&format!("[admin]\nlisten = {address:?}"));
+        assert!(error.contains("admin.listen") && error.contains("localhost:PORT"), "{error}");
+    }
+    for address in ["off", "localhost:0", "127.0.0.1:9883", "[::1]:9883"] {
+        load_text(&format!("[admin]\nlisten = {address:?}")).unwrap();
+    }
+}
+
+#[test]
 fn addresses_mean_what_the_manual_says() {
     assert_eq!(ListenAddress::parse("localhost:7"), Some(ListenAddress::Localhost(7)));
     assert_eq!(ListenAddress::parse(":7"), Some(ListenAddress::Any(7)));

@@ -152,7 +152,10 @@ fn refused(offence: Offence, version: Option<Version>) -> Refusal {
 }
 
 async fn tell(socket: &mut Socket, peer: Peer, version: Version, reason: ReasonCode) {
-    let connack = ConnAck { reason, ..ConnAck::default() };
+    let mut connack = ConnAck { reason, ..ConnAck::default() };
+    if reason == ReasonCode::UseAnotherServer {
+        connack.properties.server_reference = socket.worker.node.entrance.reference().cloned();
+    }
     let mut out = super::Out::default();
     if Packet::ConnAck(Box::new(connack)).encode(version, out.tail()).is_ok() {
         let counters = &socket.worker.counters;
@@ -174,6 +177,9 @@ async fn accept(
     Identified { who, authentication, data }: Identified,
 ) -> Result<Client, NotAccepted> {
     let worker = &socket.worker;
+    if let Some(elsewhere) = worker.node.entrance.refusal() {
+        return Err(elsewhere.into());
+    }
     let settings = &worker.node.settings;
     let will = will(connect, settings.mqtt.topic_levels_max)?;
     let (id, assigned) = client_id(connect, || worker.unique_client_id())?;

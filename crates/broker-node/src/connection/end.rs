@@ -87,6 +87,8 @@ impl Connection {
             Some(
                 ReasonCode::KeepAliveTimeout
                 | ReasonCode::ServerShuttingDown
+                | ReasonCode::AdministrativeAction
+                | ReasonCode::UseAnotherServer
                 | ReasonCode::QuotaExceeded
                 | ReasonCode::NotAuthorized
                 | ReasonCode::MessageRateTooHigh,

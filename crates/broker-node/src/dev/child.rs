@@ -49,7 +49,7 @@ impl Child {
         let mut command = Command::new(std::env::current_exe().context("cannot find this binary")?);
         command
             .args(["run", "--stop-with-parent", "--node-name", &place.name, "--mqtt", &place.mqtt])
-            .args(["--http", &place.http, "--data-dir"])
+            .args(["--http", &place.http, "--admin", &place.admin, "--data-dir"])
             .arg(data_dir.join(&place.name))
             .env("QUELEA__LISTENER__WS__PROTOCOL", "ws")
             .env("QUELEA__LISTENER__WS__ADDRESS", &place.ws)

@@ -30,6 +30,9 @@ pub(super) struct Place {
     pub(super) ws: String,
     /// Metrics and health.
     pub(super) http: String,
+    /// The admin API.
+    #[serde(default)]
+    pub(super) admin: String,
     /// For the other nodes.
     pub(super) cluster: String,
 }
@@ -63,8 +66,9 @@ pub(super) fn places(args: &ClusterArgs) -> anyhow::Result<Vec<Place>> {
         };
         let ws = choose(known.map(|place| &place.ws))?;
         let http = choose(known.map(|place| &place.http))?;
+        let admin = choose(known.map(|place| &place.admin))?;
         let cluster = choose(known.map(|place| &place.cluster))?;
-        places.push(Place { name, pid: 0, mqtt: mqtt.to_string(), ws, http, cluster });
+        places.push(Place { name, pid: 0, mqtt: mqtt.to_string(), ws, http, admin, cluster });
     }
     Ok(places)
 }
@@ -105,14 +109,15 @@ pub(super) fn named<'a>(places: &'a mut [Place], name: &str) -> anyhow::Result<&
 /// The places, for a person.
 pub(super) fn table(places: &[Place]) -> String {
     let mut table = String::new();
-    let mut row = |cells: [&str; 6]| {
-        let [name, pid, mqtt, ws, http, cluster] = cells;
+    let mut row = |cells: [&str; 7]| {
+        let [name, pid, mqtt, ws, http, admin, cluster] = cells;
         let _never_fails =
-            writeln!(table, "{name:<10} {pid:>8}  {mqtt:<18} {ws:<18} {http:<18} {cluster:<18}");
+            writeln!(table, "{name:<10} {pid:>8}  {mqtt:<18} {ws:<18} {http:<18} {admin:<18} {cluster:<18}");
     };
-    row(["NAME", "PID", "MQTT", "WEBSOCKET", "HTTP", "CLUSTER"]);
+    row(["NAME", "PID", "MQTT", "WEBSOCKET", "HTTP", "ADMIN", "CLUSTER"]);
     for place in places {
-        row([&place.name, &place.pid.to_string(), &place.mqtt, &place.ws, &place.http, &place.cluster]);
+        let Place { name, pid, mqtt, ws, http, admin, cluster } = place;
+        row([name, &pid.to_string(), mqtt, ws, http, admin, cluster]);
     }
     table
 }

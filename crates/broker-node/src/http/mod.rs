@@ -47,7 +47,7 @@ pub(crate) struct Endpoints {
     /// The text of `/metrics`.
     pub(crate) metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Why the node does not serve clients, if it does not: `/readyz` says 200, or 503 and this.
-    pub(crate) ready: Arc<dyn Fn() -> Result<(), &'static str> + Send + Sync>,
+    pub(crate) ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
 
 impl fmt::Debug for Endpoints {

@@ -19,7 +19,9 @@ async fn metrics_health_and_readiness_are_answered_and_nothing_else() {
     let is_ready = Arc::clone(&ready);
     let endpoints = Endpoints {
         metrics: Arc::new(|| "# TYPE x counter\nx 1\n".into()),
-        ready: Arc::new(move || if is_ready.load(Ordering::Relaxed) { Ok(()) } else { Err("it starts") }),
+        ready: Arc::new(
+            move || if is_ready.load(Ordering::Relaxed) { Ok(()) } else { Err("it starts".to_owned()) },
+        ),
     };
     let (stopper, stop) = stop_pair();
     let sockets = bind_tcp("http", &ListenAddress::Localhost(0)).unwrap();

@@ -155,12 +155,14 @@ impl Node {
         let applied = following.applied.subscribe();
         let asks = Asks::new(me, group.clone(), applied.clone(), Some(Asker::new(Arc::clone(&reach))));
         let (touched, asked) = (granting.clone(), asks.clone());
+        let nobody = Arc::new(testing::Nobody);
         let answers = Box::new(move || Answers {
             dispatcher: dispatcher.clone(),
             hears: Arc::new(Deaf),
             touched: touched.clone(),
             asked: Arc::new(asked.clone()),
-            admits: Arc::new(testing::Nobody),
+            questioned: nobody.clone(),
+            admits: nobody.clone(),
         });
         let mut port = Port { server: None, ways, answers };
         port.answer(view).await;

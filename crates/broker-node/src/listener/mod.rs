@@ -118,10 +118,13 @@ impl Bound {
             .map(Self)
     }
 
-    /// Where they are.
-    #[cfg(test)]
-    pub(crate) fn addresses(&self) -> Vec<String> {
-        self.0.iter().flat_map(|(_, sockets)| sockets).map(ToString::to_string).collect()
+    /// What they are called, and where they are.
+    pub(crate) fn addresses(&self) -> Vec<(String, String)> {
+        let all = self
+            .0
+            .iter()
+            .flat_map(|(listener, sockets)| sockets.iter().map(move |socket| (listener, socket)));
+        all.map(|(listener, socket)| (listener.settings.name.clone(), socket.to_string())).collect()
     }
 }
 

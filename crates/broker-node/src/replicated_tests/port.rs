@@ -41,8 +41,10 @@ impl Port {
         let linked = Arc::new(Linked::new(Arc::clone(&reach)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (touched, asked, admits) = (Arc::new(Nobody), Arc::new(Nobody), Arc::new(Nobody));
-        let answers = Answers { dispatcher, hears: linked.ears(), touched, asked, admits };
+        let nobody = Arc::new(Nobody);
+        let (touched, asked, admits) = (nobody.clone(), nobody.clone(), nobody.clone());
+        let answers =
+            Answers { dispatcher, hears: linked.ears(), touched, asked, questioned: nobody, admits };
         let server = Server::start([listener], ways, answers).unwrap();
         let peer = Peer { address, lowest_live: incarnation };
         view.send_modify(|peers| drop(peers.insert(node, peer)));

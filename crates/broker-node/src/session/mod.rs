@@ -276,8 +276,12 @@ impl Client {
     /// Tells the client why its connection ends, where its version knows how (5.0).
     pub(crate) fn say_goodbye(&mut self, ending: &Ending) {
         if let (Some(reason), true) = (ending.reason, self.terms.version.is_v5()) {
-            let reason_string = Text::new(&ending.why).ok();
-            self.send(&Packet::Disconnect(Disconnect { reason_string, ..Disconnect::new(reason) }));
+            let mut disconnect = Disconnect::new(reason);
+            disconnect.reason_string = Text::new(&ending.why).ok();
+            if reason == ReasonCode::UseAnotherServer {
+                disconnect.server_reference = self.worker.node.entrance.reference().cloned();
+            }
+            self.send(&Packet::Disconnect(disconnect));
         }
     }
 

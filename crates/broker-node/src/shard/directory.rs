@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use mqtt_codec::ReasonCode;
 use parking_lot::{Mutex, MutexGuard};
 use session_store::ConnectionId;
@@ -14,6 +14,12 @@ use crate::inbox::Inbox;
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     entries: Mutex<Entries>,
+}
+
+/// Who was told to go: a connection that is told twice does not wait any more for what it is owed.
+#[derive(Debug, Default)]
+pub(crate) struct Away {
+    told: HashSet<ConnectionId>,
 }
 
 /// What a directory holds, while it is looked at.
@@ -49,6 +55,20 @@ impl Directory {
     /// Wakes the connections that are there.
     pub(crate) fn wake_all(&self) {
         self.entries.lock().inboxes.values().for_each(|inbox| inbox.wake_reader());
+    }
+
+    /// Ends so many of the connections that were not told so yet, and says how many it told, and how many are left of all.
+    pub(crate) fn send_away(&self, away: &mut Away, reason: ReasonCode, most: usize) -> (usize, usize) {
+        let entries = self.entries.lock();
+        let news = entries.inboxes.iter().filter(|(id, _)| !away.told.contains(*id));
+        let chosen: Vec<_> = news.take(most).map(|(id, inbox)| (*id, Arc::clone(inbox))).collect();
+        let left = entries.inboxes.len();
+        drop(entries);
+        for (id, inbox) in &chosen {
+            inbox.end(reason);
+            away.told.insert(*id);
+        }
+        (chosen.len(), left)
     }
 
     /// All of it, for one batch of effects.

@@ -82,7 +82,6 @@ impl ShardMachine {
     }
 
     /// A digest of its state: equal on all replicas that have applied the same.
-    #[cfg(test)]
     pub(crate) fn digest(&self) -> u64 {
         self.state.digest()
     }

@@ -45,6 +45,7 @@ use session_store::{ClientId, Host, MessageRef, Request, ShardSizes};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+pub(crate) use self::directory::Away;
 pub(crate) use self::dispatch::Dispatch;
 use self::drains::Drains;
 pub(crate) use self::held::HELD_MAX;
@@ -324,6 +325,14 @@ impl Shards {
     /// Has the connections that are there look again what their clients may do.
     pub(crate) fn wake_connections(&self) {
         self.inner.homes.iter().for_each(|home| home.directory.wake_all());
+    }
+
+    /// Ends so many of the connections of clients that were not told so yet. Says how many it told, and how many are left of all.
+    pub(crate) fn send_away(&self, away: &mut Away, reason: ReasonCode, most: usize) -> (usize, usize) {
+        self.inner.homes.iter().fold((0, 0), |(told, left), home| {
+            let (more, stay) = home.directory.send_away(away, reason, most - told);
+            (told + more, left + stay)
+        })
     }
 
     /// CONNECTs of this host that wait for another connection of their client to stop.

@@ -21,7 +21,7 @@ use tower::Layer;
 use self::gate::Gate;
 pub(crate) use self::gate::Known;
 use self::services::Services;
-use crate::asking::AnswersAsking;
+use crate::asking::{AnswersAsking, AnswersQuestions};
 use crate::counters::{Tally, count};
 use crate::identity::Identity;
 use crate::join::Admits;
@@ -49,6 +49,8 @@ pub struct Answers {
     pub touched: Arc<dyn AnswersTouch>,
     /// Who carries out what others ask of the cluster group.
     pub asked: Arc<dyn AnswersAsking>,
+    /// Who answers what others ask for whoever administers the cluster.
+    pub questioned: Arc<dyn AnswersQuestions>,
     /// Who says who the node is, and lets others in.
     pub admits: Arc<dyn Admits>,
 }

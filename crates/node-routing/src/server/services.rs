@@ -1,5 +1,5 @@
 //! What a node answers to others: greetings, what replicas ask of each other, words of hosts and leaders, what is asked of
-//! the cluster group, and who it is. Behind the gate
+//! the cluster group and for whoever administers it, and who it is. Behind the gate
 //! of each connection; it hands on what it is asked, and decides nothing.
 
 use std::convert::Infallible;
@@ -20,13 +20,14 @@ use tonic::body::Body;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Answers;
-use crate::asking::{Askable, COMMAND_BYTES_MAX};
+use crate::asking::{Askable, COMMAND_BYTES_MAX, QUESTION_BYTES_MAX, Questionable};
 use crate::identity::Identity;
 use crate::join::{Admits, Door};
 use crate::limits::Limits;
 use crate::links::Listener;
 use crate::presence::{TOUCHING_BYTES_MAX, Touchable};
 use crate::proto::cluster::cluster_server::ClusterServer;
+use crate::proto::node::node_server::NodeServer;
 use crate::proto::raft::raft_server::{Raft, RaftServer};
 use crate::proto::routing::handshake_server::{Handshake, HandshakeServer};
 use crate::proto::routing::join_server::JoinServer;
@@ -46,6 +47,7 @@ struct OfMember {
     shards: ShardsServer<Listener>,
     presence: PresenceServer<Touchable>,
     cluster: ClusterServer<Askable>,
+    node: NodeServer<Questionable>,
 }
 
 /// What a node answers to those who belong to no cluster, and if it belongs to one itself, to the others.
@@ -63,15 +65,17 @@ impl Services {
     }
 
     pub(crate) fn new(identity: Identity, answers: Answers, limits: &Limits) -> Self {
-        let Answers { dispatcher, hears, touched, asked, admits } = answers;
+        let Answers { dispatcher, hears, touched, asked, questioned, admits } = answers;
         let askable = Askable { asked, within: limits.answer_within };
         let cluster = ClusterServer::new(askable).max_decoding_message_size(COMMAND_BYTES_MAX);
+        let questionable = Questionable { questioned, within: limits.answer_within };
+        let node = NodeServer::new(questionable).max_decoding_message_size(QUESTION_BYTES_MAX);
         let groups = Groups { dispatcher, within: limits.answer_within };
         let raft = RaftServer::new(groups).max_decoding_message_size(limits.message_bytes_max);
         let handshake = HandshakeServer::new(Greeter(identity)).max_decoding_message_size(GREETING_BYTES_MAX);
         let shards = ShardsServer::new(Listener(hears)).max_decoding_message_size(limits.message_bytes_max);
         let presence = PresenceServer::new(Touchable(touched)).max_decoding_message_size(TOUCHING_BYTES_MAX);
-        let of_member = Some(OfMember { handshake, raft, shards, presence, cluster });
+        let of_member = Some(OfMember { handshake, raft, shards, presence, cluster, node });
         Self { of_member, ..Self::for_strangers(admits) }
     }
 }
@@ -92,6 +96,7 @@ impl tower::Service<HttpRequest<Incoming>> for Services {
             (Some("quelea.raft.v1.Raft"), Some(of)) => of.raft.call(request),
             (Some("quelea.session.v1.Shards"), Some(of)) => of.shards.call(request),
             (Some("quelea.cluster.v1.Cluster"), Some(of)) => of.cluster.call(request),
+            (Some("quelea.node.v1.Node"), Some(of)) => of.node.call(request),
             (Some("quelea.routing.v1.Presence"), Some(of)) => of.presence.call(request),
             (Some("quelea.routing.v1.Handshake"), Some(of)) => of.handshake.call(request),
             _ => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use node_routing::asking::AnswersAsking;
+use node_routing::asking::{AnswersAsking, AnswersQuestions};
 use node_routing::counters::{PeerCounters, Tally};
 use node_routing::identity::Identity;
 use node_routing::join::{Admits, Known, Standing};
@@ -85,6 +85,12 @@ impl AnswersAsking for Ear {
     }
 }
 
+impl AnswersQuestions for Ear {
+    fn questioned(&self, question: Bytes) -> BoxFuture<'static, Result<Bytes, Refusal>> {
+        self.asked(question)
+    }
+}
+
 /// Where a node of [`CLUSTER`] says that the others are.
 pub(crate) fn known() -> Known {
     let nodes = [(1, "a.example:7883".to_owned()), (2, "b.example:7883".to_owned())].into();
@@ -156,7 +162,14 @@ impl Hears for Ear {
 pub(crate) fn answers(node: NodeId, directory: &TempDir, ear: &Arc<Ear>) -> Answers {
     let disk = Arc::new(FileDisk::new(directory.path()).unwrap());
     let dispatcher = Dispatcher::new(node, disk, Arc::new(NoSnapshots));
-    Answers { dispatcher, hears: ear.clone(), touched: ear.clone(), asked: ear.clone(), admits: ear.clone() }
+    Answers {
+        dispatcher,
+        hears: ear.clone(),
+        touched: ear.clone(),
+        asked: ear.clone(),
+        questioned: ear.clone(),
+        admits: ear.clone(),
+    }
 }
 
 /// A node's port.

@@ -97,8 +97,14 @@ impl Net for Sockets {
         let ways = ways(identity(node, place.runs), place.view.subscribe(), &place.tally);
         let lowest_live = Incarnation(place.runs);
         let ear = Arc::new(Ear::default());
-        let answers =
-            Answers { dispatcher, hears: ear.clone(), touched: ear.clone(), asked: ear.clone(), admits: ear };
+        let answers = Answers {
+            dispatcher,
+            hears: ear.clone(),
+            touched: ear.clone(),
+            asked: ear.clone(),
+            questioned: ear.clone(),
+            admits: ear,
+        };
         place.server = Some(Server::start([listener], ways, answers).unwrap());
         for (other, place) in self.places.iter().filter(|(other, _)| **other != node) {
             let address = self.proxies.get(&(*other, node)).map_or(address, |proxy| {

@@ -91,7 +91,7 @@ impl TestNode {
         settings.limits.connect_timeout = connect_timeout;
         settings.listener.insert("test".into(), listener);
         let bound = Bound::new(&settings).unwrap();
-        let addresses = bound.addresses();
+        let addresses = bound.addresses().into_iter().map(|(_, address)| address).collect();
         let (stopper, stop) = stop_pair();
         let (counters, slots) = (Echo::default(), Slots::new(connections_max));
         let listeners = Listeners::start(bound, &settings, slots, counters.clone(), &stop).unwrap();

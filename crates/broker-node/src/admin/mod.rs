@@ -1,0 +1,28 @@
+//! The admin API: what `proto/admin.proto` declares, served to whoever administers the cluster. Started by `front`, before the
+//! node belongs to a cluster. It decides nothing: what is to be goes into the cluster group's log, or to whoever leads a group.
+
+mod bounds;
+mod inside;
+mod report;
+mod server;
+mod service;
+mod subject;
+mod whole;
+
+pub(crate) use self::server::{CONNECTIONS_MAX, start};
+pub(crate) use self::subject::{Belongs, Running, Subject};
+
+/// What `build.rs` makes of `proto/admin.proto`.
+#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, dead_code, reason = "generated")]
+pub(crate) mod proto {
+    include!(concat!(env!("OUT_DIR"), "/quelea.admin.v1.rs"));
+
+    /// The same for the service of reflection.
+    pub(super) const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/admin.descriptors"));
+}
+
+/// What `build.rs` makes of `proto/node.proto`.
+#[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, reason = "generated")]
+mod node_proto {
+    include!(concat!(env!("OUT_DIR"), "/quelea.node.v1.rs"));
+}

@@ -1,0 +1,204 @@
+//! The port of the admin API: accepts connections, bounded in number and in life, and hands what is asked on them to the
+//! service it is for. Started by `front`; dropped, it closes all of them.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tonic::Status;
+use tonic::body::Body;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::{HealthReporter, HealthService};
+use tonic_health::{ServingStatus, server};
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
+use tower::{Layer, Service};
+use tracing::{debug, info, warn};
+
+use super::Subject;
+use super::bounds::{Answer, Bounds};
+use super::proto::DESCRIPTORS;
+use super::proto::admin_server::AdminServer;
+use super::service::Desk;
+use crate::config::ListenAddress;
+use crate::listener::bind_tcp;
+use crate::readiness::Readiness;
+use crate::stop::Stop;
+
+/// Connections at once; more are closed.
+pub(crate) const CONNECTIONS_MAX: usize = 64;
+/// Requests and streams of a connection at a time.
+const STREAMS_MAX: u32 = 16;
+/// Streams of a connection that its other end may have reset before they were looked at, or that were reset here for its
+/// mistakes; with more it is closed.
+const RESETS_MAX: usize = 32;
+/// Bytes of a request at most.
+const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// Bytes that may be on their way unread, of a stream and of a connection.
+const WINDOW_BYTES: u32 = 64 << 10;
+/// Bytes of all headers of a request.
+const HEADERS_BYTES_MAX: u32 = 8 << 10;
+/// Bytes of an answer that wait for room on the connection.
+const SEND_BUFFER_BYTES: usize = 256 << 10;
+/// From accept to the first request.
+const ASK_WITHIN: Duration = Duration::from_secs(10);
+/// The life of a connection, whatever it does.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long its last answers may take then.
+const LAST_WITHIN: Duration = Duration::from_secs(10);
+/// Without word from the other end before it is asked whether it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How long it may take to say so.
+const KEEP_ALIVE_WITHIN: Duration = Duration::from_secs(10);
+/// Before connections are accepted again after that failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+/// The service of health that says what `/readyz` says.
+const READY: &str = "quelea.mqtt";
+/// Between two looks at that.
+const READY_EVERY: Duration = Duration::from_secs(1);
+
+/// Binds `address` and answers until the node stops. Needs the main runtime.
+///
+/// # Errors
+/// A socket cannot be bound.
+pub(crate) fn start(address: &ListenAddress, subject: &Subject, stop: &Stop) -> anyhow::Result<JoinSet<()>> {
+    let mut tasks = JoinSet::new();
+    let reporter = server::health_reporter().0;
+    let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
+    let health = health.max_decoding_message_size(REQUEST_BYTES_MAX);
+    tasks.spawn(tell_health(reporter, subject.readiness().clone()));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .build_v1()?
+        .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let admin = AdminServer::new(Desk(subject.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let services = Services { admin, health, reflection };
+    let bounds = Bounds::new();
+    for socket in bind_tcp("admin", address)? {
+        info!(target: "quelea::admin", listener = "admin", protocol = "grpc", address = %socket.local_addr()?, "listening");
+        let accepting = accept(TcpListener::from_std(socket)?, services.clone(), bounds.clone());
+        let mut stop = stop.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                () = accepting => {}
+                () = stop.requested() => {}
+            }
+        });
+    }
+    Ok(tasks)
+}
+
+async fn accept<R: ServerReflection>(listener: TcpListener, services: Services<R>, bounds: Bounds) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_ended) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, _)) if connections.len() < CONNECTIONS_MAX => {
+                connections.spawn(serve(stream, services.clone(), bounds.clone()));
+            }
+            Ok(_too_many) => debug!(target: "quelea::admin", "too many connections"),
+            Err(error) => {
+                warn!(target: "quelea::admin", %error, "cannot accept, accepting pauses");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve<R: ServerReflection>(stream: TcpStream, services: Services<R>, bounds: Bounds) {
+    // Small answers leave at once; where that cannot be said the connection is gone.
+    let _gone = stream.set_nodelay(true);
+    let (bounds, asked) = bounds.of_connection();
+    let service = TowerToHyperService::new(bounds.layer(services));
+    let mut connection = pin!(http().serve_connection(TokioIo::new(stream), service));
+    let asks = async {
+        if timeout(ASK_WITHIN, asked.notified()).await.is_ok() {
+            sleep(CONNECTION_TIMEOUT).await;
+        }
+    };
+    tokio::select! {
+        ended = connection.as_mut() => {
+            if let Err(error) = ended {
+                debug!(target: "quelea::admin", %error, "a connection ended");
+            }
+            return;
+        }
+        () = asks => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _given_up = timeout(LAST_WITHIN, connection).await;
+}
+
+fn http() -> Builder<TokioExecutor> {
+    let mut http = Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADERS_BYTES_MAX)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(RESETS_MAX)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_WITHIN)
+        .auto_date_header(false);
+    http
+}
+
+/// Says by the standard service what `/readyz` says; that the port answers says enough of the rest.
+async fn tell_health(reporter: HealthReporter, readiness: Readiness) {
+    loop {
+        let status = if readiness.now().is_ok() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status(READY, status).await;
+        sleep(READY_EVERY).await;
+    }
+}
+
+/// What is served.
+struct Services<R: ServerReflection> {
+    admin: AdminServer<Desk>,
+    health: HealthServer<HealthService>,
+    reflection: ServerReflectionServer<R>,
+}
+
+impl<R: ServerReflection> Clone for Services<R> {
+    fn clone(&self) -> Self {
+        let Self { admin, health, reflection } = self;
+        Self { admin: admin.clone(), health: health.clone(), reflection: reflection.clone() }
+    }
+}
+
+impl<R: ServerReflection> Service<Request<Incoming>> for Services<R> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Answer>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let service = request.uri().path().strip_prefix('/').and_then(|path| path.split('/').next());
+        match service {
+            Some("quelea.admin.v1.Admin") => self.admin.call(request),
+            Some("grpc.health.v1.Health") => self.health.call(request),
+            Some("grpc.reflection.v1.ServerReflection") => self.reflection.call(request),
+            _ => {
+                let unknown = Status::unimplemented("there is no such service");
+                Box::pin(std::future::ready(Ok(unknown.into_http())))
+            }
+        }
+    }
+}

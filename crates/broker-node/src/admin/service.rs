@@ -1,0 +1,147 @@
+//! The calls of the admin API, one function each: finds out which node is meant, has the cluster group or a leader do it, and
+//! says in words why where it is not done. Called by the server of the port.
+
+use std::time::Duration;
+
+use raft_consensus::cluster::{AskError, Command, Roster};
+use session_store::NodeId;
+use tokio::time::timeout;
+use tonic::{Request, Response, Status};
+
+use super::inside::HAND_OVER_WITHIN;
+use super::node_proto::HandOver;
+use super::node_proto::answer::Kind as Answered;
+use super::node_proto::question::Kind as Asked;
+use super::proto::admin_server::Admin;
+use super::proto::move_leader_request::Which;
+use super::proto::{
+    DrainReply, DrainRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, MoveLeaderReply,
+    MoveLeaderRequest, Role, StatusReply, StatusRequest, UndrainReply, UndrainRequest,
+};
+use super::subject::{Belongs, Subject};
+use super::whole::{ask, belonging, group_of, whole};
+
+/// How long the cluster group may take to decide.
+const DECIDE_WITHIN: Duration = Duration::from_secs(10);
+/// What the way to a leader takes besides what it does.
+const WAY: Duration = Duration::from_secs(2);
+
+/// Answers for a node.
+#[derive(Clone)]
+pub(super) struct Desk(pub(super) Subject);
+
+impl Desk {
+    /// The node's part in its cluster.
+    fn belongs(&self) -> Result<&Belongs, Status> {
+        let why = || match self.0.readiness().now() {
+            Err(why) => Status::unavailable(format!("node {} has not joined yet: {why}", self.0.name())),
+            Ok(()) => Status::unavailable("the node starts"),
+        };
+        self.0.belongs().ok_or_else(why)
+    }
+
+    /// Has the cluster group make it so, of the node that is meant.
+    async fn decide(&self, node: &str, command: impl FnOnce(NodeId) -> Command) -> Result<NodeId, Status> {
+        let belongs = self.belongs()?;
+        let node = find(&belonging(&belongs.roster.borrow()), node)?;
+        match timeout(DECIDE_WITHIN, belongs.asks.ask(&command(node))).await {
+            Ok(Ok(())) => Ok(node),
+            Ok(Err(AskError::Refused(refusal))) => Err(Status::failed_precondition(refusal.to_string())),
+            Ok(Err(AskError::Gone(_))) => Err(Status::unavailable("the node stops")),
+            Err(_elapsed) => Err(Status::deadline_exceeded(
+                "the cluster group did not decide in time: it has no majority, or no leader yet",
+            )),
+        }
+    }
+}
+
+/// The number of a group.
+fn number_of(which: Option<Which>, shards: u16) -> Result<u32, Status> {
+    match which {
+        Some(Which::ClusterGroup(_)) => Ok(0),
+        Some(Which::Shard(shard)) if shard < shards.into() => Ok(shard + 1),
+        Some(Which::Shard(shard)) => {
+            let last = shards.saturating_sub(1);
+            Err(Status::not_found(format!("there is no shard {shard}, but 0 to {last}")))
+        }
+        None => Err(Status::invalid_argument("a group is to be named: a shard, or the cluster group")),
+    }
+}
+
+/// The node of a name or a number. Of nodes with one name the last counts, as it does for replicas.
+fn find(roster: &Roster, text: &str) -> Result<NodeId, Status> {
+    let named = roster.iter().rev().find(|(_, member)| &*member.name == text).map(|(node, _)| *node);
+    let numbered = || text.parse().ok().map(NodeId).filter(|node| roster.contains_key(node));
+    named.or_else(numbered).ok_or_else(|| {
+        let known: Vec<String> =
+            roster.iter().map(|(node, member)| format!("{} ({})", member.name, node.0)).collect();
+        Status::not_found(format!("there is no node {text:?}, but {}", known.join(", ")))
+    })
+}
+
+#[tonic::async_trait]
+impl Admin for Desk {
+    async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
+        let digests = request.into_inner().digests;
+        let cluster = match (self.0.belongs(), self.0.cluster()) {
+            (Some(belongs), Some(id)) => Some(whole(&self.0, belongs, (id, digests)).await),
+            _ => None,
+        };
+        let not_ready = self.0.readiness().now().err().unwrap_or_default();
+        Ok(Response::new(StatusReply { answered_by: self.0.name().to_owned(), not_ready, cluster }))
+    }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
+        let via = request.into_inner().via;
+        let Some(seeds) = self.0.seeds() else {
+            let belongs = self.0.cluster().map(|id| format!("the node belongs to cluster {id}"));
+            return Err(Status::failed_precondition(belongs.unwrap_or_else(|| "the node starts".to_owned())));
+        };
+        seeds.add(&via).map_err(Status::invalid_argument)?;
+        Ok(Response::new(JoinReply {}))
+    }
+
+    async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {
+        let node = self.decide(&request.into_inner().node, Command::Leave).await?;
+        Ok(Response::new(LeaveReply { node: node.0 }))
+    }
+
+    async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
+        let node = self.decide(&request.into_inner().node, Command::Drain).await?;
+        Ok(Response::new(DrainReply { node: node.0 }))
+    }
+
+    async fn undrain(&self, request: Request<UndrainRequest>) -> Result<Response<UndrainReply>, Status> {
+        let node = self.decide(&request.into_inner().node, Command::Undrain).await?;
+        Ok(Response::new(UndrainReply { node: node.0 }))
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderReply>, Status> {
+        let MoveLeaderRequest { which, to } = request.into_inner();
+        let belongs = self.belongs()?;
+        let to = find(&belonging(&belongs.roster.borrow()), &to)?;
+        let number = number_of(which, belongs.shards)?;
+        let group = group_of(&self.0, belongs, number).await;
+        let votes = |replica: &&super::proto::Replica| replica.role() != Role::Learner;
+        let voters: Vec<u32> = group.replicas.iter().filter(votes).map(|replica| replica.node).collect();
+        if !voters.contains(&to.0) {
+            return Err(Status::failed_precondition(format!(
+                "node {} has no vote in that group: its voters are {voters:?}",
+                to.0
+            )));
+        }
+        if group.leader == 0 {
+            return Err(Status::unavailable("nobody leads the group now: try again"));
+        }
+        let question = Asked::HandOver(HandOver { group: number, to: to.0 });
+        let asked = (NodeId(group.leader), question, HAND_OVER_WITHIN + WAY);
+        match ask(&self.0, belongs, asked).await.map_err(Status::unavailable)? {
+            Answered::HandedOver(_) => Ok(Response::new(MoveLeaderReply { leader: to.0 })),
+            Answered::Refused(why) => Err(Status::unavailable(why)),
+            Answered::AboutMe(_) => Err(Status::internal("the leader's answer makes no sense")),
+        }
+    }
+}

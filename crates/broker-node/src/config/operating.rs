@@ -1,0 +1,42 @@
+//! `[admin]` and `[drain]`: how a node is operated while it runs.
+//! Read by `front` and `drain`; ranges are checked in `check`.
+
+use super::units::duration;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// `[admin]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AdminSettings {
+    /// Where the admin API is served, for `quelea ctl`: `localhost:PORT` or a loopback address, since it asks nobody who they
+    /// are; `off` for nowhere. Default `off`; its usual port is 9883.
+    pub(crate) listen: String,
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self { listen: "off".into() }
+    }
+}
+
+/// `[drain]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DrainSettings {
+    /// Clients that are disconnected in a second while the node drains, or before it stops where it has peers. Default 1,000.
+    pub(crate) clients_per_second: u32,
+    /// How long a node with peers may take to give its leaderships and clients away before it stops; what is left then is
+    /// ended at once, which takes 10 s more at most. Default 15 s.
+    #[serde(with = "duration")]
+    pub(crate) timeout: Duration,
+    /// Where MQTT 5.0 clients are told to go that are sent away or not taken (Server Reference), such as
+    /// `mqtt.example.org:8883`. Default none: they find the way themselves.
+    pub(crate) server_reference: String,
+}
+
+impl Default for DrainSettings {
+    fn default() -> Self {
+        Self { clients_per_second: 1_000, timeout: Duration::from_secs(15), server_reference: String::new() }
+    }
+}

@@ -1,0 +1,121 @@
+//! The way from `quelea ctl` to the admin API of a node: one HTTP/2 connection, to the first node that answers. It is made once;
+//! where it breaks, whoever asked is told.
+
+use std::fmt;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use http::{Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use crate::admin::proto::admin_client::AdminClient;
+
+/// How long a node may take to accept a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes of an answer at most: a thousand nodes with their groups.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// The admin API of a node.
+pub(super) struct Api {
+    /// Its calls.
+    pub(super) client: AdminClient<Connection>,
+}
+
+/// Why nothing came of it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    /// No node answers; each that was asked, and why.
+    #[error("no node answers at its admin port: {}", .0.join("; "))]
+    Unreachable(Vec<String>),
+    /// The node says so.
+    #[error("{}", in_words(.0))]
+    Refused(Box<Status>),
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+fn in_words(status: &Status) -> String {
+    match status.code() {
+        // Nothing was said but the cause.
+        Code::Unknown | Code::Internal => format!("{status}"),
+        _ => status.message().to_owned(),
+    }
+}
+
+impl Failed {
+    /// Whether no node answered.
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+}
+
+impl Api {
+    /// Connects to the first of these that answers.
+    ///
+    /// # Errors
+    /// None does.
+    pub(super) async fn connect(nodes: &[String]) -> Result<Self, Failed> {
+        let mut failures = Vec::new();
+        for node in nodes {
+            match timeout(CONNECT_WITHIN, attempt(node)).await {
+                Ok(Ok(connection)) => {
+                    let origin = Uri::from_static("http://quelea");
+                    let client = AdminClient::with_origin(connection, origin);
+                    return Ok(Self { client: client.max_decoding_message_size(ANSWER_BYTES_MAX) });
+                }
+                Ok(Err(why)) => failures.push(format!("{node}: {why}")),
+                Err(_elapsed) => failures.push(format!("{node}: it is silent")),
+            }
+        }
+        Err(Failed::Unreachable(failures))
+    }
+}
+
+async fn attempt(node: &str) -> Result<Connection, Box<dyn std::error::Error>> {
+    let stream = TcpStream::connect(node).await?;
+    stream.set_nodelay(true)?;
+    let (mut requests, driver) = Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(async move {
+        if let Err(error) = driver.await {
+            tracing::debug!(%error, "the connection to the admin API ended");
+        }
+    });
+    // Whoever closes at once, as a port with too many connections does, does not answer.
+    requests.ready().await?;
+    Ok(Connection(requests))
+}
+
+/// A connection to a node.
+#[derive(Clone)]
+pub(super) struct Connection(SendRequest<Body>);
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connection")
+    }
+}
+
+impl tower::Service<Request<Body>> for Connection {
+    type Response = Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = BoxFuture<'static, Result<Response<Incoming>, hyper::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}

@@ -1,0 +1,166 @@
+//! `quelea ctl`: sees a cluster and moves what it does between its nodes, over the admin API of any of them. Called by the
+//! command line; it decides nothing, and says in words what was refused.
+
+mod connection;
+mod find;
+mod json;
+mod table;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use tonic::Code;
+
+use self::connection::{Api, Failed};
+use crate::admin::proto::{
+    DrainRequest, JoinRequest, LeaveRequest, MoveLeaderRequest, StatusReply, StatusRequest, UndrainRequest,
+    move_leader_request::Which,
+};
+
+/// Exit code where no node answered.
+const EXIT_UNREACHABLE: u8 = 3;
+
+/// What the command line says.
+#[derive(Debug, Args)]
+pub(crate) struct CtlArgs {
+    #[command(flatten)]
+    find: find::FindArgs,
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// The whole cluster: its nodes and its groups
+    Status(LookArgs),
+    /// The nodes
+    Nodes,
+    /// The cluster group and the shards: who leads them, and where each replica is
+    Shards(LookArgs),
+    /// Have a node send its clients elsewhere and lead nothing, until undrain
+    Drain(NodeArgs),
+    /// Take a drain back
+    Undrain(NodeArgs),
+    /// Have a node go from the cluster for good: others take over what it has
+    Leave(NodeArgs),
+    /// Have the node that is asked, which belongs to no cluster yet, join one
+    Join {
+        /// Nodes of the cluster to join
+        #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', required = true)]
+        via: Vec<String>,
+    },
+    /// Hand the leadership of a shard, or of the cluster group, to a node with a vote in it
+    MoveLeader {
+        /// The shard's number, or "cluster"
+        #[arg(value_parser = group)]
+        group: Which,
+        /// The node's name, or its number
+        #[arg(long, value_name = "NODE")]
+        to: String,
+    },
+}
+
+#[derive(Debug, Args)]
+struct LookArgs {
+    /// Also compare the states of replicas, which takes a look at all that they have
+    #[arg(long)]
+    digests: bool,
+}
+
+#[derive(Debug, Args)]
+struct NodeArgs {
+    /// The node's name, or its number
+    node: String,
+}
+
+fn group(text: &str) -> Result<Which, String> {
+    match text {
+        "cluster" => Ok(Which::ClusterGroup(crate::admin::proto::ClusterGroup {})),
+        number => number
+            .parse()
+            .map(Which::Shard)
+            .map_err(|_| "expected a shard's number or \"cluster\"".to_owned()),
+    }
+}
+
+/// Does what the command line says; the exit code is 1 where that is refused, and 3 where no node answers.
+///
+/// # Errors
+/// The nodes cannot be found out, or nobody reads what is printed.
+pub(crate) fn run(args: CtlArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    let nodes = args.find.nodes()?;
+    let done = runtime.block_on(async {
+        let mut api = Api::connect(&nodes).await?;
+        act(&mut api, args.command, args.json).await
+    });
+    match done {
+        Ok(text) => {
+            io::stdout().write_all(text.as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(failed) => {
+            writeln!(io::stderr(), "quelea: {failed}")?;
+            Ok(if failed.is_unreachable() { ExitCode::from(EXIT_UNREACHABLE) } else { ExitCode::FAILURE })
+        }
+    }
+}
+
+/// What is printed in the end.
+async fn act(api: &mut Api, verb: Verb, as_json: bool) -> Result<String, Failed> {
+    let client = &mut api.client;
+    Ok(match verb {
+        Verb::Status(LookArgs { digests }) => {
+            let status = client.status(StatusRequest { digests }).await?.into_inner();
+            if as_json { json::status(&status) } else { table::status(&status) }
+        }
+        Verb::Nodes => {
+            let status = joined(client.status(StatusRequest::default()).await?.into_inner())?;
+            if as_json { json::nodes(&status) } else { table::nodes(&status) }
+        }
+        Verb::Shards(LookArgs { digests }) => {
+            let status = joined(client.status(StatusRequest { digests }).await?.into_inner())?;
+            if as_json { json::groups(&status) } else { table::groups(&status) }
+        }
+        Verb::Drain(NodeArgs { node }) => {
+            let number = client.drain(DrainRequest { node: node.clone() }).await?.into_inner().node;
+            done(as_json, number, &format!("node {node} drains: see quelea ctl nodes"))
+        }
+        Verb::Undrain(NodeArgs { node }) => {
+            let number = client.undrain(UndrainRequest { node: node.clone() }).await?.into_inner().node;
+            done(as_json, number, &format!("node {node} serves clients"))
+        }
+        Verb::Leave(NodeArgs { node }) => {
+            let number = client.leave(LeaveRequest { node: node.clone() }).await?.into_inner().node;
+            done(as_json, number, &format!("node {node} leaves the cluster: see quelea ctl nodes"))
+        }
+        Verb::Join { via } => {
+            client.join(JoinRequest { via: via.clone() }).await?;
+            if as_json { "{}\n".to_owned() } else { format!("the node asks {} too\n", via.join(", ")) }
+        }
+        Verb::MoveLeader { group, to } => {
+            let request = MoveLeaderRequest { which: Some(group), to: to.clone() };
+            let number = client.move_leader(request).await?.into_inner().leader;
+            done(as_json, number, &format!("node {to} leads it"))
+        }
+    })
+}
+
+fn done(as_json: bool, node: u32, words: &str) -> String {
+    if as_json { format!("{}\n", serde_json::json!({ "node": node })) } else { format!("{words}\n") }
+}
+
+/// A status that there is a cluster in.
+fn joined(status: StatusReply) -> Result<StatusReply, Failed> {
+    if status.cluster.is_some() {
+        return Ok(status);
+    }
+    let why = format!("node {} has not joined a cluster: {}", status.answered_by, status.not_ready);
+    Err(tonic::Status::new(Code::Unavailable, why).into())
+}

@@ -1,0 +1,57 @@
+//! What answers before the node belongs to a cluster, and until it has stopped: the ports for HTTP and for the admin API.
+//! Opened by the composition root first, closed last. It knows nothing by itself: the [`Subject`] is told.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::admin::{self, Subject};
+use crate::config::Settings;
+use crate::http::{self, Endpoints};
+use crate::metrics::Exporter;
+use crate::stop::{Stopper, stop_pair};
+
+/// The ports that are there all the time.
+pub(crate) struct Front {
+    /// What they tell of.
+    pub(crate) subject: Subject,
+    http: JoinSet<()>,
+    admin: JoinSet<()>,
+    stopper: Stopper,
+}
+
+impl Front {
+    /// Binds the ports that the settings name, and answers at them. To be called on the main runtime.
+    ///
+    /// # Errors
+    /// One of them cannot be bound.
+    pub(crate) fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let subject = Subject::new(&settings.node.name);
+        let exporter = Exporter::install()?;
+        let (stopper, stop) = stop_pair();
+        let http = match settings.http.listen_address()? {
+            Some(address) => {
+                let (measured, ready) = (subject.clone(), subject.readiness().clone());
+                let endpoints = Endpoints {
+                    metrics: Arc::new(move || exporter.render(&measured.snapshot())),
+                    ready: Arc::new(move || ready.now()),
+                };
+                http::start(&address, &endpoints, &stop)?
+            }
+            None => JoinSet::new(),
+        };
+        let admin = match settings.admin.listen_address()? {
+            Some(address) => admin::start(&address, &subject, &stop)?,
+            None => JoinSet::new(),
+        };
+        Ok(Self { subject, http, admin, stopper })
+    }
+
+    /// Closes the ports.
+    pub(crate) async fn close(self) {
+        let Self { mut http, mut admin, stopper, .. } = self;
+        stopper.stop();
+        http.shutdown().await;
+        admin.shutdown().await;
+    }
+}
