@@ -174,19 +174,3 @@ fn mosquittos_files_mean_what_they_mean_there() {
         assert!(error.starts_with(expected), "{text}: {error}");
     }
 }
-
-/// What a check costs: `cargo test -p broker-node --release -- --ignored --nocapture what_a_check_costs`.
-#[test]
-#[ignore = "measures"]
-fn what_a_check_costs() {
-    for rules in [1, 10, 100] {
-        let text: String = (0..rules).map(|n| format!("allow all area/{n}/%u/+/data/#\n")).collect();
-        let rights = rights(&text, &user("ann"), "c");
-        let topic = format!("area/{}/ann/x/data/y", rules - 1);
-        let (started, times) = (std::time::Instant::now(), 1_000_000);
-        let allowed =
-            (0..times).filter(|_| rights.may_receive(std::hint::black_box(topic.as_bytes()))).count();
-        assert_eq!(allowed, times);
-        println!("{rules} rules: {} ns", started.elapsed().as_nanos() / 1_000_000);
-    }
-}
