@@ -83,7 +83,7 @@ fn a_drained_node_is_empty_until_it_is_told_otherwise() {
     nodes.until_replicated();
     let asked = nodes.up[&1].addr("admin");
     let (there, http) = (nodes.mqtt(2), nodes.up[&2].addr("http"));
-    let mut present = session("present", &[there.clone()]);
+    let mut present = session("present", std::slice::from_ref(&there));
     present.subscribe("t", 2);
     says(&asked, &["drain", "node-2"]);
     assert_eq!(reason_of_end(&mut present), 0x98);
@@ -135,8 +135,8 @@ fn a_rolling_restart_of_all_nodes_under_load_loses_nothing() {
     nodes.start(&[1, 2, 3], Duration::ZERO);
     nodes.until_replicated();
     let all = nodes.all();
-    for at in 0..3 {
-        subscribe(&format!("sub-{at}"), "load/#", &[all[at].clone()]);
+    for (at, address) in all.iter().enumerate() {
+        subscribe(&format!("sub-{at}"), "load/#", std::slice::from_ref(address));
     }
     let load = Load::begin(&all);
     for number in [2, 3, 1] {
@@ -157,8 +157,8 @@ fn a_node_that_leaves_under_load_keeps_every_session() {
     nodes.until_replicated();
     let all = nodes.all();
     let rest = [all[0].clone(), all[1].clone()];
-    for at in 0..3 {
-        subscribe(&format!("sub-{at}"), "load/#", &[all[at].clone()]);
+    for (at, address) in all.iter().enumerate() {
+        subscribe(&format!("sub-{at}"), "load/#", std::slice::from_ref(address));
     }
     let load = Load::begin(&all);
     says(&nodes.up[&1].addr("admin"), &["leave", "node-3"]);
