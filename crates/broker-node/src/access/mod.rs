@@ -35,8 +35,6 @@ const BOUND_BY: char = ':';
 pub(crate) struct Principal {
     /// The name that it has shown to be its own; a name that nobody checked is none.
     pub(crate) user: Option<Box<str>>,
-    /// The common name of its certificate.
-    pub(crate) common_name: Option<Box<str>>,
     /// Where it comes from; `None` on this machine's unix sockets.
     pub(crate) address: Option<IpAddr>,
 }
