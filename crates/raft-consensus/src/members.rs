@@ -47,6 +47,9 @@ pub struct Membership {
     pub voters: BTreeSet<NodeId>,
     /// Those who hear everything and have none.
     pub learners: BTreeSet<NodeId>,
+    /// A change of the votes has begun and is not done: it takes a majority of those before it and of those behind it (section 4.3
+    /// of the Raft dissertation). Where its leader died it stays so until the votes are set again.
+    pub changing: bool,
 }
 
 /// Why the members of a group were not changed.
@@ -125,7 +128,8 @@ impl<C: Types, M: Machine> Group<C, M> {
     /// The group has ended.
     pub async fn members(&self) -> Result<Membership, Gone> {
         let known = self.look_now(|state| state.applied().last_membership.membership().clone()).await?;
-        Ok(Membership { voters: known.voter_ids().collect(), learners: known.learner_ids().collect() })
+        let (voters, learners) = (known.voter_ids().collect(), known.learner_ids().collect());
+        Ok(Membership { voters, learners, changing: known.get_joint_config().len() > 1 })
     }
 
     /// Whether another node votes, as far as this one has heard.

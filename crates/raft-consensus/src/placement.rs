@@ -146,7 +146,7 @@ pub fn step(
         return Step::Add(*new);
     }
     let voters = voters(members, wanted, ready, voters_max);
-    if voters != members.voters {
+    if members.changing || voters != members.voters {
         return Step::Vote(voters);
     }
     if !voters.is_subset(wanted) {
@@ -228,7 +228,7 @@ mod tests {
             dead in 1..20_u64,
         ) {
             let voters: BTreeSet<NodeId> = voters.iter().copied().take(odd(voters.len())).collect();
-            let mut members = Membership { voters, learners: BTreeSet::new() };
+            let mut members = Membership { voters, ..Membership::default() };
             let ready: BTreeSet<NodeId> = wanted.iter().copied().filter(|node| *node != dead).collect();
             for _ in 0..30 {
                 let before = members.voters.len();
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn votes_are_one_three_or_five_and_never_two() {
         let next = |now: &[NodeId], wanted: &[NodeId], max| {
-            let members = Membership { voters: set(now), learners: set(wanted) };
+            let members = Membership { voters: set(now), learners: set(wanted), changing: false };
             voters(&members, &set(wanted), &set(wanted), max).into_iter().collect::<Vec<_>>()
         };
         assert_eq!(next(&[1], &[1], 5), [1]);
@@ -286,8 +286,17 @@ mod tests {
     }
 
     #[test]
+    fn a_change_that_its_leader_did_not_end_is_ended() {
+        let wanted = set(&[1, 2, 4]);
+        let members = Membership { voters: set(&[1, 2, 3, 4]), changing: true, ..Membership::default() };
+        assert_eq!(step(&members, &wanted, &wanted, 3), Step::Vote(wanted.clone()));
+        let members = Membership { voters: wanted.clone(), changing: true, ..Membership::default() };
+        assert_eq!(step(&members, &wanted, &wanted, 3), Step::Vote(wanted));
+    }
+
+    #[test]
     fn nobody_loses_its_vote_before_another_is_ready() {
-        let members = Membership { voters: set(&[1, 2, 3]), learners: set(&[4]) };
+        let members = Membership { voters: set(&[1, 2, 3]), learners: set(&[4]), changing: false };
         let wanted = set(&[2, 3, 4]);
         assert_eq!(step(&members, &wanted, &set(&[2, 3]), 5), Step::Wait);
         assert_eq!(step(&members, &wanted, &wanted, 5), Step::Vote(wanted.clone()));

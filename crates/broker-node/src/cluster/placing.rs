@@ -115,7 +115,7 @@ impl<M: Machine> Placing<M> {
                 self.group.add_learner(node).await?;
             }
             Step::Vote(voters) => {
-                let stays = Membership { voters: voters.clone(), learners: BTreeSet::new() };
+                let stays = Membership { voters: voters.clone(), ..Membership::default() };
                 if !voters.contains(&self.group.me())
                     && let Some(heir) = self.heir(&stays, able)
                     && self.group.members().await?.voters.contains(&heir)

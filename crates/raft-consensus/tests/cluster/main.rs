@@ -12,6 +12,7 @@
 mod cluster;
 mod failover;
 mod losses;
+mod members;
 mod network;
 mod replication;
 mod snapshots;
