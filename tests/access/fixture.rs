@@ -118,6 +118,7 @@ pub(crate) fn passwd(file: &Path, arguments: &[&str], input: &str) -> Output {
     command.arg("passwd").arg(file).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = process::spawn(command).unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    // Whoever sees a mistake before it needs the password does not read it.
+    let _unread = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
