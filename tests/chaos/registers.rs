@@ -92,7 +92,8 @@ impl Register {
                 Read::Packet(packet) if packet.kind() == kind::PUBLISH => {
                     let publish = packet.publish(V5);
                     client.send(&packets::ack(kind::PUBACK, publish.packet_id));
-                    if publish.retain {
+                    // What is published meanwhile comes in the place of what was there before, and without RETAIN.
+                    if publish.retain || value_of(&publish.payload) >= least {
                         return self.hold(&publish.payload, least, world);
                     }
                 }
@@ -105,12 +106,17 @@ impl Register {
     }
 
     fn hold(&self, payload: &[u8], least: u64, world: &World) {
-        let value: u64 = std::str::from_utf8(payload).unwrap_or_default().parse().unwrap_or_default();
+        let value = value_of(payload);
         let most = self.known.lock().unwrap().sent;
         if !(least..=most).contains(&value) {
             world.fault(format!("G10: {} was {value}, not from {least} to {most}", self.topic));
         }
     }
+}
+
+/// What a message says; 0 for what is no number.
+fn value_of(payload: &[u8]) -> u64 {
+    std::str::from_utf8(payload).unwrap_or_default().parse().unwrap_or_default()
 }
 
 /// Removes the first register, and looks on each node what is there: all others, with what was written last, and not it.
