@@ -8,6 +8,12 @@
     reason = "test code: a panic with a message is how a test fails"
 )]
 
+mod admin;
+mod bans;
+#[path = "../hostile/ca.rs"]
+#[allow(dead_code, reason = "some of it only the tests of TLS itself need")]
+mod ca;
+mod certificates;
 mod fixture;
 mod login;
 mod page;

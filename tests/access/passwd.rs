@@ -30,6 +30,21 @@ fn users_are_added_changed_and_removed_and_a_running_broker_follows() {
 }
 
 #[test]
+fn a_password_comes_from_a_file_where_one_is_named() {
+    let fixture = Fixture::new(USERS, None);
+    let (file, secret) = (fixture.path("users"), fixture.path("secret"));
+    fs::write(&secret, "from a file").unwrap();
+    let from = ["--password-file", secret.to_str().unwrap(), "new"];
+    assert!(passwd(&file, &from, "from standard input\n").status.success());
+    let log_in =
+        || answer(&fixture.addr(), &Connect::new(Version::V5, "c").user("new").password("from a file"));
+    wait_for("the password counts", || log_in() == 0);
+    let missing = passwd(&file, &["--password-file", "nowhere", "other"], "x\n");
+    assert!(!missing.status.success());
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("cannot read nowhere"));
+}
+
+#[test]
 fn a_new_file_is_its_owners_alone_and_mistakes_change_nothing() {
     let dir = process::fresh_dir();
     let file = dir.join("users");

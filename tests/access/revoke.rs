@@ -119,7 +119,7 @@ fn queued_delivery_and_session_resume() {
     this.ann.publish("x/live", "denied live", 0);
     this.ann.publish("x/live", "denied live", 2);
     this.gets_the_rest(&mut bob);
-    assert!(this.fixture.metric("quelea_denied_deliveries_total") >= 23.0);
+    assert!(this.fixture.metric(r#"quelea_messages_dropped_total{session="any",reason="denied"}"#) >= 23.0);
     // What was not sent is done with: none of it comes when the right is given back.
     this.fixture.replace("rules", BEFORE);
     wait_for("the right is back", || {

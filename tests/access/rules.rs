@@ -22,7 +22,7 @@ fn a_publish_that_no_rule_allows_is_refused_or_dropped_and_counted() {
     let fixture = Fixture::new(USERS, Some(RULES));
     let mut reader = fixture.client(Version::V5, "r", "ann");
     reader.subscribe("area/open", 2);
-    let denied = || fixture.metric("quelea_denied_publishes_total");
+    let denied = || fixture.metric(r#"quelea_messages_refused_total{reason="denied"}"#);
     for (version, code) in [(Version::V5, NOT_AUTHORIZED), (Version::V3_1_1, 0)] {
         let mut client = fixture.client(version, "c", "ann");
         let before = denied();
@@ -71,11 +71,11 @@ fn quality_of_service_and_retain_are_limited() {
         client.send(&publish.bytes());
         assert_eq!(client.expect_ack(kind::PUBACK).code(), code);
     }
-    let before = fixture.metric("quelea_denied_publishes_total");
+    let before = fixture.metric(r#"quelea_messages_refused_total{reason="denied"}"#);
     client.send(&Publish::v5("low/x", "x").bytes());
     client.send(&Publish::v5("low/x", "x").retain().bytes());
     client.ping();
-    assert!((fixture.metric("quelea_denied_publishes_total") - before - 1.0).abs() < 0.5);
+    assert!((fixture.metric(r#"quelea_messages_refused_total{reason="denied"}"#) - before - 1.0).abs() < 0.5);
     let ack = client.subscribe_with(&[("down/eve/x", 2), ("down/eve/#", 0)], &Props::new());
     assert_eq!(ack.codes, [1, 0], "less is granted than was asked for");
 }

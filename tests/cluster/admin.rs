@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::ctl::{leads, node, refuses, run, says, status, until};
+use crate::ctl::{equal_replicas, leads, node, refuses, run, says, status, until};
 use crate::nodes::Nodes;
 
 /// What an HTTP/2 client says first, with empty settings.
@@ -72,7 +72,8 @@ fn any_node_tells_of_all_nodes_and_leaders_go_where_they_are_sent() {
     until("ready nodes", || says(&asked, &["status"]).contains("3 of 3 nodes serve").then_some(()));
     assert!(says(&asked, &["shards"]).contains("shard 5"));
 
-    same_digests(&asked);
+    let wrong = equal_replicas(&asked, 2);
+    assert!(wrong.is_empty(), "{wrong:#?}");
     nodes.kill(1);
     let told = until("word of the death", || {
         Some(status(&asked)).filter(|told| node(told, "node-1")["lives"] == false)
@@ -80,28 +81,6 @@ fn any_node_tells_of_all_nodes_and_leaders_go_where_they_are_sent() {
     assert!(node(&told, "node-1")["silent"].is_string(), "{told:#}");
     until("other leaders", || Some(status(&asked)).filter(|told| leads(told, "node-1") == 0));
     assert!(says(&asked, &["nodes"]).contains("silent: "));
-}
-
-/// Replicas that have applied the same are equal. Each group is looked at until two of them have.
-fn same_digests(asked: &str) {
-    let mut open: Vec<usize> = (0..7).collect();
-    until("equal positions of all groups", || {
-        let told: Value = serde_json::from_str(&says(asked, &["shards", "--digests", "--json"])).unwrap();
-        open.retain(|group| {
-            let replicas = told[*group]["replicas"].as_array().unwrap();
-            let digests: Vec<_> = replicas
-                .iter()
-                .map(|one| {
-                    (one["positions"]["digest_at"].as_u64().unwrap(), one["positions"]["digest"].clone())
-                })
-                .collect();
-            let same = digests.iter().filter(|(at, _)| *at == digests[0].0).count() > 1;
-            let differs = digests.iter().any(|one| one.0 == digests[0].0 && one.1 != digests[0].1);
-            assert!(!differs, "{:#}", told[*group]);
-            !same
-        });
-        open.is_empty().then_some(())
-    });
 }
 
 #[test]

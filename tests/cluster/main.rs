@@ -9,14 +9,17 @@
 )]
 
 mod admin;
-mod ctl;
 mod dev;
+mod discovery;
 mod drain;
 mod example;
 mod faults;
 mod formation;
+mod growing;
+mod load;
 mod placing;
+mod secured;
 mod sessions;
 mod waiting;
 
-use e2e_tests::{nodes, stubborn};
+use e2e_tests::{ctl, nodes, stubborn};

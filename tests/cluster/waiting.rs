@@ -11,20 +11,26 @@ use crate::ctl::{get, node, refuses, run, says, status, until};
 use crate::nodes::free_ports;
 
 /// A node that was told nothing of a cluster, with its ports.
-struct Waiting {
+pub(crate) struct Waiting {
     child: Child,
     data: std::path::PathBuf,
-    admin: String,
-    http: String,
+    pub(crate) admin: String,
+    pub(crate) http: String,
     cluster: String,
 }
 
 impl Waiting {
     fn start(name: &str, more: &[&str]) -> Self {
+        let cluster = format!("127.0.0.1:{}", free_ports(1)[0]);
+        Self::start_at(&cluster, name, more, &[])
+    }
+
+    /// A node with its port for others there.
+    pub(crate) fn start_at(cluster: &str, name: &str, more: &[&str], environment: &[(&str, &str)]) -> Self {
         let data = fresh_dir();
-        let addresses: Vec<String> =
-            free_ports(4).into_iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        let [mqtt, http, admin, cluster] = <[String; 4]>::try_from(addresses).unwrap();
+        let ports = free_ports(3).into_iter().map(|port| format!("127.0.0.1:{port}"));
+        let [mqtt, http, admin] = <[String; 3]>::try_from(ports.collect::<Vec<_>>()).unwrap();
+        let cluster = cluster.to_owned();
         let mut command = bound_to_us(&binary());
         command
             .args(["run", "--node-name", name, "--mqtt", &mqtt, "--http", &http, "--admin", &admin])
@@ -32,12 +38,13 @@ impl Waiting {
             .arg(&data)
             .args(more)
             .env("QUELEA__CLUSTER__PROFILE", "zones")
+            .envs(environment.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         Self { child: spawn(command).unwrap(), data, admin, http, cluster }
     }
 
-    fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         get(&self.http, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
     }
 }

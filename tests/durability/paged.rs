@@ -235,7 +235,10 @@ fn a_message_that_expires_in_the_store_is_not_sent() {
     }
     client.expect_nothing();
     client.disconnect();
-    assert_eq!(metric(&broker, "quelea_persistent_dropped_expired_total"), 2_000);
+    assert_eq!(
+        metric(&broker, r#"quelea_messages_dropped_total{session="persistent",reason="expired"}"#),
+        2_000
+    );
     wait_until_stored(&broker, 0);
 }
 

@@ -1,5 +1,5 @@
 //! A certificate authority for tests, and a TLS client as a transport of `RawClient`.
-//! Used by the TLS tests alone; nothing it makes is good for anything else.
+//! Used by the TLS tests, here and in `access/`; nothing it makes is good for anything else.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use e2e_tests::transport::{Transport, tcp};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -52,10 +53,16 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// Issues a certificate for these names, of a server and client alike.
+    /// Issues a certificate for these names, of a server and client alike; the first is its common name too.
     pub(crate) fn issue(&self, serial: u64, names: &[&str], validity: Validity) -> Identity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
+        // What is no host's name stands in the subject alone.
+        let hosts = names.iter().filter(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
+        let mut params = CertificateParams::new(hosts.cloned().collect::<Vec<_>>()).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        if let Some(name) = names.first() {
+            params.distinguished_name.push(DnType::CommonName, name.as_str());
+        }
         params.serial_number = Some(SerialNumber::from(serial));
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

@@ -38,6 +38,10 @@ type SharedLog = Arc<(Mutex<Log>, Condvar)>;
 pub struct Start {
     /// Its configuration, see [`Broker::with_config`].
     pub toml: String,
+    /// A program and its arguments, which ends as the binary that it is given.
+    pub under: Vec<String>,
+    /// More arguments of `run`.
+    pub args: Vec<String>,
     /// Another binary than the one that all tests run.
     pub binary: Option<PathBuf>,
     /// Variables of its environment.
@@ -96,7 +100,7 @@ impl Broker {
             return Ok(Self::external(&addr));
         }
         let dir = Self::prepare(&start.toml);
-        Self::launch((dir, false), start.binary, (&start.env, start.within.unwrap_or(START)))
+        Self::launch((dir, false), &start)
     }
 
     /// A directory with a configuration, see [`Broker::with_config`], for [`Broker::try_open`]; data goes into `data`.
@@ -112,8 +116,7 @@ impl Broker {
     /// # Errors
     /// The process ended, or was not ready within 30 s.
     pub fn try_open(dir: &Path, start: &Start) -> Result<Self, StartFailed> {
-        let how = (start.env.as_slice(), start.within.unwrap_or(START));
-        Self::launch((dir.to_owned(), true), start.binary.clone(), how)
+        Self::launch((dir.to_owned(), true), start)
     }
 
     /// The directory of a broker that was stopped or killed: its configuration, and its data in `data`. Whoever takes
@@ -124,17 +127,23 @@ impl Broker {
     }
 
     /// Starts the process on what is in `dir`.
-    fn launch(
-        (dir, kept): (PathBuf, bool),
-        binary: Option<PathBuf>,
-        (env, within): (&[(&'static str, String)], Duration),
-    ) -> Result<Self, StartFailed> {
-        let mut command = process::bound_to_us(&binary.clone().unwrap_or_else(process::binary));
+    fn launch((dir, kept): (PathBuf, bool), start: &Start) -> Result<Self, StartFailed> {
+        let binary = start.binary.clone();
+        let program = binary.clone().unwrap_or_else(process::binary);
+        let mut command = match start.under.split_first() {
+            Some((under, arguments)) => {
+                let mut command = process::bound_to_us(Path::new(under));
+                command.args(arguments).arg(program);
+                command
+            }
+            None => process::bound_to_us(&program),
+        };
         command.arg("run").arg("--config").arg(dir.join(CONFIG)).arg("--data-dir").arg(dir.join("data"));
+        command.args(&start.args);
         if std::env::var_os("BROKER_VERBOSE").is_some() {
             command.arg("-v");
         }
-        command.envs(env.iter().map(|(name, value)| (name, value)));
+        command.envs(start.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = process::spawn(command).expect("setpriv of util-linux can be run");
         let stderr = child.stderr.take().expect("stderr is piped");
@@ -142,7 +151,7 @@ impl Broker {
         let (pid, writer) = (child.id(), log.clone());
         std::thread::spawn(move || follow(stderr, &writer));
         let broker = Self { child: Some(Mutex::new(child)), pid, log, dir: Some(dir), kept, binary };
-        match broker.wait_ready(within) {
+        match broker.wait_ready(start.within.unwrap_or(START)) {
             true => Ok(broker),
             false => Err(broker.failed_start()),
         }
@@ -288,7 +297,8 @@ impl Broker {
         assert!(self.child.is_none(), "the broker still runs");
         let dir = self.dir.take().expect("a broker of the test's own has a directory");
         let before = self.log();
-        let started = Self::launch((dir, self.kept), self.binary.take(), (env, START));
+        let start = Start { binary: self.binary.take(), env: env.to_vec(), ..Start::default() };
+        let started = Self::launch((dir, self.kept), &start);
         *self = started.unwrap_or_else(|failed| {
             panic!("no restart: {failed:?}\n{}--- before ---\n{before}", failed.log)
         });

@@ -108,6 +108,23 @@ impl RawClient {
         self.read_fresh(timeout)
     }
 
+    /// Waits up to `timeout` for the next packet of this type; those of other types that come before it are kept for later
+    /// reads, but for a DISCONNECT, which is given at once.
+    pub fn read_among(&mut self, expected: u8, timeout: Duration) -> Read {
+        if let Some(at) = self.waiting.iter().position(|packet| packet.kind() == expected) {
+            return self.waiting.remove(at).map_or(Read::Nothing, Read::Packet);
+        }
+        let deadline = Instant::now() + timeout;
+        loop {
+            match self.read_fresh(deadline.saturating_duration_since(Instant::now())) {
+                Read::Packet(packet) if ![expected, kind::DISCONNECT].contains(&packet.kind()) => {
+                    self.waiting.push_back(packet);
+                }
+                read => return read,
+            }
+        }
+    }
+
     fn read_fresh(&mut self, timeout: Duration) -> Read {
         let deadline = Instant::now() + timeout;
         let mut chunk = [0; 16 * 1024];

@@ -132,9 +132,14 @@ impl Dev {
         [1, 2, 3].map(|node| self.mqtt(node))
     }
 
+    /// Where a node's metrics are.
+    pub fn http(&self, node: usize) -> String {
+        self.place(node)["http"].as_str().expect("an address").to_owned()
+    }
+
     /// The value of a metric of a node that runs.
     pub fn metric(&self, node: usize, name: &str) -> f64 {
-        metric(self.place(node)["http"].as_str().expect("an address"), name)
+        metric(self.http(node), name)
     }
 
     /// A node's process; 0 while there is none.

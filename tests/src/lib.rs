@@ -11,7 +11,9 @@
 pub mod broker;
 pub mod checker;
 pub mod client;
+pub mod ctl;
 pub mod dev;
+pub mod dns;
 pub mod example;
 pub mod history;
 mod metrics;

@@ -1,11 +1,12 @@
-//! Three nodes of a cluster, each a process with a directory and ports of its own. What the tests in `cluster/` and `chaos/`
+//! Nodes of a cluster, three as a rule, each a process with a directory and ports of its own. What the tests in `cluster/` and `chaos/`
 //! are written in; it decides nothing about what is right.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,19 +20,21 @@ pub type Number = usize;
 /// The nodes of one test. Only one test of the process has any at a time: three processes are load enough.
 pub struct Nodes {
     dirs: Vec<PathBuf>,
-    start: Start,
+    setup: Setup,
     /// Those that run.
     pub up: BTreeMap<Number, Broker>,
     _alone: MutexGuard<'static, ()>,
 }
 
 /// How the nodes come to be one cluster.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Founding {
     /// The first by name founds it once all three are there.
     Expected,
     /// This one is told to.
     Told(Number),
+    /// The first one is told to; the others know nobody, and join those that run when they are started.
+    Joined,
 }
 
 /// What the nodes of a test are.
@@ -47,6 +50,10 @@ pub struct Setup {
     pub ways: Vec<(u16, u16)>,
     /// Of each node the port for clients; where there is none, any at each start.
     pub clients: Vec<u16>,
+    /// The same for `quelea ctl`.
+    pub admins: Vec<u16>,
+    /// Of each node the network namespace in which it runs, and its address there; where there is none, ours.
+    pub spaces: Vec<(String, Ipv4Addr)>,
     /// The binary, and its environment.
     pub start: Start,
 }
@@ -56,27 +63,38 @@ impl Setup {
     pub fn new(founding: Founding) -> Self {
         let ways = free_ports(3).into_iter().map(|port| (port, port)).collect();
         let (mqtt, sections) = (String::new(), String::new());
-        Self { founding, mqtt, sections, ways, clients: Vec::new(), start: Start::default() }
+        let (clients, admins, spaces) = (Vec::new(), Vec::new(), Vec::new());
+        Self { founding, mqtt, sections, ways, clients, admins, spaces, start: Start::default() }
+    }
+
+    /// The address of a node.
+    fn host(&self, number: Number) -> Ipv4Addr {
+        self.spaces.get(number - 1).map_or(Ipv4Addr::LOCALHOST, |(_, host)| *host)
     }
 
     fn config(&self, number: Number) -> String {
-        let seeds: Vec<String> = self.ways.iter().map(|(_, told)| format!("\"127.0.0.1:{told}\"")).collect();
+        let known = if self.founding == Founding::Joined { &[] } else { self.ways.as_slice() };
+        let seed = |(number, (_, told)): (Number, &(u16, u16))| format!("\"{}:{told}\"", self.host(number));
+        let seeds: Vec<String> = (1..).zip(known).map(seed).collect();
         let founding = match self.founding {
             Founding::Expected => "expected_nodes = 3".to_owned(),
             Founding::Told(told) => format!("bootstrap = {}", told == number),
+            Founding::Joined => format!("bootstrap = {}", number == 1),
         };
         let (listen, told) = self.ways[number - 1];
+        let host = self.host(number);
         let clients = self.clients.get(number - 1).map_or(String::new(), |port| {
-            format!("[listener.mqtt]\nprotocol = \"tcp\"\naddress = \"127.0.0.1:{port}\"\n")
+            format!("[listener.mqtt]\nprotocol = \"tcp\"\naddress = \"{host}:{port}\"\n")
         });
+        let admin = self.admins.get(number - 1).copied().unwrap_or_default();
         format!(
             "[node]\nname = \"node-{number}\"\n\
-             [cluster]\nlisten = \"127.0.0.1:{listen}\"\nadvertise = \"127.0.0.1:{told}\"\nseeds = [{}]\n\
+             [cluster]\nlisten = \"{host}:{listen}\"\nadvertise = \"{host}:{told}\"\nseeds = [{}]\n\
              profile = \"zones\"\n{founding}\n\
-             [admin]\nlisten = \"127.0.0.1:0\"\n\
-             [http]\naddress = \"127.0.0.1:0\"\n\
+             [admin]\nlisten = \"127.0.0.1:{admin}\"\n\
+             [http]\naddress = \"{host}:0\"\n\
              [mqtt]\n{}\n\
-             [limits]\nconnect_timeout = \"60s\"\n{clients}{}",
+             [limits]\nconnect_timeout = \"60s\"\nwrite_timeout = \"120s\"\n{clients}{}",
             seeds.join(", "),
             self.mqtt,
             self.sections,
@@ -114,9 +132,8 @@ impl Nodes {
     pub fn of(setup: impl FnOnce() -> Setup) -> Self {
         let alone = alone();
         let setup = setup();
-        let dirs = (1..=3).map(|number| Broker::prepare(&setup.config(number))).collect();
-        let start = Start { within: Some(PATIENCE), ..setup.start };
-        Self { dirs, start, up: BTreeMap::new(), _alone: alone }
+        let dirs = (1..=setup.ways.len()).map(|number| Broker::prepare(&setup.config(number))).collect();
+        Self { dirs, setup, up: BTreeMap::new(), _alone: alone }
     }
 
     /// The same, started together.
@@ -128,6 +145,11 @@ impl Nodes {
 
     /// Starts nodes in this order, with a pause before each but the first, and waits until all of them are ready.
     pub fn start(&mut self, order: &[Number], apart: Duration) {
+        let mut start = Start { within: Some(PATIENCE), ..self.setup.start.clone() };
+        if self.setup.founding == Founding::Joined {
+            let ways = self.up.keys().map(|number| self.setup.ways[number - 1].1);
+            start.args = ways.flat_map(|told| ["--join".to_owned(), format!("127.0.0.1:{told}")]).collect();
+        }
         let starting: Vec<_> = order
             .iter()
             .enumerate()
@@ -135,7 +157,10 @@ impl Nodes {
                 if at > 0 {
                     pause(apart);
                 }
-                let (number, dir, start) = (*number, self.dirs[number - 1].clone(), self.start.clone());
+                let (number, dir, mut start) = (*number, self.dirs[number - 1].clone(), start.clone());
+                if let Some((space, _)) = self.setup.spaces.get(number - 1) {
+                    start.under = ["ip", "netns", "exec", space].map(str::to_owned).into();
+                }
                 thread::spawn(move || (number, Broker::try_open(&dir, &start)))
             })
             .collect();
@@ -187,6 +212,11 @@ impl Nodes {
         self.up[&number].mqtt()
     }
 
+    /// Where clients always connect to a node that has a port of its own for them.
+    pub fn at_home(&self, number: Number) -> String {
+        format!("127.0.0.1:{}", self.setup.clients[number - 1])
+    }
+
     /// Where clients connect to any node that runs.
     pub fn all(&self) -> Vec<String> {
         self.up.values().map(Broker::mqtt).collect()
@@ -236,11 +266,18 @@ impl Drop for Nodes {
     }
 }
 
-/// Ports that nobody listens on, below those that the system gives to whoever asks for any.
+/// How many ports one process looks at.
+const PORTS: usize = 1_700;
+
+/// Ports that nobody listens on, below those that the system gives to whoever asks for any. No two calls in a process give the
+/// same before all have had their turn: what is to listen there may not have begun.
 pub fn free_ports(count: usize) -> Vec<u16> {
-    let first = 10_000 + (std::process::id() % 10_000) as u16;
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let first = 10_000 + (std::process::id() % 10_000) as usize;
     let mut held = Vec::new();
-    for port in (first..first + 12_000).step_by(7) {
+    for _ in 0..PORTS {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS * 7;
+        let port = u16::try_from(port).expect("a port");
         held.extend(TcpListener::bind(("127.0.0.1", port)).map(|socket| (port, socket)));
         if held.len() == count {
             return held.into_iter().map(|(port, _)| port).collect();

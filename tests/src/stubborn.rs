@@ -58,9 +58,18 @@ impl Publisher {
 
     /// Publishes until it is acknowledged to the end.
     pub fn publish(&mut self, topic: &str, payload: &[u8], qos: u8) {
-        self.next_id += 1;
+        self.complete(Publish::new(Version::V5, topic, payload), qos);
+    }
+
+    /// The same at QoS 1, to be retained.
+    pub fn retain(&mut self, topic: &str, payload: &[u8]) {
+        self.complete(Publish::new(Version::V5, topic, payload).retain(), 1);
+    }
+
+    fn complete(&mut self, publish: Publish, qos: u8) {
+        self.next_id = self.next_id.checked_add(1).unwrap_or(1);
         let id = self.next_id;
-        let publish = Publish::new(Version::V5, topic, payload).qos(qos, id);
+        let publish = publish.qos(qos, id);
         let (mut packet, mut answer) = (publish.bytes(), if qos == 1 { kind::PUBACK } else { kind::PUBREC });
         loop {
             if !self.exchange(&packet, answer, id) {
@@ -113,9 +122,9 @@ pub fn subscribe(client: &str, filter: &str, nodes: &[String]) {
 pub fn drain(client: &str, expected: usize, nodes: &[String]) -> Vec<Vec<u8>> {
     let deadline = Instant::now() + PATIENCE;
     let mut got: Vec<Vec<u8>> = Vec::new();
+    let mut different = std::collections::BTreeSet::new();
     let mut connection = session(client, nodes);
     loop {
-        let different: std::collections::BTreeSet<_> = got.iter().collect();
         if different.len() >= expected {
             return got;
         }
@@ -126,6 +135,7 @@ pub fn drain(client: &str, expected: usize, nodes: &[String]) -> Vec<Vec<u8>> {
                     let publish = packet.publish(Version::V5);
                     let answer = if publish.qos == 1 { kind::PUBACK } else { kind::PUBREC };
                     connection.send(&packets::ack(answer, publish.packet_id));
+                    different.insert(publish.payload.clone());
                     got.push(publish.payload);
                 }
                 kind::PUBREL => {

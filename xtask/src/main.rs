@@ -3,6 +3,8 @@
 
 mod chaos;
 mod compare;
+mod dashboards;
+mod dist;
 mod gate;
 mod libtest;
 mod numbers;
@@ -69,6 +71,18 @@ const TASKS: &[Task] = &[
         usage: "[--readings N]",
         help: "a broker with one emulated sensor, to try",
         run: sensor::main,
+    },
+    Task {
+        name: "dist",
+        usage: "[--binary FILE]",
+        help: "a release in target/dist: static binary, image in OCI's layout, what is in it, checksums",
+        run: dist::main,
+    },
+    Task {
+        name: "dashboards",
+        usage: "",
+        help: "writes the Grafana dashboards in deploy/grafana from their lists of panels",
+        run: dashboards::main,
     },
     Task { name: "tidy", usage: "", help: "only the rules that clippy cannot check", run: tidy::main },
 ];

@@ -3,11 +3,14 @@
 
 use crate::{
     access::{self, BadFile, PasswdArgs},
+    admin::{self, Doors, TokenArgs},
     bench,
+    cluster::{ClusterKeys, KeysError},
     config::{self, ConfigError, Flags, Settings},
     ctl, dev,
     listener::{self, ListenError},
     logging, node,
+    pem::TlsError,
 };
 use clap::{Args, Parser, Subcommand};
 use std::{
@@ -37,6 +40,8 @@ enum Command {
     Dev(dev::DevArgs),
     /// Add, change and remove the users of a password file
     Passwd(PasswdArgs),
+    /// Make and remove tokens for the admin API
+    Token(TokenArgs),
     /// See a cluster, and move what it does between its nodes
     Ctl(ctl::CtlArgs),
     /// Generate MQTT load and measure what a broker makes of it
@@ -122,12 +127,15 @@ pub(crate) fn run() -> ExitCode {
         }),
         Command::Dev(args) => dev::run(args).map(|()| ExitCode::SUCCESS),
         Command::Passwd(args) => access::passwd(&args).map(|()| ExitCode::SUCCESS),
+        Command::Token(args) => admin::token(&args).map(|()| ExitCode::SUCCESS),
         Command::Ctl(args) => ctl::run(args),
         Command::Bench(args) => bench::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Config { command: ConfigCommand::Check(args) } => {
             with_settings(args.load(false), |settings| {
                 listener::check_files(&settings)?;
                 access::check_files(&settings)?;
+                ClusterKeys::open(&settings)?;
+                Doors::open(&settings.admin)?;
                 Ok(writeln!(io::stdout(), "the configuration is valid")?)
             })
         }
@@ -154,7 +162,11 @@ fn with_causes(error: &anyhow::Error) -> String {
 /// Files that the configuration names are part of it.
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     let tls = matches!(error.downcast_ref(), Some(ListenError::Tls { .. }));
-    if tls || error.is::<BadFile>() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::FAILURE }
+    if tls || error.is::<TlsError>() || error.is::<BadFile>() || error.is::<KeysError>() {
+        ExitCode::from(EXIT_CONFIG)
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn with_settings(

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mqtt_codec::PacketKind;
 use session_store::counters::CounterInfo;
+use session_store::histogram::{Durations, Histogram};
 
 use crate::inbox::Dropped;
 use crate::listener::HandshakeFailure;
@@ -85,6 +86,12 @@ macro_rules! node_counters {
             $(#[doc = $help] pub(crate) $field: Counter,)*
             /// Packets by their type.
             pub(crate) kinds: KindCounters,
+            /// From reading a QoS 1 or 2 PUBLISH to its acknowledgement.
+            pub(crate) publish_acks: Histogram,
+            /// From the mailbox of a connection to the buffer of its socket.
+            pub(crate) deliveries: Histogram,
+            /// From asking a connection to stop until the one that takes its client over has it.
+            pub(crate) takeovers: Histogram,
         }
 
         /// Names, units and help texts, in the order of the fields.
@@ -98,6 +105,9 @@ macro_rules! node_counters {
             $(pub(crate) $field: u64,)*
             pub(crate) kinds_received: [u64; KINDS],
             pub(crate) kinds_sent: [u64; KINDS],
+            pub(crate) publish_acks: Durations,
+            pub(crate) deliveries: Durations,
+            pub(crate) takeovers: Durations,
         }
 
         impl NodeTotals {
@@ -107,6 +117,9 @@ macro_rules! node_counters {
                 for set in sets {
                     $(totals.$field = totals.$field.wrapping_add(set.$field.get());)*
                     set.kinds.add_to(&mut totals.kinds_received, &mut totals.kinds_sent);
+                    totals.publish_acks.add(&set.publish_acks.read());
+                    totals.deliveries.add(&set.deliveries.read());
+                    totals.takeovers.add(&set.takeovers.read());
                 }
                 totals
             }
@@ -125,8 +138,8 @@ node_counters! {
     connects_accepted: "connections", "CONNECTs answered with success.";
     clients_ended: "connections", "Accepted connections that ended.";
     connects_refused: "connections", "Connections that ended without an accepted CONNECT.";
-    bytes_received: "bytes", "Bytes of MQTT received.";
-    bytes_sent: "bytes", "Bytes of MQTT sent.";
+    received_bytes: "bytes", "Bytes of MQTT received.";
+    sent_bytes: "bytes", "Bytes of MQTT sent.";
     packets_received: "packets", "Control packets received.";
     packets_sent: "packets", "Control packets sent.";
     publish_received: "messages", "PUBLISH packets received.";

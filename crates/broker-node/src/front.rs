@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::admin::{self, Subject};
+use crate::admin::{self, Doors, Subject};
 use crate::config::Settings;
 use crate::http::{self, Endpoints};
-use crate::metrics::Exporter;
+use crate::metrics;
 use crate::stop::{Stopper, stop_pair};
 
 /// The ports that are there all the time.
@@ -27,13 +27,12 @@ impl Front {
     /// One of them cannot be bound.
     pub(crate) fn open(settings: &Settings) -> anyhow::Result<Self> {
         let subject = Subject::new(&settings.node.name);
-        let exporter = Exporter::install()?;
         let (stopper, stop) = stop_pair();
         let http = match settings.http.listen_address()? {
             Some(address) => {
                 let (measured, ready) = (subject.clone(), subject.readiness().clone());
                 let endpoints = Endpoints {
-                    metrics: Arc::new(move || exporter.render(&measured.snapshot())),
+                    metrics: Arc::new(move || metrics::text(&measured.snapshot())),
                     ready: Arc::new(move || ready.now()),
                 };
                 http::start(&address, &endpoints, &stop)?
@@ -41,7 +40,7 @@ impl Front {
             None => JoinSet::new(),
         };
         let admin = match settings.admin.listen_address()? {
-            Some(address) => admin::start(&address, &subject, &stop)?,
+            Some(address) => admin::start(&address, &Doors::open(&settings.admin)?, &subject, &stop)?,
             None => JoinSet::new(),
         };
         Ok(Self { subject, http, admin, stopper })

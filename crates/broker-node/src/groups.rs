@@ -1,8 +1,9 @@
 //! The groups of a node, alone or with peers, in the order in which they start. Called by the composition root; it decides
 //! nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use node_routing::reach::Reach;
 use raft_consensus::group::Timing;
 use raft_consensus::network::{Alone, Networks};
 use raft_consensus::proposer::Ended;
@@ -53,6 +54,8 @@ pub(crate) struct Started {
     pub(crate) groups: JoinSet<Ended>,
     /// What goes on beside them.
     pub(crate) tasks: JoinSet<()>,
+    /// The way to other nodes, on a node with peers.
+    pub(crate) reach: Option<Weak<Reach>>,
     /// What answers other nodes, until it is dropped.
     pub(crate) kept: Option<Kept>,
 }
@@ -85,7 +88,7 @@ pub(crate) async fn start(
             ShardsOf { settings, counters, data, fails, clock, cluster: cluster.view(), hosts: None };
         let (node, mut groups) = shards.start(Members::alone(me), lease).await?;
         groups.spawn(runs);
-        return Ok(Started { cluster, node, groups, tasks: JoinSet::new(), kept: None });
+        return Ok(Started { cluster, node, groups, tasks: JoinSet::new(), reach: None, kept: None });
     };
     let way = Way::open(data.identity, port, (data.storage, &settings.node.data_dir))?;
     let refused = way.toucher().refused_as_dead();
@@ -139,7 +142,7 @@ async fn with_peers(
         let of = Of::Shard { number, of: data.identity.shards };
         tasks.spawn(Placing { group, of, roster, hearsay }.run());
     }
-    Ok(Started { cluster, node, groups, tasks, kept: Some(kept) })
+    Ok(Started { cluster, node, groups, tasks, reach: Some(way.reach()), kept: Some(kept) })
 }
 
 /// Says that the node's run has begun; what is left are its shards.

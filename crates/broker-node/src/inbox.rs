@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use mqtt_codec::{QoS, ReasonCode};
 use parking_lot::Mutex;
@@ -13,6 +14,8 @@ use session_store::command::{Push, Reply};
 use session_store::limits::QueuePolicy;
 use session_store::matching::{Copied, GroupRef};
 use session_store::{ConnectionId, MessageRef, Outgoing};
+
+use crate::worker::ONE_OF;
 
 /// Bounds of what a transient session's connection may hold unsent.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +62,20 @@ struct State {
     end: Option<ReasonCode>,
     closed: bool,
     waker: Option<Waker>,
+    /// How many times its reader has taken what there was.
+    takes: u32,
+    /// When the first message of `mail` came, where that is measured.
+    since: Option<Instant>,
+}
+
+impl State {
+    /// Takes the time of a message for a reader that has taken all before it, one of so many times.
+    fn note_arrival(&mut self) {
+        let measures = self.since.is_none() && self.takes.is_multiple_of(ONE_OF);
+        if measures && !(self.mail.messages.is_empty() && self.mail.pushes.is_empty()) {
+            self.since = Some(Instant::now());
+        }
+    }
 }
 
 /// What its reader takes from a mailbox.
@@ -70,6 +87,8 @@ pub(crate) struct Taken {
     pub(crate) overflow: bool,
     /// The broker ends the connection.
     pub(crate) end: Option<ReasonCode>,
+    /// When the first message of the mail came, where that is measured.
+    pub(crate) since: Option<Instant>,
 }
 
 /// What became of messages put into a mailbox.
@@ -226,6 +245,7 @@ impl Inbox {
                 group: run.group.filter(|_| qos > QoS::AtMostOnce).cloned(),
             });
         }
+        state.note_arrival();
         Self::wake(state);
         dropped
     }
@@ -280,6 +300,7 @@ impl Inbox {
             }
             state.mail.pushes.push(push);
         }
+        state.note_arrival();
         Self::wake(state);
         dropped
     }
@@ -350,8 +371,9 @@ impl Inbox {
         }
         (state.queued, state.queued_bytes, state.qos0_bytes) = (0, 0, 0);
         let overflow = std::mem::take(&mut state.overflow);
-        let (mail, end) = (std::mem::take(&mut state.mail), state.end.take());
-        Poll::Ready(Taken { mail, overflow, end })
+        let (mail, end, since) = (std::mem::take(&mut state.mail), state.end.take(), state.since.take());
+        state.takes = state.takes.wrapping_add(1);
+        Poll::Ready(Taken { mail, overflow, end, since })
     }
 
     /// Takes what there is and lets nothing more in.

@@ -31,6 +31,8 @@ mod node;
 mod observe;
 mod others;
 mod packet;
+mod pem;
+mod process;
 mod readiness;
 #[cfg(test)]
 mod replicated_tests;

@@ -18,7 +18,7 @@ use crate::{
     identity::Identity,
     lease::{self, TakenForDead},
     listener::{Bound, Listeners, Slots},
-    observe::Observer,
+    observe::{Observed, Observer},
     stop::stop_pair,
     sys,
     worker::Node,
@@ -78,6 +78,9 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     let subject = &front.subject;
     let port = Port::bind(&settings)?;
     port.iter().for_each(|port| subject.seeks(&port.seeds));
+    if let Some(keys) = port.as_ref().and_then(|port| port.keys.clone()) {
+        runtime.spawn(keys.watch());
+    }
     if let Some(port) = &port
         && !Identity::exists(&settings.node.data_dir)?
     {
@@ -135,11 +138,11 @@ async fn serve(
         // Others may have to come for that.
         _signal = signals.next() => return Ok(()),
     };
-    let Started { cluster, node, groups, mut tasks, kept: _kept } = started;
+    let Started { cluster, node, groups, mut tasks, reach, kept: _kept } = started;
     let mut checkpoints = checkpoints(&cluster, &node, data.storage);
     let tally = data.port.map(|port| Arc::clone(&port.tally)).unwrap_or_default();
-    let observed = (&cluster, tally);
-    let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters), data.storage.wal(), observed);
+    let observed = Observed { wal: data.storage.wal(), cluster: &cluster, peers: tally, reach };
+    let observer = Observer::new(Arc::clone(&node), Arc::clone(&counters), observed);
     tasks.spawn(observer.clone().run());
     tasks.spawn(node.shards.clone().end_held());
     tasks.spawn(watch_access(Arc::clone(&node)));
@@ -161,7 +164,11 @@ async fn serve(
         signal = signals.next() => signal,
         why = failed(&mut groups, &mut checkpoints, &mut failure) => return Err(why),
         dead = lease::watch(&node.lease, (&node.shards, data.identity.host()), cluster.view().lowest_live.clone()) => {
-            return Err(dead.into());
+            if !cluster.has_given_all(data.identity.host().node) {
+                return Err(dead.into());
+            }
+            // Whoever has left is dead to the others, who do not say more to it.
+            "the node has left the cluster"
         }
         () = cluster.left(data.identity.host().node) => "the node has left the cluster",
     };

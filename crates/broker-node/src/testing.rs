@@ -119,12 +119,21 @@ pub(crate) struct TestNode {
 impl TestNode {
     /// A node alone in its cluster, with methods of enhanced authentication.
     pub(crate) async fn alone(data: &Path, settings: Settings, methods: Vec<Arc<dyn Method>>) -> Self {
+        Self::alone_under(data, (settings, methods), Lease::alone).await
+    }
+
+    /// The same under a lease of the test's own.
+    pub(crate) async fn alone_under(
+        data: &Path,
+        (settings, methods): (Settings, Vec<Arc<dyn Method>>),
+        lease: impl FnOnce(&ClusterView) -> Lease,
+    ) -> Self {
         let host = first_run(1);
         let (_, live) = watch::channel(LowestLive::from([(host.node, host.incarnation)]));
         let storage = open(data, &settings);
         let clock = Clock::start();
         let cluster = ClusterView::told(live, clock.of_groups(1), &Following::new(host));
-        let run = TestRun { host, clock, lease: Lease::alone(&cluster), cluster, joins: None };
+        let run = TestRun { host, clock, lease: lease(&cluster), cluster, joins: None };
         let members = Members {
             nodes: vec![1],
             founders: vec![1],
@@ -233,4 +242,20 @@ fn open(data: &Path, settings: &Settings) -> Storage {
 pub(crate) fn open_replica(data: &Path, settings: &Settings) -> Storage {
     let (fails, _failure) = failure_pair();
     Storage::open_replica(data, settings.log_options(fails)).unwrap()
+}
+
+/// Fails where a file of the repository, by its path from the root, is not this text; with `QUELEA_WRITE_DOCS` set it is
+/// written instead.
+pub(crate) fn page_is(path: &str, text: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    if std::env::var_os("QUELEA_WRITE_DOCS").is_some() {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+    }
+    let found = std::fs::read_to_string(&file).unwrap_or_default();
+    let differs = found.lines().zip(text.lines()).find(|(found, made)| found != made);
+    assert!(
+        found == text,
+        "{path} is not up to date: make it anew with QUELEA_WRITE_DOCS=1; first: {differs:#?}"
+    );
 }

@@ -1,10 +1,11 @@
 //! What the connections of one worker thread share, and what all threads share. Built at start, handed to
 //! each connection; holds no connection itself.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use mqtt_codec::Limits;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -25,6 +26,22 @@ use crate::sys::SysTopics;
 
 /// Bytes read from a socket by one system call.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
+/// Of so many publishes that are acknowledged, and of so many times that a mailbox gets something, one is measured: the
+/// clock would cost as much as a few per cent of a publish.
+pub(crate) const ONE_OF: u32 = 8;
+
+/// Says which of the things that a thread does are measured.
+#[derive(Debug, Default)]
+pub(crate) struct Samples(Cell<u32>);
+
+impl Samples {
+    /// The time, for the first of every [`ONE_OF`].
+    pub(crate) fn now(&self) -> Option<Instant> {
+        let number = self.0.get();
+        self.0.set(number.wrapping_add(1));
+        number.is_multiple_of(ONE_OF).then(Instant::now)
+    }
+}
 
 /// What all threads of a node share.
 #[derive(Debug)]
@@ -107,6 +124,8 @@ pub(crate) struct Worker {
     pub(crate) node: Arc<Node>,
     /// What this thread counts; it is the only writer.
     pub(crate) counters: Arc<NodeCounters>,
+    /// What is measured of what it does.
+    pub(crate) samples: Samples,
     /// What topics match, as this thread last saw it.
     pub(crate) cache: RefCell<TopicCache>,
     /// Where sockets are read into.
@@ -120,6 +139,7 @@ impl Worker {
         Rc::new(Self {
             node,
             counters,
+            samples: Samples::default(),
             cache: RefCell::default(),
             scratch: RefCell::new(vec![0; READ_BYTES].into()),
             random: SystemRandom::new(),

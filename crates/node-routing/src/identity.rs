@@ -9,6 +9,7 @@ use session_store::Incarnation;
 
 use crate::peers::Peers;
 use crate::proto::routing::Welcome;
+use crate::security::Who;
 
 /// The version of what nodes say to each other that this binary speaks.
 pub const PROTOCOL: u32 = 1;
@@ -104,6 +105,15 @@ impl Identity {
     }
 }
 
+/// Holds what a node has shown against its name, where both are known.
+///
+/// # Errors
+/// It has shown to be somebody else.
+pub(crate) fn check_name(node: NodeId, who: &Who, peers: &Peers) -> Result<(), Refusal> {
+    let name = peers.get(&node).map_or("", |peer| &*peer.name);
+    if who.may_be(name) { Ok(()) } else { Err(Refusal::WrongName(name.to_owned())) }
+}
+
 /// Whoever is not in the view is no stranger yet, whatever its run: a node that lags may hear from one that joined after
 /// what it knows.
 fn check_run(node: NodeId, run: Incarnation, peers: &Peers) -> Result<(), Refusal> {
@@ -129,7 +139,7 @@ mod tests {
     const TWO: Identity = Identity { node: 2, ..ONE };
 
     fn peers(lowest_live: u32) -> Peers {
-        let peer = Peer { address: String::new(), lowest_live: Incarnation(lowest_live) };
+        let peer = Peer { address: String::new(), name: "one".into(), lowest_live: Incarnation(lowest_live) };
         Peers::from([(1, peer)])
     }
 
@@ -146,6 +156,15 @@ mod tests {
         assert_eq!(asked(stranger, 2), Err(Refusal::WrongCluster));
         let dead = Identity { incarnation: Incarnation(3), ..ONE };
         assert_eq!(asked(dead, 2), Err(Refusal::DeadRun { found: 3, lowest_live: 4 }));
+    }
+
+    #[test]
+    fn a_node_is_who_its_certificate_names() {
+        let named = |name: &str| Who::Named([name.into()].into());
+        assert_eq!(check_name(1, &named("one"), &peers(4)), Ok(()));
+        assert_eq!(check_name(1, &Who::Any, &peers(4)), Ok(()));
+        assert_eq!(check_name(1, &named("two"), &peers(4)), Err(Refusal::WrongName("one".to_owned())));
+        assert_eq!(check_name(9, &named("two"), &peers(4)), Ok(()), "nobody knows it yet");
     }
 
     #[test]

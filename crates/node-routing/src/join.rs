@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use raft_consensus::cluster::ClusterId;
+use raft_consensus::network::Refusal;
 use raft_consensus::types::NodeId;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -21,10 +22,7 @@ use crate::proto::routing::join_server::Join;
 use crate::proto::routing::met::Standing as Wire;
 use crate::proto::routing::{self as proto, Joined, Joining, Met, Nothing};
 use crate::refusal;
-use crate::security::Security;
-
-/// Whoever is at an address, before it is known.
-const NOBODY: NodeId = 0;
+use crate::security::{Secured, Security, Who};
 
 /// What a node without a cluster is told to do where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,12 +107,18 @@ impl Meets {
     /// # Errors
     /// Nobody, or nobody that is understood.
     pub async fn meet(&self, address: &str) -> Result<Standing, MeetError> {
-        let met = self.ask(address, async |mut client| client.meet(Nothing {}).await).await?;
+        let (met, who) = self.ask(address, async |mut client| client.meet(Nothing {}).await).await?;
         if met.protocol != PROTOCOL {
             return Err(MeetError::Version(address.to_owned(), met.protocol));
         }
         let nonsense = || MeetError::Refused(address.to_owned(), "its answer makes no sense".to_owned());
-        read(met).ok_or_else(nonsense)
+        match read(met).ok_or_else(nonsense)? {
+            Standing::Stranger(stranger) if !who.may_be(&stranger.name) => {
+                let refusal = Refusal::WrongName(stranger.name);
+                Err(MeetError::Refused(address.to_owned(), refusal.to_string()))
+            }
+            standing => Ok(standing),
+        }
     }
 
     /// Asks the node at an address for a number in its cluster, for a node that has drawn this.
@@ -123,7 +127,7 @@ impl Meets {
     /// It cannot be reached, or has none now: to be asked again, there or elsewhere.
     pub async fn join(&self, address: &str, token: u64) -> Result<NodeId, MeetError> {
         let joining = Joining { protocol: PROTOCOL, token };
-        let joined = self.ask(address, async |mut client| client.join(joining).await).await?;
+        let (joined, _) = self.ask(address, async |mut client| client.join(joining).await).await?;
         Ok(joined.node)
     }
 
@@ -131,22 +135,23 @@ impl Meets {
         &self,
         address: &str,
         ask: impl AsyncFnOnce(JoinClient<Connection>) -> Result<Response<T>, Status>,
-    ) -> Result<T, MeetError> {
+    ) -> Result<(T, Who), MeetError> {
         let unreachable = |reason: String| MeetError::Unreachable(address.to_owned(), reason);
         let asking = async {
             let failed = |error: io::Error| unreachable(error.to_string());
             let stream = TcpStream::connect(address).await.map_err(failed)?;
             stream.set_nodelay(true).map_err(failed)?;
-            let io = self.security.dialed(stream, NOBODY).await.map_err(failed)?;
+            let Secured { io, who } = self.security.dialed(stream).await.map_err(failed)?;
             let begun = Connection::begin(io, Arc::new(HeaderMap::new()), &self.limits).await;
             let (connection, _open) = begun.map_err(|error| unreachable(error.to_string()))?;
             let client = JoinClient::with_origin(connection.clone(), connection.origin());
-            ask(client).await.map(Response::into_inner).map_err(|status| match status.code() {
+            let answer = ask(client).await.map_err(|status| match status.code() {
                 tonic::Code::FailedPrecondition => {
                     MeetError::Refused(address.to_owned(), status.message().to_owned())
                 }
                 _ => unreachable(refusal::reason(&status)),
-            })
+            })?;
+            Ok((answer.into_inner(), who))
         };
         let asked = timeout(self.limits.greet_within, asking).await;
         asked.unwrap_or_else(|_elapsed| Err(unreachable("it is silent".to_owned())))

@@ -13,6 +13,8 @@ use tokio::sync::watch;
 pub struct Peer {
     /// Where it listens for nodes, as `host:port`. A name is looked up at each attempt to connect.
     pub address: String,
+    /// What it is called; empty where that is not known yet.
+    pub name: Box<str>,
     /// Runs before this one are dead, and refused.
     pub lowest_live: Incarnation,
 }

@@ -99,6 +99,13 @@ impl Reach {
         }
     }
 
+    /// Of each other node whether there is a connection to it, for whatever purpose.
+    #[must_use]
+    pub fn up(&self) -> Vec<(NodeId, bool)> {
+        let lines = self.lines.lock();
+        lines.iter().map(|(node, known)| (*node, known.presence.is_up())).collect()
+    }
+
     /// The line to a node.
     ///
     /// # Errors

@@ -27,6 +27,7 @@ pub(crate) fn status(refusal: &Refusal) -> Status {
         Refusal::WrongNode { expected, found } => {
             (Code::FailedPrecondition, Why::WrongNode(proto::Node { expected: *expected, found: *found }))
         }
+        Refusal::WrongName(name) => (Code::PermissionDenied, Why::WrongName(cut(name))),
         Refusal::WrongVersion { expected, found } => (
             Code::FailedPrecondition,
             Why::WrongVersion(proto::Version { expected: *expected, found: *found }),
@@ -52,6 +53,7 @@ pub(crate) fn read(status: &Status) -> Option<Refusal> {
     Some(match proto::Refusal::decode(status.details()).ok()?.why? {
         Why::WrongCluster(_) => Refusal::WrongCluster,
         Why::WrongNode(proto::Node { expected, found }) => Refusal::WrongNode { expected, found },
+        Why::WrongName(name) => Refusal::WrongName(name),
         Why::WrongVersion(proto::Version { expected, found }) => Refusal::WrongVersion { expected, found },
         Why::DeadRun(proto::Run { found, lowest_live }) => Refusal::DeadRun { found, lowest_live },
         Why::TooLarge(_) => Refusal::TooLarge,

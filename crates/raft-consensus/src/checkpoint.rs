@@ -137,7 +137,7 @@ impl Checkpointer {
     /// A checkpoint of one group, if it is due and the disk has room for it.
     async fn checkpoint(&mut self, number: usize, due: bool) -> Result<(), CheckpointError> {
         let Some(watched) = self.watched.get_mut(number) else { return Ok(()) };
-        let written = self.wal.counters().wal_written;
+        let written = self.wal.counters().wal_written_bytes;
         let since = written - watched.written;
         if !due && since < LOG_BYTES_MAX {
             return Ok(());

@@ -9,6 +9,7 @@ use openraft::network::{NetSnapshot, RaftNetworkFactory};
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::JoinHandleOf;
 use openraft::{Raft, SnapshotPolicy};
+use session_store::histogram::{Durations, Histogram};
 use tokio::sync::{mpsc, watch};
 
 use crate::budget::{Budget, Held};
@@ -159,6 +160,7 @@ pub struct Group<C: Types, M: Machine> {
     log: GroupLog,
     leadership: LeadershipWatch<C>,
     heard: watch::Sender<Heard>,
+    commits: Arc<Histogram>,
 }
 
 impl<C: Types, M: Machine> Clone for Group<C, M> {
@@ -172,6 +174,7 @@ impl<C: Types, M: Machine> Clone for Group<C, M> {
             log: self.log.clone(),
             leadership: self.leadership.clone(),
             heard: self.heard.clone(),
+            commits: Arc::clone(&self.commits),
         }
     }
 }
@@ -197,11 +200,13 @@ impl<C: Types, M: Machine> Group<C, M> {
         let (work, work_end) = mpsc::channel(MAILBOX);
         let (told, leadership) = C::watch_channel(Leadership::default());
         let (heard, hears) = watch::channel(Heard::default());
-        let proposer = Proposer::new(raft.clone(), work_end, (glance, clock), (room, hears, told));
+        let commits = Arc::<Histogram>::default();
+        let proposer =
+            Proposer::new(raft.clone(), work_end, (glance, clock), (room, hears, told), Arc::clone(&commits));
         let task = C::spawn(proposer.run());
         let leadership = LeadershipWatch::new(leadership);
         let (mailbox, passing) = (Budget::of(MAILBOX_BYTES_MAX), Budget::of(PASSING_BYTES_MAX));
-        Ok((Self { id: group, raft, work, mailbox, passing, log, leadership, heard }, task))
+        Ok((Self { id: group, raft, work, mailbox, passing, log, leadership, heard, commits }, task))
     }
 
     /// Which group it is.
@@ -242,6 +247,12 @@ impl<C: Types, M: Machine> Group<C, M> {
     #[must_use]
     pub fn log_bytes(&self) -> u64 {
         self.log.bytes_pinned()
+    }
+
+    /// How long entries took that this node proposed as the group's leader, until they were committed and applied here.
+    #[must_use]
+    pub fn commit_times(&self) -> Durations {
+        self.commits.read()
     }
 
     /// Waits until this node has applied everything that was acknowledged before it started.

@@ -17,6 +17,7 @@ use openraft::raft::WriteResult;
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::{InstantOf, WatchReceiverOf, WatchSenderOf};
 use session_store::failpoint::{self, Mutant};
+use session_store::histogram::Histogram;
 use tokio::sync::{mpsc, watch};
 
 use crate::budget::Held;
@@ -54,7 +55,8 @@ pub(crate) enum Work<M: Machine> {
 
 /// Something whose turn comes when all before it are done.
 enum Waiting<C: Types, M: Machine> {
-    Entry(BoxStream<'static, Result<WriteResult<C>, Fatal<C>>>),
+    /// An entry, and when it was proposed.
+    Entry(BoxStream<'static, Result<WriteResult<C>, Fatal<C>>>, InstantOf<C>),
     Look(Look<M>),
 }
 
@@ -91,6 +93,8 @@ pub(crate) struct Proposer<C: Types, M: Machine> {
     server: WatchReceiverOf<C, RaftServerMetrics<C>>,
     heard: watch::Receiver<Heard>,
     told: WatchSenderOf<C, Leadership>,
+    /// From proposing an entry until it was committed and applied here.
+    commits: Arc<Histogram>,
 }
 
 impl<C: Types, M: Machine> Proposer<C, M> {
@@ -99,6 +103,7 @@ impl<C: Types, M: Machine> Proposer<C, M> {
         work: mpsc::Receiver<Work<M>>,
         (glance, clock): (Arc<Glance>, WallClock),
         (room, heard, told): (watch::Receiver<Room>, watch::Receiver<Heard>, WatchSenderOf<C, Leadership>),
+        commits: Arc<Histogram>,
     ) -> Self {
         let (queued, waiting) = (VecDeque::new(), VecDeque::new());
         let (server, in_flight, ticking) = (raft.server_metrics(), 0, false);
@@ -118,6 +123,7 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             server,
             heard,
             told,
+            commits,
         }
     }
 
@@ -212,11 +218,11 @@ impl<C: Types, M: Machine> Proposer<C, M> {
     /// Takes note that the first of what waits is done.
     async fn settle(&mut self, done: Option<Result<WriteResult<C>, Fatal<C>>>) -> Result<(), Ended> {
         match self.waiting.pop_front() {
-            Some(Waiting::Entry(_)) => {
+            Some(Waiting::Entry(_, since)) => {
                 self.in_flight -= 1;
                 self.ticking = false;
                 match done {
-                    Some(Ok(Ok(_applied))) => {}
+                    Some(Ok(Ok(_applied))) => self.commits.record(C::now() - since),
                     // Whoever asked repeats it to the leader that there is then: nothing was acknowledged.
                     Some(Ok(Err(refused))) => {
                         tracing::debug!(%refused, "a proposal was refused");
@@ -303,8 +309,9 @@ impl<C: Types, M: Machine> Proposer<C, M> {
             let early = body.clone();
             self.look(Box::new(move |machine| drop(machine.apply(&early, true)))).await?;
         }
+        let since = C::now();
         let done = self.raft.client_write_many([Proposal(body)]).await.map_err(ended)?;
-        self.waiting.push_back(Waiting::Entry(done));
+        self.waiting.push_back(Waiting::Entry(done, since));
         self.in_flight += 1;
         Ok(())
     }
@@ -330,7 +337,7 @@ async fn next_done<C: Types, M: Machine>(
     waiting: &mut VecDeque<Waiting<C, M>>,
 ) -> Option<Result<WriteResult<C>, Fatal<C>>> {
     match waiting.front_mut() {
-        Some(Waiting::Entry(done)) => done.next().await,
+        Some(Waiting::Entry(done, _)) => done.next().await,
         Some(Waiting::Look(_)) | None => None,
     }
 }

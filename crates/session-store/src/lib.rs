@@ -11,6 +11,7 @@ pub mod command;
 pub mod counters;
 pub mod effect;
 pub mod failpoint;
+pub mod histogram;
 pub mod ids;
 pub mod inbound;
 mod kept;

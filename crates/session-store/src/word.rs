@@ -80,8 +80,19 @@ pub struct Heard {
     pub gap: bool,
     /// What in these frames found no member of its group.
     pub nobody: Vec<Nobody>,
-    /// How many members groups have there, of some groups: a hint for whoever picks.
-    pub members: Vec<(GroupRef, u32)>,
+    /// Of some groups: a hint for whoever picks.
+    pub members: Vec<GroupMembers>,
+}
+
+/// The transient members that a group has on a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMembers {
+    /// The group.
+    pub group: GroupRef,
+    /// How many there are.
+    pub members: u32,
+    /// How many of them have no room in their window.
+    pub full: u32,
 }
 
 /// A publish that found no member of a group at its target: somebody else is to be picked.

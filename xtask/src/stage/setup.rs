@@ -3,6 +3,7 @@
 
 mod debian;
 mod firmware;
+mod helm;
 mod javascript;
 mod python;
 mod toolchain;
@@ -16,7 +17,9 @@ use crate::report::Outcome;
 pub(crate) fn run(gate: &Gate) -> Result<Outcome> {
     std::fs::create_dir_all(gate.tools())?;
     let mut outcome = Outcome::default();
-    for step in [toolchain::check, debian::check, firmware::check, python::check, javascript::check] {
+    let steps =
+        [toolchain::check, debian::check, firmware::check, helm::check, python::check, javascript::check];
+    for step in steps {
         step(gate, &mut outcome)?;
     }
     Ok(outcome)

@@ -3,6 +3,8 @@
 //! whether there is authentication and are rules does not.
 
 mod acl;
+mod bans;
+mod certificate;
 mod file;
 mod hash;
 mod hasher;
@@ -11,30 +13,48 @@ mod users;
 mod watch;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use mqtt_codec::{Connect, ReasonCode};
+use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 pub(crate) use self::acl::Rights;
 use self::acl::Rules;
-pub(crate) use self::file::BadFile;
-use self::file::Watched;
+use self::bans::{Bans, Suspect};
+use self::certificate::Names;
+pub(crate) use self::file::{BadFile, Watched, read_text};
 use self::hasher::{Busy, Hasher};
-pub(crate) use self::passwd::{PasswdArgs, run as passwd};
+pub(crate) use self::passwd::{PasswdArgs, rewrite, run as passwd};
 use self::users::{Login, Users};
-pub(crate) use self::watch::watch;
-use crate::config::{ClientIdPolicy, Settings};
+pub(crate) use self::watch::{watch, watch_file};
+use crate::config::{ClientIdPolicy, ListenerSettings, Settings};
 use crate::listener::Peer;
 
 /// What separates a user's name from the rest of a client identifier that is bound to it.
 const BOUND_BY: char = ':';
+
+/// Where a connection comes from.
+pub(crate) struct Origin {
+    /// Who is at the other end.
+    pub(crate) peer: Peer,
+    /// The certificate that it has shown.
+    pub(crate) certificate: Option<CertificateDer<'static>>,
+    /// Where it came in.
+    pub(crate) listener: Arc<ListenerSettings>,
+}
 
 /// Who is at the other end of a connection, as far as it has been shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Principal {
     /// The name that it has shown to be its own; a name that nobody checked is none.
     pub(crate) user: Option<Box<str>>,
+    /// The common name of its certificate.
+    pub(crate) common_name: Option<Box<str>>,
+    /// Its name is in the password file, and not in its certificate.
+    has_password: bool,
     /// Where it comes from; `None` on this machine's unix sockets.
     pub(crate) address: Option<IpAddr>,
 }
@@ -59,6 +79,8 @@ pub(crate) enum Refusal {
     Anonymous,
     /// Too many others log in.
     Busy,
+    /// It is banned, as its address or its user is.
+    Banned,
 }
 
 impl Refusal {
@@ -68,6 +90,7 @@ impl Refusal {
             Self::BadCredentials => ReasonCode::BadUserNameOrPassword,
             Self::Anonymous => ReasonCode::NotAuthorized,
             Self::Busy => ReasonCode::ServerBusy,
+            Self::Banned => ReasonCode::Banned,
         }
     }
 }
@@ -87,6 +110,7 @@ pub(crate) struct Access {
     client_ids: ClientIdPolicy,
     users: Option<Watched<Users>>,
     rules: Option<Watched<Rules>>,
+    bans: Option<Watched<Bans>>,
     hasher: Hasher,
     /// Grows with each change of users or rules, after it.
     version: AtomicU64,
@@ -99,7 +123,8 @@ impl Access {
     /// A file cannot be used.
     pub(crate) fn open(settings: &Settings) -> Result<Self, BadFile> {
         let (auth, acl) = (&settings.auth, &settings.acl);
-        let anonymous = match (auth.allow_anonymous, auth.is_configured()) {
+        let by_certificate = settings.listener.values().any(ListenerSettings::names_clients);
+        let anonymous = match (auth.allow_anonymous, auth.is_configured() || by_certificate) {
             (true, _) => Anonymous::Everywhere,
             (false, false) => Anonymous::OnThisMachine,
             (false, true) => Anonymous::Nowhere,
@@ -116,6 +141,7 @@ impl Access {
             client_ids: auth.client_ids,
             users: users.transpose()?,
             rules: rules.transpose()?,
+            bans: auth.bans_file.as_deref().map(|path| Watched::open(path, Bans::parse)).transpose()?,
             hasher: Hasher::new(),
             version: AtomicU64::new(0),
         })
@@ -135,8 +161,23 @@ impl Access {
     }
 
     /// Who a CONNECT is from, or why it is refused; and how many hashes that took.
-    pub(crate) async fn log_in(&self, connect: &Connect, peer: Peer) -> (Result<Principal, Refusal>, u64) {
-        let nobody = Principal::at(peer);
+    pub(crate) async fn log_in(&self, connect: &Connect, from: &Origin) -> (Result<Principal, Refusal>, u64) {
+        let nobody = certified(from);
+        // Before anything is computed for it.
+        if self.has_banned(&nobody, None) {
+            return (Err(Refusal::Banned), 0);
+        }
+        let (found, hashes) = self.identify(connect, nobody).await;
+        match found {
+            Ok(who) if self.has_banned(&who, None) => (Err(Refusal::Banned), hashes),
+            found => (found, hashes),
+        }
+    }
+
+    async fn identify(&self, connect: &Connect, nobody: Principal) -> (Result<Principal, Refusal>, u64) {
+        if nobody.user.is_some() {
+            return (Ok(nobody), 0);
+        }
         let address = nobody.address;
         let Some(users) = self.users.as_ref().map(Watched::current) else {
             return (self.let_in(nobody), 0);
@@ -146,7 +187,7 @@ impl Access {
         };
         // Without a password nothing is computed for anybody.
         let Some(password) = &connect.password else { return (Err(Refusal::BadCredentials), 0) };
-        let known = Principal { user: Some(user.into()), ..nobody };
+        let known = Principal { user: Some(user.into()), has_password: true, ..nobody };
         let attempt = match users.login(user, password) {
             Login::Known => return (Ok(known), 0),
             Login::Compute(attempt) => attempt,
@@ -183,7 +224,7 @@ impl Access {
 
     /// Whether a client that is connected has to look again what it may do, now or ever.
     pub(crate) fn is_open(&self) -> bool {
-        self.users.is_none() && self.rules.is_none()
+        self.users.is_none() && self.rules.is_none() && self.bans.is_none()
     }
 
     /// Changes when what is in force changes. To be read before what depends on it.
@@ -194,9 +235,15 @@ impl Access {
     /// Whether somebody who was let in still would be.
     pub(crate) fn knows(&self, who: &Principal) -> bool {
         match (&self.users, &who.user) {
-            (Some(users), Some(user)) => users.current().contains(user),
-            (None, _) | (_, None) => true,
+            (Some(users), Some(user)) if who.has_password => users.current().contains(user),
+            _ => true,
         }
+    }
+
+    /// Whether somebody is banned, or the client identifier that it wants or has.
+    pub(crate) fn has_banned(&self, who: &Principal, client: Option<&str>) -> bool {
+        let suspect = Suspect { address: who.address, user: who.user.as_deref(), client };
+        self.bans.as_ref().is_some_and(|bans| bans.current().has(suspect, SystemTime::now()))
     }
 
     /// What a client may do; `None` is everything.
@@ -204,11 +251,21 @@ impl Access {
         Some(self.rules.as_ref()?.current().rights_of(who, client))
     }
 
-    /// Whether the file with the users, and that with the rules, cannot be used now.
+    /// Whether the file with the users, that with the rules or that with the bans, which counts as one of rules, cannot be
+    /// used now.
     pub(crate) fn stale(&self) -> (bool, bool) {
         let (users, rules) = (self.users.as_ref(), self.rules.as_ref());
-        (users.is_some_and(Watched::is_stale), rules.is_some_and(Watched::is_stale))
+        let bans = self.bans.as_ref().is_some_and(Watched::is_stale);
+        (users.is_some_and(Watched::is_stale), bans || rules.is_some_and(Watched::is_stale))
     }
+}
+
+/// Who somebody is by its certificate alone.
+fn certified(from: &Origin) -> Principal {
+    let Some(der) = &from.certificate else { return Principal::at(from.peer) };
+    let user_from = from.listener.tls.as_ref().and_then(|tls| tls.user_name_from);
+    let Names { common_name, user } = certificate::names(der, user_from);
+    Principal { user, common_name, ..Principal::at(from.peer) }
 }
 
 /// Reads what the configuration names, and keeps nothing of it.

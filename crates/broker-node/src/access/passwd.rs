@@ -2,7 +2,7 @@
 //! asked for, never from the command line, where other users of the machine could read it.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -32,15 +32,18 @@ pub(crate) struct PasswdArgs {
     /// Remove the user
     #[arg(short = 'D', long)]
     delete: bool,
+    /// Take the password from the first line of this file, such as a mounted secret, in place of standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "delete")]
+    password_file: Option<PathBuf>,
 }
 
-/// Does what the command line says. Without `--delete` the password is the first line of standard input, asked for twice
-/// where that is a terminal.
+/// Does what the command line says. Without `--delete` the password is the first line of `--password-file` or of standard
+/// input, asked for twice where that is a terminal.
 ///
 /// # Errors
 /// The file cannot be used or written, the name or the password is none, or there is no such user to remove.
 pub(crate) fn run(args: &PasswdArgs) -> anyhow::Result<()> {
-    let PasswdArgs { file, user, delete } = args;
+    let PasswdArgs { file, user, delete, password_file } = args;
     let allowed = !user.is_empty()
         && !user.starts_with(COMMENT)
         && !user.contains(':')
@@ -56,8 +59,8 @@ pub(crate) fn run(args: &PasswdArgs) -> anyhow::Result<()> {
     };
     let users = Users::parse(&before).with_context(|| format!("{} cannot be used", file.display()))?;
     ensure!(!*delete || users.contains(user), "{} has no user {user:?}", file.display());
-    let line = if *delete { None } else { Some(line(user, &password(user)?)?) };
-    write(file, &replaced(&before, user, line.as_deref()))?;
+    let line = if *delete { None } else { Some(line(user, &password(user, password_file.as_deref())?)?) };
+    rewrite(file, &replaced(&before, user, line.as_deref()))?;
     let done = match (delete, users.contains(user)) {
         (true, _) => "removed",
         (false, true) => "changed",
@@ -84,7 +87,10 @@ fn replaced(text: &str, user: &str, line: Option<&str>) -> Zeroizing<String> {
 }
 
 /// Writes the file beside the old one and puts it in its place, so that nobody ever reads half of it.
-fn write(file: &Path, text: &str) -> anyhow::Result<()> {
+///
+/// # Errors
+/// It cannot be written; the old one is as it was.
+pub(crate) fn rewrite(file: &Path, text: &str) -> anyhow::Result<()> {
     // Where it is a link, what it leads to is replaced.
     let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let failed = || format!("cannot write {}", file.display());
@@ -115,8 +121,11 @@ fn write_beside(beside: &Path, before: Option<&fs::Metadata>, text: &str) -> io:
     new.sync_all()
 }
 
-fn password(user: &str) -> anyhow::Result<Zeroizing<Vec<u8>>> {
-    let password = if io::stdin().is_terminal() {
+fn password(user: &str, from: Option<&Path>) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let password = if let Some(file) = from {
+        let failed = || format!("cannot read {}", file.display());
+        first_line(&mut BufReader::new(File::open(file).with_context(failed)?)).with_context(failed)?
+    } else if io::stdin().is_terminal() {
         let first = asked(&format!("Password of {user}: "))?;
         ensure!(first == asked("Again: ")?, "these are two passwords");
         first
@@ -171,10 +180,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("passwords");
         let mode = || fs::metadata(&file).unwrap().mode() & 0o777;
-        write(&file, "a\n").unwrap();
+        rewrite(&file, "a\n").unwrap();
         assert_eq!(mode(), 0o600);
         fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
-        write(&file, "b\n").unwrap();
+        rewrite(&file, "b\n").unwrap();
         assert_eq!((mode(), fs::read_to_string(&file).unwrap().as_str()), (0o640, "b\n"));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is left beside it");
     }

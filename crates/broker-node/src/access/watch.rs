@@ -35,12 +35,30 @@ pub(crate) async fn watch(access: Arc<Access>, changed: impl Fn()) {
         let looked = spawn_blocking(move || {
             let users = reload(looking.users.as_ref(), "users", forced);
             let rules = reload(looking.rules.as_ref(), "rules", forced);
-            users || rules
+            let bans = reload(looking.bans.as_ref(), "bans", forced);
+            users || rules || bans
         });
         if looked.await.unwrap_or(false) {
             access.version.fetch_add(1, Ordering::Release);
             changed();
         }
+    }
+}
+
+/// Watches one file until it is dropped.
+pub(crate) async fn watch_file<T: Send + Sync + 'static>(file: Arc<Watched<T>>, what: &'static str) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        warn!(target: "quelea::access", what, "not reloaded: no signal handler");
+        return;
+    };
+    loop {
+        let forced = tokio::select! {
+            _ = hangup.recv() => true,
+            () = sleep(WATCH_EVERY) => false,
+        };
+        let looking = Arc::clone(&file);
+        // What went wrong is told already.
+        let _looked = spawn_blocking(move || reload(Some(&looking), what, forced)).await;
     }
 }
 

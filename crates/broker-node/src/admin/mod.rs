@@ -2,15 +2,18 @@
 //! node belongs to a cluster. It decides nothing: what is to be goes into the cluster group's log, or to whoever leads a group.
 
 mod bounds;
+mod guard;
 mod inside;
 mod report;
 mod server;
 mod service;
 mod subject;
+mod tokens;
 mod whole;
 
-pub(crate) use self::server::{CONNECTIONS_MAX, start};
+pub(crate) use self::server::{CONNECTIONS_MAX, Doors, start};
 pub(crate) use self::subject::{Belongs, Running, Subject};
+pub(crate) use self::tokens::{TokenArgs, token};
 
 /// What `build.rs` makes of `proto/admin.proto`.
 #[allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub, dead_code, reason = "generated")]

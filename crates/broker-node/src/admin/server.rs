@@ -2,7 +2,9 @@
 //! service it is for. Started by `front`; dropped, it closes all of them.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use node_routing::security::BoxIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -26,11 +29,14 @@ use tracing::{debug, info, warn};
 
 use super::Subject;
 use super::bounds::{Answer, Bounds};
+use super::guard::Guard;
 use super::proto::DESCRIPTORS;
 use super::proto::admin_server::AdminServer;
 use super::service::Desk;
-use crate::config::ListenAddress;
-use crate::listener::bind_tcp;
+use super::tokens::Tokens;
+use crate::access::{Watched, watch_file};
+use crate::config::{AdminSettings, ListenAddress};
+use crate::listener::{Tls, bind_tcp};
 use crate::readiness::Readiness;
 use crate::stop::Stop;
 
@@ -66,12 +72,47 @@ const READY: &str = "quelea.mqtt";
 /// Between two looks at that.
 const READY_EVERY: Duration = Duration::from_secs(1);
 
+/// Who is let in at the port.
+#[derive(Clone)]
+pub(crate) struct Doors {
+    tls: Option<Arc<Tls>>,
+    tokens: Option<Arc<Watched<Tokens>>>,
+}
+
+impl Doors {
+    /// Reads what the configuration names.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub(crate) fn open(settings: &AdminSettings) -> anyhow::Result<Self> {
+        let tls = settings.tls.clone().map(|files| Tls::load(files, b"h2")).transpose()?;
+        let tokens = settings.tokens_file.as_deref().map(|path| Watched::open(path, Tokens::parse));
+        Ok(Self { tls: tls.map(Arc::new), tokens: tokens.transpose()?.map(Arc::new) })
+    }
+
+    /// Has the files read again when they change.
+    fn watch(&self, tasks: &mut JoinSet<()>, stop: &Stop) {
+        if let Some(tls) = &self.tls {
+            tasks.spawn(Arc::clone(tls).watch("admin".to_owned(), stop.clone()));
+        }
+        if let Some(tokens) = &self.tokens {
+            tasks.spawn(watch_file(Arc::clone(tokens), "tokens of the admin API"));
+        }
+    }
+}
+
 /// Binds `address` and answers until the node stops. Needs the main runtime.
 ///
 /// # Errors
 /// A socket cannot be bound.
-pub(crate) fn start(address: &ListenAddress, subject: &Subject, stop: &Stop) -> anyhow::Result<JoinSet<()>> {
+pub(crate) fn start(
+    address: &ListenAddress,
+    doors: &Doors,
+    subject: &Subject,
+    stop: &Stop,
+) -> anyhow::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
+    doors.watch(&mut tasks, stop);
     let reporter = server::health_reporter().0;
     let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
     let health = health.max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -82,10 +123,11 @@ pub(crate) fn start(address: &ListenAddress, subject: &Subject, stop: &Stop) -> 
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let admin = AdminServer::new(Desk(subject.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let services = Services { admin, health, reflection };
-    let bounds = Bounds::new();
+    let door =
+        Door { tls: doors.tls.clone(), guard: Guard::new(doors.tokens.clone()), bounds: Bounds::new() };
     for socket in bind_tcp("admin", address)? {
         info!(target: "quelea::admin", listener = "admin", protocol = "grpc", address = %socket.local_addr()?, "listening");
-        let accepting = accept(TcpListener::from_std(socket)?, services.clone(), bounds.clone());
+        let accepting = accept(TcpListener::from_std(socket)?, services.clone(), door.clone());
         let mut stop = stop.clone();
         tasks.spawn(async move {
             tokio::select! {
@@ -97,7 +139,15 @@ pub(crate) fn start(address: &ListenAddress, subject: &Subject, stop: &Stop) -> 
     Ok(tasks)
 }
 
-async fn accept<R: ServerReflection>(listener: TcpListener, services: Services<R>, bounds: Bounds) {
+/// What is before the services.
+#[derive(Clone)]
+struct Door {
+    tls: Option<Arc<Tls>>,
+    guard: Guard,
+    bounds: Bounds,
+}
+
+async fn accept<R: ServerReflection>(listener: TcpListener, services: Services<R>, door: Door) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -105,8 +155,8 @@ async fn accept<R: ServerReflection>(listener: TcpListener, services: Services<R
             Some(_ended) = connections.join_next() => continue,
         };
         match accepted {
-            Ok((stream, _)) if connections.len() < CONNECTIONS_MAX => {
-                connections.spawn(serve(stream, services.clone(), bounds.clone()));
+            Ok((stream, from)) if connections.len() < CONNECTIONS_MAX => {
+                connections.spawn(serve((stream, from.ip()), services.clone(), door.clone()));
             }
             Ok(_too_many) => debug!(target: "quelea::admin", "too many connections"),
             Err(error) => {
@@ -117,11 +167,19 @@ async fn accept<R: ServerReflection>(listener: TcpListener, services: Services<R
     }
 }
 
-async fn serve<R: ServerReflection>(stream: TcpStream, services: Services<R>, bounds: Bounds) {
+async fn serve<R: ServerReflection>((stream, from): (TcpStream, IpAddr), services: Services<R>, door: Door) {
     // Small answers leave at once; where that cannot be said the connection is gone.
     let _gone = stream.set_nodelay(true);
-    let (bounds, asked) = bounds.of_connection();
-    let service = TowerToHyperService::new(bounds.layer(services));
+    let stream: BoxIo = match &door.tls {
+        Some(tls) => match timeout(ASK_WITHIN, tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => Box::new(stream),
+            Ok(Err(error)) => return debug!(target: "quelea::admin", %error, "a TLS handshake failed"),
+            Err(_elapsed) => return,
+        },
+        None => Box::new(stream),
+    };
+    let (bounds, asked) = door.bounds.of_connection();
+    let service = TowerToHyperService::new(bounds.layer(door.guard.of_connection(from).layer(services)));
     let mut connection = pin!(http().serve_connection(TokioIo::new(stream), service));
     let asks = async {
         if timeout(ASK_WITHIN, asked.notified()).await.is_ok() {

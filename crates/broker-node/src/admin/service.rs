@@ -8,6 +8,7 @@ use session_store::NodeId;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
+use super::guard::Caller;
 use super::inside::HAND_OVER_WITHIN;
 use super::node_proto::HandOver;
 use super::node_proto::answer::Kind as Answered;
@@ -53,6 +54,43 @@ impl Desk {
             )),
         }
     }
+
+    /// Has the node ask these for a cluster too.
+    fn seek(&self, via: &[String]) -> Result<Response<JoinReply>, Status> {
+        let Some(seeds) = self.0.seeds() else {
+            let belongs = self.0.cluster().map(|id| format!("the node belongs to cluster {id}"));
+            return Err(Status::failed_precondition(belongs.unwrap_or_else(|| "the node starts".to_owned())));
+        };
+        seeds.add(via).map_err(Status::invalid_argument)?;
+        Ok(Response::new(JoinReply {}))
+    }
+
+    /// Has the leader of a group hand that over.
+    async fn hand_over(&self, asked: MoveLeaderRequest) -> Result<Response<MoveLeaderReply>, Status> {
+        let MoveLeaderRequest { which, to } = asked;
+        let belongs = self.belongs()?;
+        let to = find(&belonging(&belongs.roster.borrow()), &to)?;
+        let number = number_of(which, belongs.shards)?;
+        let group = group_of(&self.0, belongs, number).await;
+        let votes = |replica: &&super::proto::Replica| replica.role() != Role::Learner;
+        let voters: Vec<u32> = group.replicas.iter().filter(votes).map(|replica| replica.node).collect();
+        if !voters.contains(&to.0) {
+            return Err(Status::failed_precondition(format!(
+                "node {} has no vote in that group: its voters are {voters:?}",
+                to.0
+            )));
+        }
+        if group.leader == 0 {
+            return Err(Status::unavailable("nobody leads the group now: try again"));
+        }
+        let question = Asked::HandOver(HandOver { group: number, to: to.0 });
+        let asked = (NodeId(group.leader), question, HAND_OVER_WITHIN + WAY);
+        match ask(&self.0, belongs, asked).await.map_err(Status::unavailable)? {
+            Answered::HandedOver(_) => Ok(Response::new(MoveLeaderReply { leader: to.0 })),
+            Answered::Refused(why) => Err(Status::unavailable(why)),
+            Answered::AboutMe(_) => Err(Status::internal("the leader's answer makes no sense")),
+        }
+    }
 }
 
 /// The number of a group.
@@ -92,56 +130,39 @@ impl Admin for Desk {
     }
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinReply>, Status> {
+        let caller = Caller::of(&request)?;
         let via = request.into_inner().via;
-        let Some(seeds) = self.0.seeds() else {
-            let belongs = self.0.cluster().map(|id| format!("the node belongs to cluster {id}"));
-            return Err(Status::failed_precondition(belongs.unwrap_or_else(|| "the node starts".to_owned())));
-        };
-        seeds.add(&via).map_err(Status::invalid_argument)?;
-        Ok(Response::new(JoinReply {}))
+        caller.audited("join", &via.join(","), async { self.seek(&via) }).await
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {
-        let node = self.decide(&request.into_inner().node, Command::Leave).await?;
-        Ok(Response::new(LeaveReply { node: node.0 }))
+        let caller = Caller::of(&request)?;
+        let node = request.into_inner().node;
+        let done = caller.audited("leave", &node, self.decide(&node, Command::Leave)).await?;
+        Ok(Response::new(LeaveReply { node: done.0 }))
     }
 
     async fn drain(&self, request: Request<DrainRequest>) -> Result<Response<DrainReply>, Status> {
-        let node = self.decide(&request.into_inner().node, Command::Drain).await?;
-        Ok(Response::new(DrainReply { node: node.0 }))
+        let caller = Caller::of(&request)?;
+        let node = request.into_inner().node;
+        let done = caller.audited("drain", &node, self.decide(&node, Command::Drain)).await?;
+        Ok(Response::new(DrainReply { node: done.0 }))
     }
 
     async fn undrain(&self, request: Request<UndrainRequest>) -> Result<Response<UndrainReply>, Status> {
-        let node = self.decide(&request.into_inner().node, Command::Undrain).await?;
-        Ok(Response::new(UndrainReply { node: node.0 }))
+        let caller = Caller::of(&request)?;
+        let node = request.into_inner().node;
+        let done = caller.audited("undrain", &node, self.decide(&node, Command::Undrain)).await?;
+        Ok(Response::new(UndrainReply { node: done.0 }))
     }
 
     async fn move_leader(
         &self,
         request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderReply>, Status> {
-        let MoveLeaderRequest { which, to } = request.into_inner();
-        let belongs = self.belongs()?;
-        let to = find(&belonging(&belongs.roster.borrow()), &to)?;
-        let number = number_of(which, belongs.shards)?;
-        let group = group_of(&self.0, belongs, number).await;
-        let votes = |replica: &&super::proto::Replica| replica.role() != Role::Learner;
-        let voters: Vec<u32> = group.replicas.iter().filter(votes).map(|replica| replica.node).collect();
-        if !voters.contains(&to.0) {
-            return Err(Status::failed_precondition(format!(
-                "node {} has no vote in that group: its voters are {voters:?}",
-                to.0
-            )));
-        }
-        if group.leader == 0 {
-            return Err(Status::unavailable("nobody leads the group now: try again"));
-        }
-        let question = Asked::HandOver(HandOver { group: number, to: to.0 });
-        let asked = (NodeId(group.leader), question, HAND_OVER_WITHIN + WAY);
-        match ask(&self.0, belongs, asked).await.map_err(Status::unavailable)? {
-            Answered::HandedOver(_) => Ok(Response::new(MoveLeaderReply { leader: to.0 })),
-            Answered::Refused(why) => Err(Status::unavailable(why)),
-            Answered::AboutMe(_) => Err(Status::internal("the leader's answer makes no sense")),
-        }
+        let caller = Caller::of(&request)?;
+        let asked = request.into_inner();
+        let about = format!("{:?} to {}", asked.which, asked.to);
+        caller.audited("move-leader", &about, self.hand_over(asked)).await
     }
 }

@@ -131,9 +131,10 @@ impl Subject {
 
     /// What it is and did.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        match self.running() {
+        let now = match self.running() {
             Some(running) => running.observer.snapshot(),
-            None => Snapshot::early(self.0.begun.elapsed()),
-        }
+            None => Snapshot::early(self.name(), self.0.begun.elapsed()),
+        };
+        Snapshot { ready: self.readiness().now().is_ok(), ..now }
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::port::Port;
+use super::seeds::{Found, Seeds};
 use crate::admin::Subject;
 use crate::config::Settings;
 use crate::identity::{Drawn, Identity};
@@ -90,7 +91,9 @@ fn decide(me: &Stranger, expected: usize, answers: &Answers) -> Next {
         };
     }
     if me.founds == Founds::Never {
-        return Next::Wait(if answers.is_empty() { Waits::Seeds } else { Waits::Cluster });
+        let failed = answers.values().find_map(|answer| answer.as_ref().err());
+        let waits = failed.map_or(Waits::Cluster, |error| Waits::Seed(error.clone()));
+        return Next::Wait(if answers.is_empty() { Waits::Seeds } else { waits });
     }
     let mut others = BTreeMap::new();
     for answer in answers.values() {
@@ -173,7 +176,7 @@ pub(crate) async fn form(
     info!(target: "quelea", name = me.name, address = port.address, "belongs to no cluster yet");
     let mut told = None;
     loop {
-        let answers = ask_all(&meets, &port.seeds.all()).await;
+        let answers = ask_all(&meets, &port.seeds).await;
         match decide(&me, usize::from(cluster.expected_nodes), &answers) {
             Next::Found => return found(directory, shards),
             Next::Join(address, known) if known.apply_level > APPLY_LEVEL_MAX => anyhow::bail!(
@@ -190,9 +193,15 @@ pub(crate) async fn form(
     }
 }
 
-async fn ask_all(meets: &Meets, seeds: &[String]) -> Answers {
-    let asked = seeds.iter().map(async |seed| (seed.clone(), meets.meet(seed).await));
-    join_all(asked).await.into_iter().collect()
+async fn ask_all(meets: &Meets, seeds: &Seeds) -> Answers {
+    let Found { addresses, unknown } = seeds.find().await;
+    let asked = addresses.iter().map(async |address| (address.clone(), meets.meet(address).await));
+    let mut answers: Answers = join_all(asked).await.into_iter().collect();
+    // As one that is silent: nobody founds a cluster before all of them have answered.
+    let unknown =
+        unknown.into_iter().map(|(seed, why)| (seed.clone(), Err(MeetError::Unreachable(seed, why))));
+    answers.extend(unknown);
+    answers
 }
 
 /// Tells the operator what is waited for, once.
@@ -227,7 +236,7 @@ fn join(directory: &Path, node: NodeId, known: &Known) -> anyhow::Result<()> {
 }
 
 /// Where the nodes of this node's cluster are, as its seeds say, for a node that does not know it itself.
-pub(super) async fn places(meets: &Meets, seeds: &[String], cluster: ClusterId) -> BTreeMap<NodeId, String> {
+pub(super) async fn places(meets: &Meets, seeds: &Seeds, cluster: ClusterId) -> BTreeMap<NodeId, String> {
     let answers = ask_all(meets, seeds).await;
     let known = answers.into_values().filter_map(|answer| match answer {
         Ok(Standing::Member(known)) if known.cluster == cluster => Some(known.nodes),

@@ -83,6 +83,12 @@ impl Hearsay {
         });
     }
 
+    /// Whether a node is known to have no replica of any shard.
+    pub(crate) fn has_none(&self, node: session_store::NodeId) -> bool {
+        let replicas = self.replicas();
+        replicas.len() == self.groups as usize && !replicas.values().any(|members| members.contains(&node))
+    }
+
     /// What this node leads, and what it heard that others do: of each shard's group who has a replica.
     pub(crate) fn replicas(&self) -> BTreeMap<u32, Vec<session_store::NodeId>> {
         let (own, heard) = (self.own.borrow(), self.heard.borrow());

@@ -104,10 +104,9 @@ fn keep(
     tasks.spawn(way.seek(port, opened.roster.clone()));
     tasks.spawn(way.keep_in_touch());
     tasks.spawn(tell_leader(opened.group.clone()));
-    let (group, roster, shards) = (opened.group.clone(), opened.roster.clone(), start.identity.shards);
+    let (group, roster) = (opened.group.clone(), opened.roster.clone());
     let leaving = Leaving {
         me: host.node,
-        shards,
         group: group.clone(),
         asks: opened.asks.clone(),
         roster: roster.clone(),

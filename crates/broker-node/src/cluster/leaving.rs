@@ -22,7 +22,6 @@ const CLIENTS_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a node does so that nodes leave.
 pub(super) struct Leaving {
     pub(super) me: NodeId,
-    pub(super) shards: u16,
     pub(super) group: Raft,
     pub(super) asks: Asks,
     pub(super) roster: watch::Receiver<Roster>,
@@ -51,9 +50,7 @@ impl Leaving {
 
     /// Who can be said to have left, by this node.
     fn next(&self, roster: &Roster, without_replicas: &mut Option<Instant>) -> Option<NodeId> {
-        let replicas = self.hearsay.replicas();
-        let known = replicas.len() == usize::from(self.shards);
-        let has_none = |node: NodeId| known && !replicas.values().any(|members| members.contains(&node));
+        let has_none = |node: NodeId| self.hearsay.has_none(node);
         let leads = self.group.leadership().now().leader == Some(GroupNode::from(self.me.0));
         let mut to_go = roster.iter().filter(|(node, member)| is_to_go(roster, **node, member));
         to_go.find_map(|(node, member)| {

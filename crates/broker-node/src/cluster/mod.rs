@@ -3,11 +3,13 @@
 //! [`ClusterView`]. A node with peers does it by `joined`, over a `way`, after `formation` where it belongs to no cluster yet.
 
 mod asks;
+mod discovery;
 mod fits;
 mod following;
 mod formation;
 mod hearsay;
 mod joined;
+mod keys;
 mod leaving;
 mod placing;
 mod port;
@@ -23,7 +25,8 @@ use futures_util::future::BoxFuture;
 use node_routing::asking::Asker;
 use node_routing::view::RouteView;
 use raft_consensus::cluster::{
-    APPLY_LEVEL_MAX, AskError, Begin, ClusterMachine, Command, GROUP, Live, LowestLive, Refusal, Roster,
+    APPLY_LEVEL_MAX, AskError, Begin, ClusterMachine, Command, Duty, GROUP, Live, LowestLive, Member,
+    Refusal, Roster,
 };
 use raft_consensus::group::{Gone, Group, Start, Timing};
 use raft_consensus::network::{Alone, Networks};
@@ -39,6 +42,7 @@ pub(crate) use self::following::Following;
 pub(crate) use self::formation::form;
 pub(crate) use self::hearsay::{Heard, Hearsay, Yields};
 pub(crate) use self::joined::{Kept, StartJoined};
+pub(crate) use self::keys::{ClusterKeys, KeysError};
 pub(crate) use self::placing::{Of, Placing};
 pub(crate) use self::port::Port;
 pub(crate) use self::seeds::Seeds;
@@ -297,6 +301,13 @@ impl ClusterGroup {
     /// Waits until this node has left the cluster for good.
     pub(crate) async fn left(&self, me: session_store::NodeId) {
         leaving::left(me, self.roster.clone(), &self.hearsay).await;
+    }
+
+    /// Whether this node was asked to leave and has nothing that others lack: no replica of a shard, and no clients.
+    pub(crate) fn has_given_all(&self, me: session_store::NodeId) -> bool {
+        let leaves = |member: &Member| matches!(member.duty, Duty::Leaves | Duty::Left);
+        let leaves = self.roster.borrow().get(&me).is_some_and(leaves);
+        leaves && self.hearsay.is_empty() && self.hearsay.has_none(me)
     }
 
     /// The way of commands to it.

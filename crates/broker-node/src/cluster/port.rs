@@ -12,6 +12,7 @@ use node_routing::limits::Limits;
 use node_routing::security::{Plain, Security};
 use tokio::net::TcpListener;
 
+use super::keys::ClusterKeys;
 use super::seeds::Seeds;
 use crate::config::{ListenAddress, Settings};
 use crate::listener::bind_tcp;
@@ -29,13 +30,15 @@ pub(crate) struct Port {
     pub(crate) tally: Arc<Tally>,
     /// Who is asked where the others are.
     pub(crate) seeds: Seeds,
+    /// By what nodes know each other, where that is anything.
+    pub(crate) keys: Option<ClusterKeys>,
 }
 
 impl Port {
     /// Binds the port that the settings name; `None` for a node that stays alone.
     ///
     /// # Errors
-    /// It cannot be bound.
+    /// It cannot be bound, or what nodes are known by cannot be used.
     pub(crate) fn bind(settings: &Settings) -> anyhow::Result<Option<Self>> {
         let Some(listen) = settings.cluster.listen_address()? else { return Ok(None) };
         let sockets = bind_tcp("cluster", &listen)?;
@@ -45,9 +48,13 @@ impl Port {
             given => given.to_owned(),
         };
         // Whoever asks itself hears nothing before it answers.
-        let seeds = Seeds::new(settings.cluster.seeds.iter().filter(|seed| **seed != address).cloned());
-        let (limits, security, tally) = (settings.peer_limits(), Arc::new(Plain), Arc::default());
-        Ok(Some(Self { sockets, address, limits, security, tally, seeds }))
+        let others = settings.cluster.seeds.iter().filter(|seed| **seed != address).cloned();
+        let seeds = Seeds::new(others, settings.cluster.dns_server()?)?;
+        let keys = ClusterKeys::open(settings)?;
+        let (limits, tally) = (settings.peer_limits(), Arc::default());
+        // The configuration has none only where nobody else reaches the port.
+        let security = keys.as_ref().map_or_else(|| Arc::new(Plain) as _, ClusterKeys::security);
+        Ok(Some(Self { sockets, address, limits, security, tally, seeds, keys }))
     }
 
     /// How others are met who may be anybody.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use futures_util::future::BoxFuture;
 use node_routing::asking::{AnswersQuestions, Asker};
@@ -19,7 +19,6 @@ use raft_consensus::disk::FileDisk;
 use raft_consensus::network::{Dispatcher, Joined, StoreSnapshots};
 use raft_consensus::storage::Storage;
 use raft_consensus::types::NodeId;
-use session_store::Incarnation;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::info;
@@ -122,6 +121,11 @@ impl Way {
         self.gone.take()
     }
 
+    /// The lines to them, for whoever only looks.
+    pub(crate) fn reach(&self) -> Weak<Reach> {
+        Arc::downgrade(&self.reach)
+    }
+
     /// Keeps a connection to each of the others, for as long as it is polled.
     pub(crate) fn keep_in_touch(&self) -> impl Future<Output = ()> + Send + use<> {
         let reach = Arc::clone(&self.reach);
@@ -132,7 +136,7 @@ impl Way {
     pub(super) async fn find(&self, port: &Port) -> Vec<NodeId> {
         let (me, cluster) = (self.networks.node, self.ways.identity.cluster);
         while self.view.borrow().keys().all(|node| *node == me) && !port.seeds.is_empty() {
-            look_for(&self.view, places(&port.meets(), &port.seeds.all(), cluster).await);
+            look_for(&self.view, places(&port.meets(), &port.seeds, cluster).await);
             sleep(AGAIN).await;
         }
         self.view.borrow().keys().copied().filter(|node| *node != me).collect()
@@ -154,7 +158,7 @@ impl Way {
         };
         async move {
             while !begun(&roster.borrow()) && !seeds.is_empty() {
-                look_for(&view, places(&meets, &seeds.all(), identity.cluster).await);
+                look_for(&view, places(&meets, &seeds, identity.cluster).await);
                 sleep(AGAIN).await;
             }
         }
@@ -171,7 +175,8 @@ fn look_for(view: &watch::Sender<NetPeers>, places: BTreeMap<NodeId, String>) {
     view.send_if_modified(|peers| {
         let before = peers.len();
         for (node, address) in places {
-            peers.entry(node).or_insert_with(|| Peer { address, lowest_live: Incarnation::default() });
+            let (name, lowest_live) = Default::default();
+            peers.entry(node).or_insert_with(|| Peer { address, name, lowest_live });
         }
         peers.len() > before
     });
@@ -201,7 +206,8 @@ async fn follow(me: NodeId, view: watch::Sender<NetPeers>, mut roster: watch::Re
 fn peers_of(roster: &Roster) -> NetPeers {
     let reached = roster.iter().filter(|(_, member)| !member.address.is_empty());
     let peer = |(node, member): (&session_store::NodeId, &raft_consensus::cluster::Member)| {
-        let peer = Peer { address: member.address.to_string(), lowest_live: member.lowest_live };
+        let (address, name) = (member.address.to_string(), member.name.to_string().into());
+        let peer = Peer { address, name, lowest_live: member.lowest_live };
         (NodeId::from(node.0), peer)
     };
     reached.map(peer).collect()

@@ -1,7 +1,7 @@
 //! `[auth]` and `[acl]`: who may connect, and what they may do. Read by `access`, which opens the files.
 //! Holds the names of files, never what is in them.
 
-use super::{ConfigError, Settings};
+use super::{ConfigError, ListenerSettings, Settings};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -14,6 +14,9 @@ pub(crate) struct AuthSettings {
     pub(crate) allow_anonymous: bool,
     /// Which client identifiers a client may choose. Default `any`.
     pub(crate) client_ids: ClientIdPolicy,
+    /// The file with who is banned: addresses, users, client identifiers; read again when it changes. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bans_file: Option<PathBuf>,
     /// User names and passwords.
     pub(crate) password: PasswordSettings,
 }
@@ -61,8 +64,9 @@ impl AuthSettings {
 /// Refuses what does not go together.
 pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     let (auth, acl) = (&settings.auth, &settings.acl);
-    if auth.client_ids == ClientIdPolicy::User && !auth.is_configured() {
-        let expected = "\"any\", as no authentication is configured (auth.password.file)";
+    let certificates = settings.listener.values().any(ListenerSettings::names_clients);
+    if auth.client_ids == ClientIdPolicy::User && !auth.is_configured() && !certificates {
+        let expected = "\"any\", as no authentication is configured (auth.password.file, listener.NAME.tls.user_name_from)";
         return Err(ConfigError::value("auth.client_ids", "\"user\"", expected));
     }
     if let (Some(_), Some(path)) = (&acl.file, &acl.mosquitto_file) {
@@ -71,6 +75,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     }
     let files = [
         ("auth.password.file", &auth.password.file),
+        ("auth.bans_file", &auth.bans_file),
         ("acl.file", &acl.file),
         ("acl.mosquitto_file", &acl.mosquitto_file),
     ];
@@ -85,6 +90,7 @@ impl Settings {
     /// Gives the optional keys of these sections a value, for [`Settings::sample`].
     pub(super) fn sample_access(&mut self) {
         self.auth.password.file = Some(PathBuf::new());
+        self.auth.bans_file = Some(PathBuf::new());
         self.acl = AclSettings { file: Some(PathBuf::new()), mosquitto_file: Some(PathBuf::new()) };
     }
 }

@@ -127,6 +127,10 @@ fn check_listener(settings: &Settings, listener: &ListenerSettings) -> Result<()
     if listener.tls.as_ref().is_some_and(|tls| tls.crl.is_some() && tls.client_ca.is_none()) {
         return Err(ConfigError::value(key("tls.client_ca"), "nothing", "a file, as tls.crl is set"));
     }
+    if listener.tls.as_ref().is_some_and(|tls| tls.user_name_from.is_some() && tls.client_ca.is_none()) {
+        let expected = "a file, as tls.user_name_from is set";
+        return Err(ConfigError::value(key("tls.client_ca"), "nothing", expected));
+    }
     check_proxy(listener, &address)?;
     if !listener.ws_path.0.starts_with('/') {
         return Err(ConfigError::value(
@@ -135,7 +139,8 @@ fn check_listener(settings: &Settings, listener: &ListenerSettings) -> Result<()
             "a path such as \"/mqtt\"",
         ));
     }
-    if !address.is_local() && !settings.auth.allow_anonymous && !settings.auth.is_configured() {
+    let open = !settings.auth.is_configured() && !listener.names_clients();
+    if !address.is_local() && !settings.auth.allow_anonymous && open {
         let (name, address) = (listener.name.clone(), listener.address.clone());
         return Err(ConfigError::AnonymousNotAllowed { name, address });
     }
@@ -164,18 +169,31 @@ impl AdminSettings {
     /// Where the admin API is served; `None` for nowhere.
     ///
     /// # Errors
-    /// Where the address is none of the forms that are allowed, or one that other machines reach.
+    /// Where the address is none of the forms that are allowed, or one that other machines reach without showing who they are.
     pub(crate) fn listen_address(&self) -> Result<Option<ListenAddress>, ConfigError> {
-        if self.listen == "off" {
-            return Ok(None);
-        }
         let error =
             |expected: String| ConfigError::value("admin.listen", &format!("{:?}", self.listen), expected);
+        if self.listen == "off" {
+            let set = [("admin.tokens_file", self.tokens_file.is_some()), ("admin.tls", self.tls.is_some())];
+            return match set.iter().find(|(_, set)| *set) {
+                Some((key, _)) => Err(error(format!("{ADDRESS_EXPECTED}, as {key} is set"))),
+                None => Ok(None),
+            };
+        }
         let address = ListenAddress::parse(&self.listen)
             .ok_or_else(|| error(format!("{ADDRESS_EXPECTED} or \"off\"")))?;
-        if !address.is_local() {
-            let expected = "\"localhost:PORT\" or a loopback address with its port: the admin API asks nobody who they are";
+        if !address.is_local() && (self.tokens_file.is_none() || self.tls.is_none()) {
+            let expected = "\"localhost:PORT\" or a loopback address with its port, as whoever reaches it elsewhere has to show a \
+                            token over TLS: set admin.tokens_file to a file made with `quelea token`, and admin.tls to a \
+                            certificate and its key";
             return Err(error(expected.to_owned()));
+        }
+        if self.tls.as_ref().is_some_and(|tls| tls.crl.is_some() && tls.client_ca.is_none()) {
+            return Err(ConfigError::value(
+                "admin.tls.client_ca",
+                "nothing",
+                "a file, as admin.tls.crl is set",
+            ));
         }
         Ok(Some(address))
     }

@@ -50,6 +50,17 @@ pub(crate) enum ConfigError {
         /// What was found and what is allowed.
         message: String,
     },
+    /// A port for nodes that other machines reach, and nothing that says who is a node.
+    #[error(
+        "cluster.listen is {address:?}, which other machines reach, and nothing says which of them are nodes: set \
+         cluster.secret_file (environment: QUELEA__CLUSTER__SECRET_FILE) to a file with a secret that all nodes share, made \
+         with `openssl rand -base64 32`, or the environment variable QUELEA__CLUSTER__SECRET to the secret itself, or give \
+         the nodes certificates by cluster.tls, or set cluster.listen to a loopback address such as \"localhost:7883\""
+    )]
+    ClusterNotSecured {
+        /// The address.
+        address: String,
+    },
     /// A listener that other machines reach, and no authentication.
     #[error(
         "listener {name:?} has the address {address:?}, which other machines reach, and no authentication is \

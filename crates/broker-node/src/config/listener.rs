@@ -71,6 +71,11 @@ impl Protocol {
         matches!(self, Self::Tls | Self::Wss)
     }
 
+    /// What is spoken inside of TLS, as it is agreed on there (RFC 7301).
+    pub(crate) fn alpn(self) -> &'static [u8] {
+        if self == Self::Wss { b"http/1.1" } else { b"mqtt" }
+    }
+
     /// Where it listens if nobody says; `None` for unix sockets, which have no usual path.
     fn default_address(self) -> Option<&'static str> {
         match self {
@@ -148,9 +153,24 @@ pub(crate) struct TlsFiles {
     /// Revocation lists of those authorities. If given, a client certificate must be covered by one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) crl: Option<PathBuf>,
+    /// What of a client's certificate is its user name: then it needs no password. Default none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user_name_from: Option<CertificateName>,
     /// Further certificates, chosen by the name that the client asks for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) sni: Vec<SniFiles>,
+}
+
+/// What of a client's certificate is its user name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CertificateName {
+    /// The common name of its subject.
+    Cn,
+    /// The whole subject, as RFC 4514 spells it: `CN=device,O=Acme`.
+    Dn,
+    /// The first of its subject's alternative names that is one of a host, a mailbox or a resource.
+    San,
 }
 
 /// A certificate for some names.
@@ -214,6 +234,11 @@ impl ListenerSettings {
         }
     }
 
+    /// Whether each of its clients shows by a certificate who it is.
+    pub(crate) fn names_clients(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.user_name_from.is_some())
+    }
+
     /// What `address` means for this protocol.
     ///
     /// # Errors
@@ -241,6 +266,7 @@ impl ListenerSettings {
                 key: PathBuf::new(),
                 client_ca: Some(PathBuf::new()),
                 crl: Some(PathBuf::new()),
+                user_name_from: Some(CertificateName::Cn),
                 sni,
             }),
             ..Self::default()

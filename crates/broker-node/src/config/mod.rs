@@ -5,25 +5,31 @@
 mod access;
 mod check;
 mod check_cluster;
+mod cluster_keys;
 mod derived;
 mod error;
 mod keys;
 mod listener;
 mod load;
 mod operating;
+#[cfg(test)]
+mod page;
 mod sections;
 #[cfg(test)]
 mod tests;
 mod units;
 
 pub(crate) use access::ClientIdPolicy;
-pub(crate) use check_cluster::is_peer_address;
+pub(crate) use check_cluster::{SeedForm, is_peer_address, seed_form};
+pub(crate) use cluster_keys::{ClusterTls, SecretText};
 pub(crate) use error::ConfigError;
 #[cfg(test)]
 pub(crate) use listener::SniFiles;
-pub(crate) use listener::{ListenAddress, ListenerSettings, Protocol, ProxyProtocol, TlsFiles};
+pub(crate) use listener::{
+    CertificateName, ListenAddress, ListenerSettings, Protocol, ProxyProtocol, TlsFiles,
+};
 pub(crate) use load::{Flags, load, to_toml};
-use operating::AdminSettings;
+pub(crate) use operating::AdminSettings;
 pub(crate) use sections::{
     ClusterSettings, DurabilitySetting, HttpSettings, LogFormat, LogSettings, ProfileSetting, QueuePolicy,
     Settings, SharedStrategy,

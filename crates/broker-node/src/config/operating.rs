@@ -1,22 +1,29 @@
 //! `[admin]` and `[drain]`: how a node is operated while it runs.
 //! Read by `front` and `drain`; ranges are checked in `check`.
 
-use super::units::duration;
+use super::{listener::TlsFiles, units::duration};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// `[admin]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AdminSettings {
-    /// Where the admin API is served, for `quelea ctl`: `localhost:PORT` or a loopback address, since it asks nobody who they
-    /// are; `off` for nowhere. Default `off`; its usual port is 9883.
+    /// Where the admin API is served, for `quelea ctl`: an address as for listeners; `off` for nowhere. Where other machines
+    /// reach it, `tls` and `tokens_file` have to be set. Default `off`; its usual port is 9883.
     pub(crate) listen: String,
+    /// The file with the hashes of tokens, made with `quelea token`; read again when it changes. Default none: whoever
+    /// reaches the port may do everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tokens_file: Option<PathBuf>,
+    /// Certificates, as for listeners. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<TlsFiles>,
 }
 
 impl Default for AdminSettings {
     fn default() -> Self {
-        Self { listen: "off".into() }
+        Self { listen: "off".into(), tokens_file: None, tls: None }
     }
 }
 

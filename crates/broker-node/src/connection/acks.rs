@@ -3,6 +3,7 @@
 //! (`[MQTT-4.6.0-2]`, `[MQTT-4.6.0-3]`).
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use mqtt_codec::{PacketId, ReasonCode};
 
@@ -20,6 +21,7 @@ struct Entry {
     owed: Owed,
     packet_id: PacketId,
     reason: ReasonCode,
+    since: Option<Instant>,
     /// Answers that have not come.
     waits: u32,
 }
@@ -33,6 +35,8 @@ pub(crate) struct DueAck {
     pub(crate) packet_id: PacketId,
     /// With which reason.
     pub(crate) reason: ReasonCode,
+    /// When the publish came, where that is measured.
+    pub(crate) since: Option<Instant>,
 }
 
 /// Acknowledgements owed, in order of arrival. Their numbers begin at 1: 0 is that of publishes which are
@@ -75,9 +79,9 @@ impl AckQueue {
 
     /// Adds an acknowledgement that waits for `waits` answers.
     pub(crate) fn push(&mut self, due: DueAck, waits: u32) {
-        let DueAck { owed, packet_id, reason } = due;
+        let DueAck { owed, packet_id, reason, since } = due;
         self.pubacks += usize::from(owed == Owed::Puback);
-        self.entries.push_back(Entry { owed, packet_id, reason, waits });
+        self.entries.push_back(Entry { owed, packet_id, reason, since, waits });
     }
 
     /// An entry that was added waits for so many answers more.
@@ -124,10 +128,10 @@ impl AckQueue {
         if !self.is_due() {
             return None;
         }
-        let Entry { owed, packet_id, reason, .. } = self.entries.pop_front()?;
+        let Entry { owed, packet_id, reason, since, .. } = self.entries.pop_front()?;
         self.first += 1;
         self.pubacks -= usize::from(owed == Owed::Puback);
-        Some(DueAck { owed, packet_id, reason })
+        Some(DueAck { owed, packet_id, reason, since })
     }
 }
 
@@ -136,7 +140,7 @@ mod tests {
     use super::*;
 
     fn due(id: u16, owed: Owed) -> DueAck {
-        DueAck { owed, packet_id: PacketId::new(id).unwrap(), reason: ReasonCode::Success }
+        DueAck { owed, packet_id: PacketId::new(id).unwrap(), reason: ReasonCode::Success, since: None }
     }
 
     #[test]

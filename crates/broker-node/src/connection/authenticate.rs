@@ -10,8 +10,7 @@ use mqtt_codec::{Auth, Connect, Packet, PacketKind, ReasonCode, Text, Version, d
 use session_store::authentication::{Answer, Authentication};
 
 use super::socket::Socket;
-use crate::access::{Principal, Refusal};
-use crate::listener::Peer;
+use crate::access::{Origin, Principal, Refusal};
 
 /// Why there is no CONNACK with success.
 pub(super) enum Refused {
@@ -35,14 +34,14 @@ pub(super) struct Identified {
 pub(super) async fn identify(
     socket: &mut Socket,
     connect: &Connect,
-    peer: Peer,
+    from: &Origin,
 ) -> Result<Identified, Refused> {
     let (authentication, data) = Box::pin(authenticate(socket, connect)).await?;
     if authentication.method().is_some() {
-        return Ok(Identified { who: Principal::at(peer), authentication, data });
+        return Ok(Identified { who: Principal::at(from.peer), authentication, data });
     }
     let worker = &socket.worker;
-    let (found, hashes) = Box::pin(worker.node.access.log_in(connect, peer)).await;
+    let (found, hashes) = Box::pin(worker.node.access.log_in(connect, from)).await;
     let counters = &worker.counters;
     counters.password_hashes.add(hashes);
     match found {

@@ -17,7 +17,7 @@ use tracing::debug;
 
 use super::authenticate::{Identified, Refused as NotAuthenticated, identify};
 use super::socket::Socket;
-use crate::config::ListenerSettings;
+use crate::access::Origin;
 use crate::inbox::{Inbox, Mail};
 use crate::lease::Admission;
 use crate::listener::Peer;
@@ -27,14 +27,6 @@ use crate::shard::Shards;
 
 /// How long a refused client has to take its CONNACK.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Where a connection comes from.
-pub(super) struct Origin {
-    /// Who is at the other end.
-    pub(super) peer: Peer,
-    /// Where it came in.
-    pub(super) listener: Arc<ListenerSettings>,
-}
 
 /// Why there is no connection.
 enum Refusal {
@@ -72,7 +64,7 @@ struct Unanswered {
 /// lets it know. What comes after CONNECT is boxed, so that a peer that sends none costs little.
 pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instant) -> Option<Box<Client>> {
     let peer = from.peer;
-    let refusal = match timeout_at(deadline, introduce(socket, peer)).await {
+    let refusal = match timeout_at(deadline, introduce(socket, from)).await {
         Err(_) => {
             socket.worker.counters.connect_timeouts.add(1);
             Refusal::Gone("no complete CONNECT in time")
@@ -107,15 +99,15 @@ pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instan
 }
 
 /// CONNECT, and who it is from.
-async fn introduce(socket: &mut Socket, peer: Peer) -> Result<(Box<Connect>, Identified), Refusal> {
+async fn introduce(socket: &mut Socket, from: &Origin) -> Result<(Box<Connect>, Identified), Refusal> {
     let connect = first_packet(socket).await?;
     let worker = &socket.worker;
     worker.counters.packets_received.add(1);
     worker.counters.kinds.count_received(PacketKind::Connect);
     if worker.node.settings.packet_trace {
-        crate::trace::received_connect(peer, &connect);
+        crate::trace::received_connect(from.peer, &connect);
     }
-    match Box::pin(identify(socket, &connect, peer)).await {
+    match Box::pin(identify(socket, &connect, from)).await {
         Ok(identified) => Ok((connect, identified)),
         Err(NotAuthenticated::Told(reason)) => Err(Refusal::Told(connect.version, reason)),
         Err(NotAuthenticated::Gone(why)) => Err(Refusal::Gone(why)),
@@ -183,6 +175,9 @@ async fn accept(
     let settings = &worker.node.settings;
     let will = will(connect, settings.mqtt.topic_levels_max)?;
     let (id, assigned) = client_id(connect, || worker.unique_client_id())?;
+    if worker.node.access.has_banned(&who, Some(id.as_str())) {
+        return Err(ReasonCode::Banned.into());
+    }
     if !assigned && !worker.node.access.may_be(&who, id.as_str()) {
         return Err(ReasonCode::ClientIdentifierNotValid.into());
     }

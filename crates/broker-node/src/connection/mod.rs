@@ -24,6 +24,7 @@ pub(crate) use self::acks::{AckQueue, DueAck, Owed};
 pub(crate) use self::frames::RawPacket;
 pub(crate) use self::out::Out;
 use self::socket::Socket;
+use crate::access::Origin;
 use crate::counters::NodeCounters;
 use crate::listener::{Accepted, Handler, HandshakeFailure};
 use crate::session::{Client, Ending, HIGH_WATER, PageFuture};
@@ -79,9 +80,9 @@ impl Handler for Connections {
 /// From the end of the handshakes to the end of CONNECT. `None` where nobody is connected; the socket is
 /// closed then.
 async fn connecting(worker: Rc<Worker>, mut stop: Stop, accepted: Accepted) -> Option<Box<Connection>> {
-    let Accepted { transport, peer, listener, deadline } = accepted;
+    let Accepted { transport, peer, certificate, listener, deadline } = accepted;
     let mut socket = Socket::new(&worker, transport);
-    let from = connect::Origin { peer, listener };
+    let from = Origin { peer, certificate, listener };
     let connected = tokio::select! {
         connected = connect::connect(&mut socket, &from, deadline) => connected,
         () = stop.requested() => None,
@@ -222,6 +223,9 @@ impl Connection {
         while let Poll::Ready(taken) = self.client.inbox.poll_take(context) {
             // All of it is taken before the connection ends: a shared group's messages go to others then.
             let received = self.client.receive_mail(taken.mail);
+            if let Some(since) = taken.since {
+                self.client.worker.counters.deliveries.record(since.elapsed());
+            }
             if let Some(reason) = taken.end {
                 return Err(Ending::by_server(reason));
             }

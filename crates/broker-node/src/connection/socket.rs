@@ -36,7 +36,7 @@ impl Socket {
         ready!(Pin::new(&mut self.transport).poll_read(context, &mut buffer))?;
         let read = buffer.filled();
         self.frames.add(read);
-        self.worker.counters.bytes_received.add(read.len() as u64);
+        self.worker.counters.received_bytes.add(read.len() as u64);
         Poll::Ready(Ok(read.len()))
     }
 
@@ -54,7 +54,7 @@ impl Socket {
     ) -> Poll<io::Result<()>> {
         let before = *written;
         let result = out.poll_write(&mut self.transport, context, written);
-        self.worker.counters.bytes_sent.add((*written - before) as u64);
+        self.worker.counters.sent_bytes.add((*written - before) as u64);
         self.flushing |= *written > before;
         ready!(result)?;
         ready!(Pin::new(&mut self.transport).poll_flush(context))?;

@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{Request, Response, Uri};
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use super::secure::Secure;
 use crate::admin::proto::admin_client::AdminClient;
 
 /// How long a node may take to accept a connection.
@@ -65,10 +67,10 @@ impl Api {
     ///
     /// # Errors
     /// None does.
-    pub(super) async fn connect(nodes: &[String]) -> Result<Self, Failed> {
+    pub(super) async fn connect(nodes: &[String], secure: &Secure) -> Result<Self, Failed> {
         let mut failures = Vec::new();
         for node in nodes {
-            match timeout(CONNECT_WITHIN, attempt(node)).await {
+            match timeout(CONNECT_WITHIN, attempt(node, secure)).await {
                 Ok(Ok(connection)) => {
                     let origin = Uri::from_static("http://quelea");
                     let client = AdminClient::with_origin(connection, origin);
@@ -82,9 +84,10 @@ impl Api {
     }
 }
 
-async fn attempt(node: &str) -> Result<Connection, Box<dyn std::error::Error>> {
+async fn attempt(node: &str, secure: &Secure) -> Result<Connection, Box<dyn std::error::Error>> {
     let stream = TcpStream::connect(node).await?;
     stream.set_nodelay(true)?;
+    let stream = secure.around(stream, node).await?;
     let (mut requests, driver) = Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await?;
     tokio::spawn(async move {
         if let Err(error) = driver.await {
@@ -93,12 +96,16 @@ async fn attempt(node: &str) -> Result<Connection, Box<dyn std::error::Error>> {
     });
     // Whoever closes at once, as a port with too many connections does, does not answer.
     requests.ready().await?;
-    Ok(Connection(requests))
+    Ok(Connection { requests, authorization: secure.authorization.clone() })
 }
 
 /// A connection to a node.
 #[derive(Clone)]
-pub(super) struct Connection(SendRequest<Body>);
+pub(super) struct Connection {
+    requests: SendRequest<Body>,
+    /// What each request carries.
+    authorization: Option<HeaderValue>,
+}
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,10 +119,12 @@ impl tower::Service<Request<Body>> for Connection {
     type Future = BoxFuture<'static, Result<Response<Incoming>, hyper::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
-        self.0.poll_ready(context)
+        self.requests.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.0.send_request(request))
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let shown = self.authorization.iter().map(|value| (AUTHORIZATION, value.clone()));
+        request.headers_mut().extend(shown);
+        Box::pin(self.requests.send_request(request))
     }
 }

@@ -4,6 +4,7 @@
 mod connection;
 mod find;
 mod json;
+mod secure;
 mod table;
 
 use std::io::{self, Write};
@@ -27,6 +28,8 @@ const EXIT_UNREACHABLE: u8 = 3;
 pub(crate) struct CtlArgs {
     #[command(flatten)]
     find: find::FindArgs,
+    #[command(flatten)]
+    secure: secure::SecureArgs,
     /// Print JSON, for programs
     #[arg(long, global = true)]
     json: bool,
@@ -96,8 +99,9 @@ pub(crate) fn run(args: CtlArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let nodes = args.find.nodes()?;
+    let secure = args.secure.open()?;
     let done = runtime.block_on(async {
-        let mut api = Api::connect(&nodes).await?;
+        let mut api = Api::connect(&nodes, &secure).await?;
         act(&mut api, args.command, args.json).await
     });
     match done {

@@ -10,8 +10,10 @@ use parking_lot::RwLock;
 use raft_consensus::cluster::Owner;
 use session_store::Host;
 use session_store::matching::GroupRef;
+use session_store::word::GroupMembers;
 
 use super::groups::GroupView;
+use super::others::{Full, Others};
 use super::{Destination, Matched};
 use crate::routes::HostRoutes;
 
@@ -28,7 +30,14 @@ pub(crate) struct Elsewhere {
     /// What the others are told of this host.
     pub(super) announced: Arc<HostRoutes>,
     /// Members of groups on other hosts: a wrong number costs balance, never a message.
-    hints: RwLock<HashMap<GroupRef, BTreeMap<Host, u32>>>,
+    hints: RwLock<HashMap<GroupRef, BTreeMap<Host, Hint>>>,
+}
+
+/// What a host was last heard to have of a group.
+#[derive(Clone, Debug, Default)]
+struct Hint {
+    members: u32,
+    full: Arc<Full>,
 }
 
 impl Elsewhere {
@@ -64,11 +73,12 @@ impl Elsewhere {
         let hints = self.hints.read();
         let hints = hints.get(&group.name);
         let others = group.owners.iter().filter_map(|(owner, _)| match owner {
-            Owner::Shard(shard) => Some((Destination::Shard(shard.0), 1)),
+            Owner::Shard(shard) => Some(Others::of_shard(shard.0, 1)),
             Owner::Host(host) if *host == self.me => None,
             Owner::Host(host) => {
-                let members = hints.and_then(|of| of.get(host)).copied().unwrap_or_default();
-                Some((Destination::Host(*host), members.max(1)))
+                let hint = hints.and_then(|of| of.get(host)).cloned();
+                let (places, full) = hint.map_or((1, None), |hint| (hint.members.max(1), Some(hint.full)));
+                Some(Others { to: Destination::Host(*host), places, full })
             }
         });
         match matched.groups.iter_mut().find(|known| *known.name() == group.name) {
@@ -80,26 +90,33 @@ impl Elsewhere {
         }
     }
 
-    /// Takes over how many members groups have on a host; says whether that is news.
-    pub(super) fn heard(&self, host: Host, members: &[(GroupRef, u32)]) -> bool {
-        if members.is_empty() {
-            return false;
+    /// Takes over what members groups have on a host; says whether there are more or fewer of them. How many are full is seen
+    /// without.
+    pub(super) fn heard(&self, host: Host, members: &[GroupMembers]) -> bool {
+        let mut news = Vec::new();
+        if !members.is_empty() {
+            let hints = self.hints.read();
+            for heard in members {
+                match hints.get(&heard.group).and_then(|of| of.get(&host)) {
+                    Some(known) if known.members == heard.members => known.full.heard(heard.full),
+                    _ => news.push(heard),
+                }
+            }
         }
-        let mut hints = self.hints.write();
-        let is_news =
-            |(group, count): &&(GroupRef, u32)| hints.get(group).and_then(|of| of.get(&host)) != Some(count);
-        let news: Vec<&(GroupRef, u32)> = members.iter().filter(is_news).collect();
         if news.is_empty() {
             return false;
         }
+        let mut hints = self.hints.write();
         if hints.len() + news.len() > HINTS_MAX {
             hints.clear();
         }
-        for (group, count) in news {
+        for GroupMembers { group, members, full } in news {
             let of = hints.entry(Arc::clone(group)).or_default();
             // Earlier runs of the node have no members any more.
             of.retain(|other, _| other.node != host.node);
-            of.insert(host, *count);
+            let hint = Hint { members: *members, ..Hint::default() };
+            hint.full.heard(*full);
+            of.insert(host, hint);
         }
         true
     }

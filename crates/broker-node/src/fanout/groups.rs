@@ -12,6 +12,7 @@ use session_store::matching::{Copied, GroupName, GroupRef, Subscribed};
 use session_store::{ClientId, ConnectionId, MessageRef};
 use topic_index::{PlainFilter, Slot};
 
+use super::others::Others;
 use super::parts::Destination;
 use super::view::Granted;
 use crate::config::SharedStrategy;
@@ -50,8 +51,8 @@ pub(crate) struct GroupView {
     name: GroupRef,
     /// In the order of their connections.
     locals: Vec<Member>,
-    /// Shards and other hosts with their places, which lie behind `locals` in the order of places.
-    elsewhere: Vec<(Destination, u32)>,
+    /// Shards and other hosts, whose places lie behind `locals` in the order of places.
+    elsewhere: Vec<Others>,
     places: u64,
     turns: Turns,
 }
@@ -153,15 +154,15 @@ impl GroupSlot {
         let locals: Vec<Member> = self.locals.iter().map(member).collect();
         let connected = self.shards.iter().any(|(_, (_, of))| of.connected > 0) || !locals.is_empty();
         let places = |members: &Members| if connected { members.connected } else { members.all };
-        let shard = |(number, (_, of)): &(u16, RouteOfShard)| (Destination::Shard(*number), places(of));
+        let shard = |(number, (_, of)): &(u16, RouteOfShard)| Others::of_shard(*number, places(of));
         let elsewhere = self.shards.iter().map(shard).collect();
         GroupView::of(Arc::clone(name), (locals, elsewhere), self.turns.clone())
     }
 }
 
 impl GroupView {
-    fn of(name: GroupRef, (locals, elsewhere): (Vec<Member>, Vec<(Destination, u32)>), turns: Turns) -> Self {
-        let places = elsewhere.iter().map(|(_, places)| u64::from(*places)).sum::<u64>();
+    fn of(name: GroupRef, (locals, elsewhere): (Vec<Member>, Vec<Others>), turns: Turns) -> Self {
+        let places = elsewhere.iter().map(|others| u64::from(others.places)).sum::<u64>();
         let places = locals.len() as u64 + places;
         Self { name, locals, elsewhere, places, turns }
     }
@@ -173,11 +174,11 @@ impl GroupView {
     }
 
     /// The same group with these besides, each with its places; those that it has already keep theirs.
-    pub(super) fn with(&self, others: impl Iterator<Item = (Destination, u32)>) -> Self {
+    pub(super) fn with(&self, others: impl Iterator<Item = Others>) -> Self {
         let mut elsewhere = self.elsewhere.clone();
-        for (to, places) in others {
-            if !elsewhere.iter().any(|(known, _)| *known == to) {
-                elsewhere.push((to, places));
+        for others in others {
+            if !elsewhere.iter().any(|known| known.to == others.to) {
+                elsewhere.push(others);
             }
         }
         Self::of(Arc::clone(&self.name), (self.locals.clone(), elsewhere), self.turns.clone())
@@ -185,7 +186,8 @@ impl GroupView {
 
     /// The same group without those who have no member any more.
     pub(super) fn without(&self, gone: &[Destination]) -> Self {
-        let elsewhere = self.elsewhere.iter().copied().filter(|(to, _)| !gone.contains(to)).collect();
+        let stays = |others: &&Others| !gone.contains(&others.to);
+        let elsewhere = self.elsewhere.iter().filter(stays).cloned().collect();
         Self::of(Arc::clone(&self.name), (self.locals.clone(), elsewhere), self.turns.clone())
     }
 
@@ -199,6 +201,11 @@ impl GroupView {
     /// How many members are here.
     pub(super) fn locals(&self) -> usize {
         self.locals.len()
+    }
+
+    /// How many of them have no room in their window.
+    pub(super) fn full_locals(&self) -> usize {
+        self.locals.iter().filter(|member| member.inbox.room() == 0).count()
     }
 
     /// The group's name.
@@ -265,7 +272,22 @@ impl GroupView {
     }
 
     fn has_room(&self, place: u64) -> bool {
-        self.local(place).is_none_or(|member| member.inbox.room() > 0)
+        match self.local(place) {
+            Some(member) => member.inbox.room() > 0,
+            None => self.others(place).is_some_and(|(others, choice)| others.has_room(choice)),
+        }
+    }
+
+    /// Who has a place that is not here, and as which of theirs.
+    fn others(&self, place: u64) -> Option<(&Others, u64)> {
+        let mut choice = place.checked_sub(self.locals.len() as u64)?;
+        for others in &self.elsewhere {
+            if choice < u64::from(others.places) {
+                return Some((others, choice));
+            }
+            choice -= u64::from(others.places);
+        }
+        None
     }
 
     /// Who has a place.
@@ -273,15 +295,8 @@ impl GroupView {
         if let Some(member) = self.local(place) {
             return Some(Holder::Local(member));
         }
-        let mut choice = place.checked_sub(self.locals.len() as u64)?;
-        for (to, places) in &self.elsewhere {
-            if choice < u64::from(*places) {
-                let group = Arc::clone(&self.name);
-                return Some(Holder::Elsewhere(*to, GroupPick { group, choice }));
-            }
-            choice -= u64::from(*places);
-        }
-        None
+        let (others, choice) = self.others(place)?;
+        Some(Holder::Elsewhere(others.to, GroupPick { group: Arc::clone(&self.name), choice }))
     }
 }
 

@@ -6,6 +6,7 @@ mod cache;
 mod elsewhere;
 mod gathering;
 mod groups;
+mod others;
 mod parts;
 mod view;
 
@@ -18,6 +19,7 @@ use parking_lot::RwLock;
 use session_store::command::{GroupPick, RouteChange};
 use session_store::matching::{Copied, GroupRef, Own, Subscribed};
 use session_store::picks::Taker;
+use session_store::word::GroupMembers;
 use session_store::{ClientId, ConnectionId, Host, MessageRef, ShardId};
 use topic_index::Filter;
 
@@ -160,7 +162,7 @@ impl Fanout {
     }
 
     /// Another host has said how many members groups have there.
-    pub(crate) fn members_heard(&self, host: Host, members: &[(GroupRef, u32)]) {
+    pub(crate) fn members_heard(&self, host: Host, members: &[GroupMembers]) {
         let changed = self.elsewhere.get().is_some_and(|elsewhere| elsewhere.heard(host, members));
         if changed {
             self.change(|_| ());
@@ -256,9 +258,11 @@ impl Fanout {
     }
 
     /// How many transient members a group has here.
-    pub(crate) fn members_here(&self, group: &GroupRef) -> u32 {
-        let count = self.view.read().group(group).map_or(0, |group| group.locals());
-        u32::try_from(count).unwrap_or(u32::MAX)
+    pub(crate) fn members_here(&self, group: GroupRef) -> GroupMembers {
+        let here = self.view.read().group(&group);
+        let (members, full) = here.map_or((0, 0), |group| (group.locals(), group.full_locals()));
+        let count = |members: usize| u32::try_from(members).unwrap_or(u32::MAX);
+        GroupMembers { group, members: count(members), full: count(full) }
     }
 
     /// The group of that name as it is now, and nobody else: where a message of a member that is gone goes.

@@ -11,6 +11,7 @@ use session_store::{ClientId, ConnectionId, Host, Message, MessageRef};
 use topic_index::Filter;
 
 use super::groups::Holder;
+use super::others::{Full, Others};
 use super::*;
 use crate::inbox::{Backlog, Dropped, InboxLimits};
 
@@ -230,6 +231,26 @@ fn places_of_shards_come_behind_the_members_here() {
     let group = fanout.match_now(b"t").groups.pop().unwrap();
     let places = (0..3).filter_map(|_| group.at(fanout.pick(&group, &publisher, b"t")?)).count();
     assert_eq!(places, 3, "while nobody is connected all have one");
+}
+
+#[test]
+fn hosts_whose_members_are_full_are_passed_over_while_others_have_room() {
+    let (there, full) =
+        (Host { node: session_store::NodeId(2), ..Host::default() }, Arc::new(Full::default()));
+    let name = match filter("$share/g/t") {
+        Filter::Shared { group, filter } => Arc::new(session_store::matching::GroupName { group, filter }),
+        Filter::Plain(_) => panic!("not shared"),
+    };
+    let host = Others { to: Destination::Host(there), places: 2, full: Some(Arc::clone(&full)) };
+    let group = GroupView::without_locals(name, 0).with([host, Others::of_shard(4, 1)].into_iter());
+    let picked = || -> Vec<u64> {
+        let pick = |_| group.pick(SharedStrategy::RoundRobin, &ClientId::new("p"), b"t");
+        (0..6).filter_map(pick).collect()
+    };
+    assert_eq!(picked(), [0, 1, 2, 0, 1, 2]);
+    full.heard(2);
+    let now = picked();
+    assert!(now == [2; 6] || full.is_old(), "{now:?}");
 }
 
 #[test]

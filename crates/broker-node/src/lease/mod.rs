@@ -13,6 +13,8 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(test)]
+use node_routing::lease::Grant;
 use node_routing::lease::{Hold, Holding, Profile};
 use node_routing::view::RouteView;
 use parking_lot::RwLock;
@@ -148,5 +150,29 @@ impl Lease {
     /// applied it.
     pub(crate) fn in_force(&self) -> watched::Receiver<u64> {
         self.in_force.clone()
+    }
+}
+
+#[cfg(test)]
+impl Lease {
+    /// Of a test, which says when there is one.
+    pub(crate) fn told(cluster: &ClusterView) -> Self {
+        let refused = watched::channel(false).1;
+        let terms = Arc::new(Terms::Granted(RwLock::new(Self::nothing()), refused));
+        Self { terms, ..Self::alone(cluster) }
+    }
+
+    fn nothing() -> Holding {
+        Holding::new(&Profile::zones(Duration::from_millis(1)).unwrap(), clock::now())
+    }
+
+    /// There is one for an hour, or none any more.
+    pub(crate) fn tell(&self, granted: bool) {
+        let Terms::Granted(holding, _) = &*self.terms else { panic!("not told by a test") };
+        let mut holding = holding.write();
+        *holding = Self::nothing();
+        if granted {
+            holding.granted(clock::now(), Grant { index: 0, remains: Duration::from_secs(3_600) });
+        }
     }
 }

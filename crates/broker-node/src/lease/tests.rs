@@ -76,7 +76,7 @@ impl Port {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         self.server = Some(Server::start([listener], self.ways.clone(), (self.answers)()).unwrap());
-        let peer = Peer { address, lowest_live: Incarnation(1) };
+        let peer = Peer { address, name: Box::default(), lowest_live: Incarnation(1) };
         view.send_modify(|peers| drop(peers.insert(self.ways.identity.node, peer)));
     }
 

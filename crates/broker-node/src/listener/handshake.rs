@@ -77,7 +77,9 @@ pub(super) async fn handshake(incoming: Incoming) -> Result<Accepted, HandshakeE
             timeout_at(deadline, steps).await.map_err(|_| HandshakeError::Deadline)??
         }
     };
-    Ok(Accepted { transport: Transport::new(stream, permit), peer, listener: settings, deadline })
+    let certificate = stream.certificate();
+    let transport = Transport::new(stream, permit);
+    Ok(Accepted { transport, peer, certificate, listener: settings, deadline })
 }
 
 async fn steps(

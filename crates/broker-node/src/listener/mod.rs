@@ -17,17 +17,18 @@ mod worker;
 pub(crate) use handshake::HandshakeFailure;
 pub(crate) use permit::Slots;
 pub(crate) use socket::{BindError, bind_tcp};
-pub(crate) use tls::TlsError;
+pub(crate) use tls::Tls;
 pub(crate) use transport::Transport;
 
 use crate::{
     config::{ListenerSettings, Settings},
+    pem::TlsError,
     stop::Stop,
 };
 use acceptor::Acceptor;
+use rustls::pki_types::CertificateDer;
 use socket::{Socket, bind};
 use std::{fmt, io, net::SocketAddr, sync::Arc};
-use tls::Tls;
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use tracing::info;
 use worker::Workers;
@@ -38,6 +39,8 @@ pub(crate) struct Accepted {
     pub(crate) transport: Transport,
     /// Who is at the other end.
     pub(crate) peer: Peer,
+    /// The certificate that it has shown, which was verified; the client's own, without its authorities.
+    pub(crate) certificate: Option<CertificateDer<'static>>,
     /// Where it came in.
     pub(crate) listener: Arc<ListenerSettings>,
     /// When CONNECT must have arrived; `limits.connect_timeout` after it was accepted.
@@ -187,7 +190,7 @@ impl Listeners {
 
 impl Listener {
     fn new(settings: &ListenerSettings) -> Result<Arc<Self>, ListenError> {
-        let tls = settings.tls.as_ref().map(|files| Tls::load(files.clone(), settings.protocol));
+        let tls = settings.tls.as_ref().map(|files| Tls::load(files.clone(), settings.protocol.alpn()));
         let tls =
             tls.transpose().map_err(|source| ListenError::Tls { name: settings.name.clone(), source })?;
         Ok(Arc::new(Self {

@@ -4,6 +4,7 @@
 
 use super::{permit::Permit, websocket::WebSocket};
 use crate::config::Protocol;
+use rustls::pki_types::CertificateDer;
 use std::{
     convert::identity,
     io::{self, IoSlice},
@@ -71,6 +72,18 @@ macro_rules! each {
             Io::Wss($stream) => $call,
         }
     };
+}
+
+impl Stream {
+    /// The certificate of the peer itself, where it has shown one.
+    pub(super) fn certificate(&self) -> Option<CertificateDer<'static>> {
+        let tls = match &self.0 {
+            Io::Tls(stream) => stream.get_ref().1,
+            Io::Wss(stream) => stream.get_ref().get_ref().1,
+            Io::Tcp(_) | Io::Unix(_) | Io::Ws(_) => return None,
+        };
+        tls.peer_certificates()?.first().map(|certificate| certificate.clone().into_owned())
+    }
 }
 
 impl Transport {

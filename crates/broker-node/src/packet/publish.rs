@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use mqtt_codec::{Offence, Packet, PacketId, PubAck, PubRec, Publish, QoS, ReasonCode, SharedPublish, Text};
 use session_store::command::{Command, Receive};
@@ -22,7 +23,7 @@ impl Client {
         counters.publish_received.add(1);
         counters.publish_received_bytes.add(publish.payload.len() as u64);
         let topic = self.aliases_in.resolve(&publish)?;
-        let due = due_of(&publish);
+        let due = due_of(&publish, || self.worker.samples.now());
         if let Some(due) = due {
             if due.owed == Owed::Pubrec && self.inbound.contains(due.packet_id) && !self.persistent {
                 // A repeat: answered again, never passed on ([MQTT-4.3.3-10]).
@@ -189,7 +190,10 @@ impl Client {
 
     fn acknowledge(&mut self, due: DueAck) {
         failpoint::pass(Point::BeforeAck);
-        let DueAck { owed, packet_id, mut reason } = due;
+        let DueAck { owed, packet_id, mut reason, since } = due;
+        if let Some(since) = since {
+            self.worker.counters.publish_acks.record(since.elapsed());
+        }
         if !self.terms.version.is_v5() {
             reason = ReasonCode::Success;
         }
@@ -211,12 +215,12 @@ impl Client {
 }
 
 /// The acknowledgement that a publish is owed.
-fn due_of(publish: &Publish) -> Option<DueAck> {
+fn due_of(publish: &Publish, now: impl FnOnce() -> Option<Instant>) -> Option<DueAck> {
     let owed = match publish.qos {
         QoS::AtMostOnce => return None,
         QoS::AtLeastOnce => Owed::Puback,
         QoS::ExactlyOnce => Owed::Pubrec,
     };
     let packet_id: PacketId = publish.packet_id?;
-    Some(DueAck { owed, packet_id, reason: ReasonCode::Success })
+    Some(DueAck { owed, packet_id, reason: ReasonCode::Success, since: now() })
 }

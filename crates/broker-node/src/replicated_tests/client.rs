@@ -58,6 +58,21 @@ pub(super) fn will(topic: &str) -> Will {
     }
 }
 
+fn message(topic: &str, payload: u64, qos: QoS) -> Publish {
+    Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic: text(topic),
+        packet_id: None,
+        topic_alias: None,
+        message_expiry_s: None,
+        subscription_ids: Vec::new(),
+        application: Bytes::new(),
+        payload: Bytes::copy_from_slice(&payload.to_be_bytes()),
+    }
+}
+
 impl Client {
     /// Connects with a persistent session.
     pub(super) async fn connect(address: &str, client: &str) -> Self {
@@ -125,35 +140,19 @@ impl Client {
 
     /// Publishes, and waits until the exchange is complete; `false` where the connection ended before.
     pub(super) async fn publish(&mut self, topic: &str, payload: u64, qos: QoS) -> bool {
-        self.publish_with(Publish {
-            dup: false,
-            qos,
-            retain: false,
-            topic: text(topic),
-            packet_id: None,
-            topic_alias: None,
-            message_expiry_s: None,
-            subscription_ids: Vec::new(),
-            application: Bytes::new(),
-            payload: Bytes::copy_from_slice(&payload.to_be_bytes()),
-        })
-        .await
+        self.publish_with(message(topic, payload, qos)).await
     }
 
     pub(super) async fn retain(&mut self, topic: &str, payload: u64) -> bool {
-        self.publish_with(Publish {
-            dup: false,
-            qos: QoS::AtLeastOnce,
-            retain: true,
-            topic: text(topic),
-            packet_id: None,
-            topic_alias: None,
-            message_expiry_s: None,
-            subscription_ids: Vec::new(),
-            application: Bytes::new(),
-            payload: Bytes::copy_from_slice(&payload.to_be_bytes()),
-        })
-        .await
+        let retain = true;
+        self.publish_with(Publish { retain, ..message(topic, payload, QoS::AtLeastOnce) }).await
+    }
+
+    /// Publishes at QoS 1 or 2, and waits for nothing.
+    pub(super) async fn send_publish(&mut self, topic: &str, payload: u64, qos: QoS) {
+        self.next_id = self.next_id % 50_000 + 1;
+        let packet_id = Some(id(self.next_id));
+        self.send(&Packet::Publish(Publish { packet_id, ..message(topic, payload, qos) })).await;
     }
 
     async fn publish_with(&mut self, mut publish: Publish) -> bool {

@@ -378,7 +378,7 @@ impl Cluster {
     }
 }
 
-fn data_root() -> std::path::PathBuf {
+pub(super) fn data_root() -> std::path::PathBuf {
     let shm = std::path::Path::new("/dev/shm");
     if shm.is_dir() { shm.to_owned() } else { std::env::temp_dir() }
 }

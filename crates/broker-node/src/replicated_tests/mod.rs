@@ -8,6 +8,7 @@ mod group;
 mod lost;
 mod moving;
 mod port;
+mod silence;
 mod spread;
 
 use std::time::Duration;

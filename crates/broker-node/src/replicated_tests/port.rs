@@ -46,7 +46,7 @@ impl Port {
         let answers =
             Answers { dispatcher, hears: linked.ears(), touched, asked, questioned: nobody, admits };
         let server = Server::start([listener], ways, answers).unwrap();
-        let peer = Peer { address, lowest_live: incarnation };
+        let peer = Peer { address, name: Box::default(), lowest_live: incarnation };
         view.send_modify(|peers| drop(peers.insert(node, peer)));
         (Self { _server: server }, Arc::new(Transport::new(reach)), Peers::linked(&linked))
     }

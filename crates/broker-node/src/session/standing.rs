@@ -113,6 +113,11 @@ impl Client {
         if standing.version == access.version() {
             return Ok(());
         }
+        if access.has_banned(&standing.who, Some(self.id.as_str())) {
+            standing.renew(access, self.id.as_str());
+            standing.rights = Some(Rights::default());
+            return Err(Ending::told(ReasonCode::AdministrativeAction, "the client was banned"));
+        }
         if !standing.renew(access, self.id.as_str()) {
             return Err(Ending::told(ReasonCode::NotAuthorized, "the user was removed"));
         }

@@ -180,7 +180,7 @@ impl Home {
         if let Some(inbox) = inbox {
             inbox.done();
             if ends {
-                self.link.connected(inbox.id());
+                let _given_up = self.link.connected(inbox.id());
                 entries.remove(inbox.id());
             }
         }
@@ -191,8 +191,10 @@ impl Home {
 
     fn reply(&self, id: ConnectionId, reply: Reply, entries: &mut Entries) {
         let refused = matches!(reply, Reply::Connected(Err(_)));
-        if matches!(reply, Reply::Connected(_)) {
-            self.link.connected(id);
+        if matches!(reply, Reply::Connected(_))
+            && let Some(waited) = self.link.connected(id)
+        {
+            self.counters.takeovers.record(waited);
         }
         match entries.get(id) {
             Some(inbox) => inbox.reply(reply),

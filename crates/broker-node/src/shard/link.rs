@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mqtt_codec::ReasonCode;
 use parking_lot::Mutex;
@@ -110,8 +111,8 @@ struct Numbers {
     asked: VecDeque<Option<Asked>>,
     /// Bytes of what is there.
     bytes: usize,
-    /// CONNECTs that wait for another connection to stop. They are answered, and hear the rest later.
-    deferred: BTreeMap<ConnectionId, Arc<Request>>,
+    /// CONNECTs that wait for another connection to stop, since when. They are answered, and hear the rest later.
+    deferred: BTreeMap<ConnectionId, (Instant, Arc<Request>)>,
     route: Route,
     /// The number of the present attachment to a leader.
     attachment: u64,
@@ -272,16 +273,18 @@ impl Link {
         }
         numbers.answers += 1;
         if let (Command::Connect(connect), true) = (&request.command, deferred) {
-            numbers.deferred.insert(connect.connection, Arc::clone(&request));
+            numbers.deferred.insert(connect.connection, (Instant::now(), Arc::clone(&request)));
         }
         drop(numbers);
         self.room.notify_one();
         Some(asker)
     }
 
-    /// A connection has been told what became of its CONNECT, or does not wait for it any more.
-    pub(super) fn connected(&self, connection: ConnectionId) {
-        self.numbers.lock().deferred.remove(&connection);
+    /// A connection has been told what became of its CONNECT, or does not wait for it any more. Gives how long it waited for
+    /// another one to stop, if it did.
+    pub(super) fn connected(&self, connection: ConnectionId) -> Option<Duration> {
+        let (since, _) = self.numbers.lock().deferred.remove(&connection)?;
+        Some(since.elapsed())
     }
 
     /// Begins an attachment to whoever leads now, and gives its number. Until [`Self::unanswered_behind`] finds nothing more, requests wait.
@@ -366,7 +369,7 @@ impl Link {
 
     /// CONNECTs that wait for another connection to stop: a repeat is told what has become of it.
     pub(super) fn deferred(&self) -> Vec<Arc<Request>> {
-        self.numbers.lock().deferred.values().cloned().collect()
+        self.numbers.lock().deferred.values().map(|(_, request)| Arc::clone(request)).collect()
     }
 
     /// How far the leader has come with its answers, and whether any request waits for one.
@@ -459,7 +462,7 @@ mod tests {
         link.send(release(), Asker::default(), |_, _| {});
         assert!(link.answered(1, true).is_some() && link.answered(2, true).is_some());
         assert_eq!(numbers(&link.deferred()), [1]);
-        link.connected(connection);
+        assert!(link.connected(connection).is_some() && link.connected(connection).is_none());
         assert!(link.deferred().is_empty());
     }
 

@@ -23,6 +23,8 @@ use crate::streams::{SaysToHosts, Streams};
 
 /// Questions without an answer after which those are forgotten that nobody waits for any more.
 const SWEEP: usize = 256;
+/// What a frame has besides its largest message, at most: other publishes of one read, and names of groups.
+const REST_BYTES: usize = 3 << 19;
 
 /// Who waits for the answer to a question.
 enum Asker {
@@ -153,7 +155,7 @@ impl SaysToHosts for Linked {
     }
 
     fn item_bytes_max(&self) -> usize {
-        self.links.bytes_max() / 2
+        self.links.bytes_max().saturating_sub(REST_BYTES)
     }
 
     fn hear(&self, _node: session_store::NodeId, streams: Streams) -> Later<()> {

@@ -164,7 +164,7 @@ impl Relay {
                     pages.join_next().await;
                 }
                 // What comes behind it does not wait for the page.
-                pages.spawn(look_up(self.group.clone(), self.shards.clone(), client, ask));
+                pages.spawn(look_up((self.number, self.group.clone()), self.shards.clone(), client, ask));
             }
             let looks = !held && mail.more.swap(false, Ordering::AcqRel);
             let ready = if looks { self.picked_from(next).await? } else { Ready::default() };
@@ -317,8 +317,18 @@ impl Relay {
     }
 }
 
-/// Fetches a page for a scan of a session of this group; nothing comes of it when the node stops.
-async fn look_up(group: ShardGroup, shards: Shards, client: ClientId, ask: Ask) -> Option<()> {
+/// Fetches a page for a scan of a session of this group, once all that is published is matched against its subscription; nothing
+/// comes of it when the node stops.
+async fn look_up(
+    (number, group): (u16, ShardGroup),
+    shards: Shards,
+    client: ClientId,
+    ask: Ask,
+) -> Option<()> {
+    if let Some(others) = shards.others() {
+        let (owner, routes) = shards.routes_of(number);
+        others.barriers.reached(owner, routes).await;
+    }
     let Ask { scan, filter, shard, from } = ask;
     let bounds = PageBounds { topics: SCAN_PAGE, steps: SCAN_STEPS };
     let page = shards.page(shard, PageWanted { filter, from, bounds }).await?;

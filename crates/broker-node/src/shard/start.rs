@@ -1,6 +1,8 @@
 //! Starts the shards of a node: a replica of each with what its log and its checkpoint have, and the tasks around it.
 //! Called by the composition root, once.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use session_store::limits::ShardLimits;
 use session_store::{Host, Incarnation, NodeId as NodeNumber, Shard, ShardId, ShardNumber};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
 
 use super::announces::Announces;
 use super::backlog::Backlog;
@@ -38,6 +41,9 @@ use crate::others::Others;
 
 /// How long a group may take until it has a leader and has applied its log, at start.
 const READY_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Between two times that a node whose start waits gives away what it was elected to lead.
+const GIVE_WAY_EVERY: Duration = Duration::from_secs(3);
 
 /// What other nodes say to one shard.
 type Heard = mpsc::Receiver<Word>;
@@ -88,6 +94,23 @@ pub(crate) struct Members<'a, N> {
     pub(crate) timing: Timing,
 }
 
+/// Gives away what this node is elected to lead while its start waits. It serves nobody before that is over, and waits for
+/// as long as it does not reach the leader of one shard, while it may well be elected by whom it does reach.
+async fn give_way(replicas: &[Replica]) -> Infallible {
+    loop {
+        sleep(GIVE_WAY_EVERY).await;
+        for Replica { group } in replicas {
+            let Ok(members) = group.members().await else { continue };
+            let can_lead =
+                |node: &&NodeId| **node != group.me() && group.have_caught_up(&BTreeSet::from([**node]));
+            if let Some(heir) = members.voters.iter().find(can_lead) {
+                tracing::debug!(target: "quelea", group = group.id().0, node = heir, "another node is to lead a group");
+                let _ended = group.hand_over(*heir).await;
+            }
+        }
+    }
+}
+
 impl<N: Networks<TokioTypes>> StartShards<'_, N> {
     /// Starts the shards, each with what its log and its checkpoint have, and waits until this host has a way to the
     /// leader of each. Tasks that end before the node stops are failures.
@@ -112,6 +135,20 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
         let drains = Drains::new(self.storage.wal().options().segment_bytes);
         let inner = Inner { host: self.host, replicas, homes, peers, room, drains, stored, among, others };
         let shards = Shards { inner: Arc::new(inner) };
+        tokio::select! {
+            begun = self.begin(&shards, words, &mut tasks) => begun?,
+            never = give_way(&shards.inner.replicas) => match never {},
+        }
+        Ok((shards, tasks))
+    }
+
+    /// Waits for the replicas, has them served, and waits until this host has a way to all leaders.
+    async fn begin(
+        &self,
+        shards: &Shards,
+        words: Vec<Heard>,
+        tasks: &mut JoinSet<Ended>,
+    ) -> anyhow::Result<()> {
         for replica in &shards.inner.replicas {
             if !self.members.founders.is_empty() {
                 replica.group.found(self.members.founders.iter().copied()).await?;
@@ -120,10 +157,10 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
             replica.check_run((self.host, self.members.alone), self.logged).await?;
         }
         for (number, words) in (0..self.of).zip(words) {
-            self.spawn_tasks(&mut tasks, &shards, (number, words))?;
+            self.spawn_tasks(tasks, shards, (number, words))?;
         }
         if let Some(among) = self.cluster.among.clone() {
-            spawn(&mut tasks, shards.clone().heed_fences(among));
+            spawn(tasks, shards.clone().heed_fences(among));
         }
         for home in shards.inner.homes.iter() {
             tokio::select! {
@@ -132,7 +169,7 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
                 Some(ended) = tasks.join_next() => bail!(ended?),
             }
         }
-        Ok((shards, tasks))
+        Ok(())
     }
 
     /// Waits until a replica has what was acknowledged before the node started, or until it is known that this node has none.

@@ -16,7 +16,7 @@ use node_routing::view::RouteView;
 use parking_lot::Mutex;
 use raft_consensus::cluster::LowestLive;
 use session_store::command::{Publish, PublishItem};
-use session_store::word::{Frame, FramePart, Heard, Nobody, Word};
+use session_store::word::{Frame, FramePart, GroupMembers, Heard, Nobody, Word};
 use session_store::{Host, NodeId};
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
@@ -197,8 +197,8 @@ impl Streams {
         self.inner.start.says.say(frame.source.node, Word::Heard(heard));
     }
 
-    /// How many members the groups of a frame have here, if its source was not told of members just now.
-    fn members(&self, frame: &Frame, hearing: &mut Hearing) -> Vec<(session_store::matching::GroupRef, u32)> {
+    /// The members that the groups of a frame have here, if its source was not told of members just now.
+    fn members(&self, frame: &Frame, hearing: &mut Hearing) -> Vec<GroupMembers> {
         let now = Instant::now();
         let last = hearing.hinted.get(&frame.source.node);
         if last.is_some_and(|last| now.duration_since(*last) < HINTS_EVERY) {
@@ -210,11 +210,7 @@ impl Streams {
         if !groups.is_empty() {
             hearing.hinted.insert(frame.source.node, now);
         }
-        let members = |group| {
-            let members = self.inner.start.fanout.members_here(&group);
-            (group, members)
-        };
-        groups.into_iter().map(members).collect()
+        groups.into_iter().map(|group| self.inner.start.fanout.members_here(group)).collect()
     }
 
     /// Leaves what is in a frame with those here who get it; gives what found no member of its group.

@@ -6,12 +6,21 @@ use node_routing::counters::PeerCounters;
 use raft_consensus::wal::WalCounters;
 use session_store::ShardSizes;
 use session_store::counters::{QueueCounters, ShardCounters};
+use session_store::histogram::Durations;
 
 use crate::counters::NodeTotals;
+use crate::observe::Replica;
+use crate::process::{DiskSpace, Usage};
 
 /// What the node is and did at one moment.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
+    /// What it is called.
+    pub(crate) name: String,
+    /// Its number in the cluster; 0 before it has one.
+    pub(crate) number: u64,
+    /// Whether it serves clients.
+    pub(crate) ready: bool,
     /// Seconds since the start.
     pub(crate) uptime_s: u64,
     /// What the connections counted.
@@ -30,12 +39,18 @@ pub(crate) struct Snapshot {
     pub(crate) shared_subscriptions: usize,
     /// Open network connections.
     pub(crate) sockets: u64,
-    /// Resident memory now and at most, in bytes.
-    pub(crate) memory: (u64, u64),
+    /// What the process takes of the machine.
+    pub(crate) usage: Usage,
+    /// The disk that its data is on.
+    pub(crate) disk: DiskSpace,
     /// What the log counted.
     pub(crate) wal: WalCounters,
+    /// How long its syncs took.
+    pub(crate) wal_syncs: Durations,
     /// What was counted of the way to other nodes.
     pub(crate) peers: PeerCounters,
+    /// Which of the other nodes there is a connection to.
+    pub(crate) peers_up: Vec<(u64, bool)>,
     /// Bytes of the log that no checkpoint has made needless.
     pub(crate) wal_bytes: u64,
     /// Nodes that belong to the cluster, as far as this one knows.
@@ -44,6 +59,8 @@ pub(crate) struct Snapshot {
     pub(crate) voters_least: usize,
     /// Shards that this node leads.
     pub(crate) shards_led: usize,
+    /// This node's replicas, as of a few seconds ago.
+    pub(crate) replicas: Vec<Replica>,
     /// Routes of the cluster, each filter of each owner by itself.
     pub(crate) routes: usize,
     /// Whether the node may act on its route view.
@@ -131,8 +148,8 @@ impl Loads {
             node.packets_sent,
             node.publish_received,
             node.publish_sent,
-            node.bytes_received,
-            node.bytes_sent,
+            node.received_bytes,
+            node.sent_bytes,
         ];
         for (load, total) in self.loads.iter_mut().zip(totals) {
             load.add(total, minutes);
@@ -184,18 +201,18 @@ fn counts(snapshot: &Snapshot, loads: &Loads) -> [(&'static str, u64); 30] {
         ("publish/messages/dropped", snapshot.dropped()),
         ("publish/bytes/received", node.publish_received_bytes),
         ("publish/bytes/sent", node.publish_sent_bytes),
-        ("bytes/received", node.bytes_received),
-        ("bytes/sent", node.bytes_sent),
+        ("bytes/received", node.received_bytes),
+        ("bytes/sent", node.sent_bytes),
         ("subscriptions/count", (snapshot.transient_subscriptions + sizes.subscriptions) as u64),
         ("shared_subscriptions/count", (snapshot.shared_subscriptions + sizes.shared_subscriptions) as u64),
         ("retained messages/count", sizes.retained_messages as u64),
         ("store/messages/count", stored),
         ("store/messages/bytes", (sizes.queued_bytes + sizes.retained_bytes) as u64),
-        ("heap/current", snapshot.memory.0),
-        ("heap/maximum", snapshot.memory.1),
+        ("heap/current", snapshot.usage.resident),
+        ("heap/maximum", snapshot.usage.resident_max),
         ("connections/socket/count", snapshot.sockets),
         ("packet/out/count", node.packets_sent),
-        ("packet/out/bytes", node.bytes_sent),
+        ("packet/out/bytes", node.sent_bytes),
         ("sessions/persistent", sizes.sessions as u64),
         ("wills/published", shard.wills_published),
         ("queues/messages", sizes.queued_messages as u64),

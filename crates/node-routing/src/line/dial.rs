@@ -12,9 +12,11 @@ use tonic::Status;
 
 use super::Context;
 use super::connection::{Connection, Ending};
+use crate::identity::check_name;
 use crate::proto::routing::Greeting;
 use crate::proto::routing::handshake_client::HandshakeClient;
 use crate::refusal;
+use crate::security::Secured;
 
 /// Why nobody answers at an address.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +27,9 @@ pub(crate) enum DialError {
     /// It is not found, or the way there is closed.
     #[error("{0}: {1}")]
     Io(String, io::Error),
+    /// It does not show to be a node, or does not speak as nodes do.
+    #[error("at {0}: {1}")]
+    Insecure(String, io::Error),
     /// It broke while the nodes greeted each other.
     #[error("{0} broke the connection: {1}")]
     Broken(String, String),
@@ -57,7 +62,14 @@ async fn attempt(context: &Context, to: NodeId, address: &str) -> Result<(Connec
     let stream = TcpStream::connect(address).await.map_err(failed)?;
     // Small messages leave at once.
     stream.set_nodelay(true).map_err(failed)?;
-    let io = context.security.dialed(stream, to).await.map_err(failed)?;
+    let secured = context.security.dialed(stream).await.map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => DialError::Insecure(address.to_owned(), error),
+        _ => DialError::Io(address.to_owned(), error),
+    });
+    let Secured { io, who } = secured?;
+    // Before it hears anything.
+    let named = check_name(to, &who, &context.peers.borrow());
+    named.map_err(|refusal| DialError::Misfit(address.to_owned(), refusal))?;
     let headers = Arc::new(context.identity.headers(to));
     let broken = |reason: String| DialError::Broken(address.to_owned(), reason);
     let begun = Connection::begin(io, headers, &context.limits).await;

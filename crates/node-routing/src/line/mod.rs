@@ -163,15 +163,14 @@ struct Keeper {
 
 /// What the operator was told of whoever is at the node's address; nothing while that is the node.
 #[derive(Debug, Default)]
-struct Misfit(Option<Refusal>);
+struct Misfit(Option<String>);
 
 impl Misfit {
     /// Whether this is something else than at the last attempt.
-    fn is_news(&mut self, refusal: &Refusal) -> bool {
-        let news = self.0.as_ref() != Some(refusal);
-        if news {
-            self.0 = Some(refusal.clone());
-        }
+    fn is_news(&mut self, error: &DialError) -> bool {
+        let found = Some(error.to_string());
+        let news = self.0 != found;
+        self.0 = found;
         news
     }
 }
@@ -239,9 +238,9 @@ impl Keeper {
                     self.broke = false;
                 }
             }
-            DialError::Misfit(_, refusal) => {
+            DialError::Misfit(..) | DialError::Insecure(..) => {
                 count(&tally.peer_misfits, 1);
-                if self.misfit.is_news(refusal) {
+                if self.misfit.is_news(error) {
                     tracing::warn!(node = self.to, %error, "whoever is at a node's address does not fit");
                 }
             }
@@ -277,10 +276,11 @@ mod tests {
     #[test]
     fn the_operator_is_told_of_a_misfit_once_and_of_another_one_again() {
         let mut misfit = Misfit::default();
-        let dead = |found| Refusal::DeadRun { found, lowest_live: 6 };
+        let of = |refusal| DialError::Misfit("there".to_owned(), refusal);
+        let dead = |found| of(Refusal::DeadRun { found, lowest_live: 6 });
         assert!(misfit.is_news(&dead(4)));
         assert!(!misfit.is_news(&dead(4)));
-        assert!(misfit.is_news(&Refusal::WrongCluster));
+        assert!(misfit.is_news(&of(Refusal::WrongCluster)));
         assert!(misfit.is_news(&dead(4)), "there was another one between");
         assert!(misfit.is_news(&dead(5)));
     }

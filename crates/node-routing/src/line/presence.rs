@@ -41,6 +41,11 @@ impl Presence {
         Up(Arc::clone(self))
     }
 
+    /// Whether there is any connection to the node.
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Acquire) > 0
+    }
+
     /// A connection broke, and a new one was refused. Says that the node is gone, and whether it did: not while another
     /// connection to it is there, which may only not have noticed yet, nor too soon after the last time.
     pub(crate) fn refused(&self, node: NodeId, address: &str, now: Instant) -> bool {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use futures_util::future::{BoxFuture, Either, Ready, ready};
 use http::{Request, Response};
+use raft_consensus::network::Refusal;
 use tokio::sync::Notify;
 use tonic::Status;
 use tonic::body::Body;
@@ -14,8 +15,9 @@ use tower::{Layer, Service};
 
 use super::Who;
 use crate::counters::{Tally, count};
-use crate::identity::Sender;
+use crate::identity::{Sender, check_name};
 use crate::refusal;
+use crate::security::Who as Shown;
 
 /// The one service for those who belong to no cluster.
 const FOR_STRANGERS: &str = "/quelea.routing.v1.Join/";
@@ -25,6 +27,8 @@ const FOR_STRANGERS: &str = "/quelea.routing.v1.Join/";
 pub(crate) struct Gate {
     /// `None` for a node that belongs to no cluster yet.
     pub(crate) who: Option<Who>,
+    /// Who may ask on the connection.
+    pub(crate) shown: Shown,
     pub(crate) tally: Arc<Tally>,
     /// Told when somebody has been let through.
     pub(crate) known: Arc<Notify>,
@@ -77,7 +81,13 @@ where
             let none = Status::unavailable("this node belongs to no cluster yet");
             return Either::Left(ready(Ok(none.into_http())));
         };
-        let checked = identity.check(request.headers(), &peers.borrow());
+        let checked = || {
+            let peers = peers.borrow();
+            let sender = identity.check(request.headers(), &peers)?;
+            check_name(sender.node, &self.gate.shown, &peers)?;
+            Ok(sender)
+        };
+        let checked: Result<Sender, Refusal> = checked();
         match checked {
             Ok(sender) => {
                 self.gate.known.notify_one();

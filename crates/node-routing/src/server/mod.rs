@@ -31,7 +31,7 @@ use crate::links::Hears;
 use crate::peers::PeersWatch;
 use crate::presence::AnswersTouch;
 use crate::reach::Ways;
-use crate::security::Security;
+use crate::security::{Secured, Security};
 
 /// Streams of a connection that its other end may have reset before they were looked at, or that were reset here for its mistakes; with more
 /// it is closed.
@@ -145,11 +145,18 @@ impl Serving {
     async fn serve(self: Arc<Self>, stream: TcpStream) {
         let Front { limits, security, tally } = &self.front;
         let known = Arc::new(Notify::new());
-        let gate = Gate { who: self.who.clone(), tally: Arc::clone(tally), known: Arc::clone(&known) };
         // Small answers leave at once; where that cannot be said the connection is gone.
         let _gone = stream.set_nodelay(true);
         let serving = async {
-            let Ok(io) = security.accepted(stream).await else { return };
+            let Secured { io, who: shown } = match security.accepted(stream).await {
+                Ok(secured) => secured,
+                Err(error) => {
+                    tracing::debug!(%error, "a connection at the port for nodes is not with a node");
+                    return;
+                }
+            };
+            let (who, tally) = (self.who.clone(), Arc::clone(tally));
+            let gate = Gate { who, shown, tally, known: Arc::clone(&known) };
             let service = TowerToHyperService::new(gate.layer(self.services.clone()));
             let connection = self.http().serve_connection(TokioIo::new(io), service);
             if let Err(error) = connection.await {

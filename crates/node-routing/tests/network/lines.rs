@@ -272,8 +272,11 @@ async fn who_does_not_belong_is_refused_by_name_at_either_end() {
     // The address of a node that has moved leads to a run that is dead by now.
     let dead = Refusal::DeadRun { found: 5, lowest_live: 6 };
     assert_eq!(refused(identity(1, 1), 6).await, dead);
-    let peer =
-        node_routing::peers::Peer { address: String::new(), lowest_live: session_store::Incarnation(4) };
+    let peer = node_routing::peers::Peer {
+        address: String::new(),
+        name: Box::default(),
+        lowest_live: session_store::Incarnation(4),
+    };
     two.view.send_modify(|peers| drop(peers.insert(1, peer)));
     let dead = Refusal::DeadRun { found: 3, lowest_live: 4 };
     assert_eq!(refused(identity(1, 3), 0).await, dead);

@@ -20,4 +20,5 @@ mod links;
 mod place;
 mod presence;
 mod proxy;
+mod security;
 mod sockets;

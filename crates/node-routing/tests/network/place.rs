@@ -17,7 +17,7 @@ use node_routing::links::{Hears, Links};
 use node_routing::peers::{Gone, Peer, Peers, PeersWatch};
 use node_routing::presence::{AnswersTouch, Outcome, Touch, Touched};
 use node_routing::reach::{Reach, Ways};
-use node_routing::security::Plain;
+use node_routing::security::{Plain, Security};
 use node_routing::server::{Answers, Server};
 use node_routing::transport::Transport;
 use parking_lot::Mutex;
@@ -185,15 +185,16 @@ pub(crate) struct Host {
 impl Host {
     /// At any free port.
     pub(crate) async fn start(identity: Identity, limits: Limits) -> Self {
-        Self::start_at("127.0.0.1:0", identity, limits).await
+        Self::secured(identity, limits, Arc::new(Plain)).await
     }
 
-    async fn start_at(address: &str, identity: Identity, limits: Limits) -> Self {
+    /// The same, with something around its connections.
+    pub(crate) async fn secured(identity: Identity, limits: Limits, security: Arc<dyn Security>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (tally, view) = (Arc::default(), watch::Sender::new(Peers::new()));
-        let ways = Ways { limits, ..ways(identity, view.subscribe(), &tally) };
+        let ways = Ways { limits, security, ..ways(identity, view.subscribe(), &tally) };
         let ear = Arc::new(Ear::default());
         let server = Server::start([listener], ways, answers(identity.node, &directory, &ear)).unwrap();
         Self { ear, address, tally, view, _server: server, _directory: directory }
@@ -201,7 +202,14 @@ impl Host {
 
     /// It hears that runs of a node before this one are dead.
     pub(crate) fn knows_run(&self, node: NodeId, lowest_live: u32) {
-        let peer = Peer { address: String::new(), lowest_live: Incarnation(lowest_live) };
+        let peer =
+            Peer { address: String::new(), name: Box::default(), lowest_live: Incarnation(lowest_live) };
+        self.view.send_modify(|peers| drop(peers.insert(node, peer)));
+    }
+
+    /// It hears what a node is called.
+    pub(crate) fn knows_name(&self, node: NodeId, name: &str) {
+        let peer = Peer { address: String::new(), name: name.into(), lowest_live: Incarnation(0) };
         self.view.send_modify(|peers| drop(peers.insert(node, peer)));
     }
 
@@ -223,9 +231,14 @@ pub(crate) struct Caller {
 
 impl Caller {
     pub(crate) fn new(identity: Identity, limits: Limits) -> Self {
+        Self::secured(identity, limits, Arc::new(Plain))
+    }
+
+    /// The same, with something around its connections.
+    pub(crate) fn secured(identity: Identity, limits: Limits, security: Arc<dyn Security>) -> Self {
         let (view, peers) = watch::channel(Peers::new());
         let tally = Arc::default();
-        let (reach, gone) = Reach::new(Ways { limits, ..ways(identity, peers, &tally) }).unwrap();
+        let (reach, gone) = Reach::new(Ways { limits, security, ..ways(identity, peers, &tally) }).unwrap();
         let (transport, ear) = (Transport::new(reach.clone()), Arc::new(Ear::default()));
         let links = Links::new(reach.clone(), ear.clone());
         Self { transport, reach, links, ear, gone, tally, view }
@@ -237,7 +250,13 @@ impl Caller {
     }
 
     pub(crate) fn place_run(&self, node: NodeId, address: &str, lowest_live: u32) {
-        let peer = Peer { address: address.to_owned(), lowest_live: Incarnation(lowest_live) };
+        let peer =
+            Peer { address: address.to_owned(), name: Box::default(), lowest_live: Incarnation(lowest_live) };
+        self.view.send_modify(|peers| drop(peers.insert(node, peer)));
+    }
+
+    pub(crate) fn place_named(&self, node: NodeId, address: &str, name: &str) {
+        let peer = Peer { address: address.to_owned(), name: name.into(), lowest_live: Incarnation(0) };
         self.view.send_modify(|peers| drop(peers.insert(node, peer)));
     }
 

@@ -111,7 +111,7 @@ impl Net for Sockets {
                 proxy.aim(address);
                 proxy.address
             });
-            let peer = Peer { address: address.to_string(), lowest_live };
+            let peer = Peer { address: address.to_string(), name: Box::default(), lowest_live };
             place.view.send_modify(|peers| drop(peers.insert(node, peer)));
         }
     }

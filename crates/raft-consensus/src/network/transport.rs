@@ -34,6 +34,9 @@ pub enum Refusal {
         /// Who was reached.
         found: NodeId,
     },
+    /// Its certificate, or that of whoever asked it, is not that of the node which it says to be.
+    #[error("the certificate that was shown is not that of node {0:?}")]
+    WrongName(String),
     /// It speaks another version of what nodes say to each other.
     #[error("it speaks version {expected} between nodes, not version {found}")]
     WrongVersion {

@@ -230,7 +230,7 @@ impl Committer {
         }
         let written = self.segment.file.write_at(&self.buf, self.written as u64);
         written.map_err(WalError::io("writing", &self.segment.name()))?;
-        count(&shared.tally.wal_written, self.buf.len() as u64);
+        count(&shared.tally.wal_written_bytes, self.buf.len() as u64);
         self.written += self.buf.len();
         self.buf.clear();
         self.buf.shrink_to(4 * WRITE_BYTES);
@@ -298,7 +298,7 @@ impl Committer {
             let took =
                 self.segment.file.fdatasync().map_err(WalError::io("syncing", &self.segment.name()))?;
             count(&shared.tally.wal_syncs, 1);
-            count(&shared.tally.wal_sync_time, u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            shared.tally.syncs.record(took);
         }
         self.synced = self.written;
         shared.floor.reached(self.position());

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use session_store::counters::CounterInfo;
+use session_store::histogram::Histogram;
 
 macro_rules! counters {
     ($($field:ident: $unit:literal, $help:literal;)*) => {
@@ -25,7 +26,11 @@ macro_rules! counters {
 
         /// The counters themselves.
         #[derive(Debug, Default)]
-        pub(crate) struct Tally { $(pub(crate) $field: AtomicU64,)* }
+        pub(crate) struct Tally {
+            $(pub(crate) $field: AtomicU64,)*
+            /// How long syncs take.
+            pub(crate) syncs: Histogram,
+        }
 
         impl Tally {
             pub(crate) fn read(&self) -> WalCounters {
@@ -38,9 +43,8 @@ macro_rules! counters {
 counters! {
     wal_appends: "appends", "Appends and votes that were done, of all groups. Divided by wal_syncs: how many shared a sync.";
     wal_records: "records", "Records written to the log.";
-    wal_written: "bytes", "Bytes written to the log.";
+    wal_written_bytes: "bytes", "Bytes written to the log.";
     wal_syncs: "syncs", "Syncs of the log.";
-    wal_sync_time: "microseconds", "Time spent in syncs of the log.";
     wal_torn_tails: "tails", "Times that a torn end of the log was cut at start.";
     wal_segments_created: "segments", "Segments made and filled with zeros.";
     wal_segments_recycled: "segments", "Segments prepared from freed ones.";

@@ -43,6 +43,7 @@ pub use options::{Durability, PoisonHook, WalOptions};
 pub use queue::Callback;
 pub use recover::{Recovery, TornTail};
 pub use segment::Room;
+pub use session_store::histogram::Durations;
 pub use session_store::store::GroupId;
 pub use threads::WalThreads;
 pub use wake::Call;
@@ -225,6 +226,12 @@ impl Wal {
     #[must_use]
     pub fn counters(&self) -> WalCounters {
         self.shared.tally.read()
+    }
+
+    /// How long syncs took since it was opened.
+    #[must_use]
+    pub fn sync_times(&self) -> Durations {
+        self.shared.tally.syncs.read()
     }
 
     /// Writes, syncs and calls back all that waits; see [`Progress`]. To be called after [`Wal::called`].

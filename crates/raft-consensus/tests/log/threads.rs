@@ -40,7 +40,7 @@ fn many_threads_append_and_all_of_it_is_there_after_a_stop() {
     assert_eq!(done.load(Ordering::Relaxed), 800);
     let counters = wal.counters();
     assert_eq!(counters.wal_appends, 800);
-    assert!(counters.wal_written > 800 * 150 && counters.wal_segments_created > 7, "{counters:?}");
+    assert!(counters.wal_written_bytes > 800 * 150 && counters.wal_segments_created > 7, "{counters:?}");
     threads.stop();
     assert!(matches!(wal.ended(), Some(WalError::Closed)));
     let refused = wal.group(G).unwrap().append(vec![entry(200, 1, 1)], Acks::default().note(0));

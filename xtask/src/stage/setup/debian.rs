@@ -14,7 +14,10 @@ use crate::report::Outcome;
 /// What Debian's maintainer scripts ask before they start a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// 101: starting is forbidden. Everything else goes on as it would.
-const POLICY_TEXT: &str = "#!/bin/sh\n[ \"$1\" = mosquitto ] && exit 101\nexit 0\n";
+const POLICY_TEXT: &str =
+    "#!/bin/sh\ncase \"$1\" in mosquitto|haproxy|nginx|prometheus) exit 101;; esac\nexit 0\n";
+/// Programs whose packages bring a service of the same name.
+const SERVICES: [&str; 4] = ["mosquitto", "haproxy", "nginx", "prometheus"];
 
 /// A program the tests run and the package that has it.
 pub(super) struct Tool {
@@ -27,15 +30,25 @@ const TOOLS: &[Tool] = &[
     Tool { program: "mosquitto_pub", package: "mosquitto-clients" },
     Tool { program: "mosquitto_sub", package: "mosquitto-clients" },
     Tool { program: "chromium", package: "chromium" },
+    Tool { program: "prometheus", package: "prometheus" },
+    Tool { program: "promtool", package: "prometheus" },
     Tool { program: "certutil", package: "libnss3-tools" },
     Tool { program: "node", package: "nodejs" },
     Tool { program: "npm", package: "npm" },
     Tool { program: "python3", package: "python3-venv" },
+    // What stands before nodes, or gives them names.
+    Tool { program: "haproxy", package: "haproxy" },
+    Tool { program: "nginx", package: "nginx" },
+    Tool { program: "/usr/lib/nginx/modules/ngx_stream_module.so", package: "libnginx-mod-stream" },
+    Tool { program: "dnsmasq", package: "dnsmasq-base" },
+    Tool { program: "ip", package: "iproute2" },
+    Tool { program: "systemd-analyze", package: "systemd" },
     // What a Debian has, but not the smallest: a container's.
     Tool { program: "git", package: "git" },
     Tool { program: "kill", package: "procps" },
     Tool { program: "mount", package: "mount" },
     Tool { program: "mkfs.ext4", package: "e2fsprogs" },
+    Tool { program: "nft", package: "nftables" },
 ];
 
 pub(super) fn check(gate: &Gate, outcome: &mut Outcome) -> Result<()> {
@@ -80,7 +93,7 @@ fn may_install(gate: &Gate) -> bool {
 
 /// Nothing that is there is removed for it: then it fails, and says why.
 fn install(gate: &Gate, packages: &[&str]) -> Result<()> {
-    let had_mosquitto = gate.runner.find("mosquitto").is_some();
+    let new: Vec<_> = SERVICES.into_iter().filter(|program| gate.runner.find(program).is_none()).collect();
     let policy = NoServices::new().context("cannot forbid the start of services")?;
     for arguments in [&["update"] as &[&str], &["install", "--yes", "--no-remove", "--no-install-recommends"]]
     {
@@ -96,16 +109,17 @@ fn install(gate: &Gate, packages: &[&str]) -> Result<()> {
         }
     }
     drop(policy);
-    if !had_mosquitto && gate.runner.find("systemctl").is_some() {
+    let systemctl = gate.runner.find("systemctl").is_some();
+    for service in new.into_iter().filter(|program| systemctl && gate.runner.find(program).is_some()) {
         // The package also has it started at the next boot; nobody asked for that.
         let mut command = gate.runner.command("systemctl");
-        command.args(["--quiet", "disable", "mosquitto.service"]);
+        command.args(["--quiet", "disable", service]);
         gate.runner.run(command)?;
     }
     Ok(())
 }
 
-/// While it lives, packages install without starting mosquitto. A policy that the machine has is left alone.
+/// While it lives, packages install without starting their services. A policy that the machine has is left alone.
 struct NoServices {
     ours: bool,
 }

@@ -60,12 +60,6 @@ fn rule(
         "all" => Actions { publish: true, subscribe: true },
         other => return Err(format!("expected \"publish\", \"subscribe\" or \"all\", found {other:?}")),
     };
-    if filter.contains("%cn") {
-        // It would be read as a client identifier and an "n", and mean something else once certificates have names here.
-        return Err(
-            "expected %c or %u, found \"%cn\": the names of certificates are not looked at".to_owned()
-        );
-    }
     let template = Template::parse(filter, Placeholder::ALL)?;
     let (mut who, mut qos, mut retain) = (Vec::new(), QoS::ExactlyOnce, true);
     for condition in rest {
@@ -90,13 +84,14 @@ fn rule(
 fn one_of((key, value): (&str, &str), groups: &Groups) -> Result<Who, String> {
     if value.is_empty() && key != "anonymous" {
         return Err(format!(
-            "expected user=NAME, group=NAME, client=ID, address=NETWORK, anonymous, qos=N or retain=no, found {key:?}"
+            "expected user=NAME, group=NAME, client=ID, address=NETWORK, cn=NAME, anonymous, qos=N or retain=no, found {key:?}"
         ));
     }
     Ok(match key {
         "anonymous" if value.is_empty() => Who::Anonymous,
         "user" => Who::User(value.into()),
         "client" => Who::Client(value.into()),
+        "cn" => Who::CommonName(value.into()),
         "group" => {
             let group = groups.get(value).ok_or_else(|| format!("no group {value:?} in the lines before"))?;
             Who::Group(Arc::clone(group))
@@ -112,7 +107,7 @@ fn one_of((key, value): (&str, &str), groups: &Groups) -> Result<Who, String> {
         }
         other => {
             return Err(format!(
-                "unknown word {other:?}: expected user, group, client, address, anonymous, qos or retain"
+                "unknown word {other:?}: expected user, group, client, address, cn, anonymous, qos or retain"
             ));
         }
     })

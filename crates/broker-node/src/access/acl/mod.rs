@@ -44,6 +44,8 @@ enum Who {
     Client(Box<str>),
     /// Clients with such an address.
     Address(IpNet),
+    /// Whoever has a certificate with this common name.
+    CommonName(Box<str>),
 }
 
 impl Who {
@@ -55,6 +57,7 @@ impl Who {
             Self::Group(members) => user.is_some_and(|user| members.contains(user)),
             Self::Client(id) => client == &**id,
             Self::Address(network) => who.address.is_some_and(|address| network.contains(&address)),
+            Self::CommonName(name) => who.common_name.as_deref() == Some(name),
         }
     }
 }
@@ -109,6 +112,7 @@ impl Rules {
         let name = |placeholder| match placeholder {
             Placeholder::ClientId => Some(client),
             Placeholder::User => who.user.as_deref(),
+            Placeholder::CommonName => who.common_name.as_deref(),
         };
         let rules = places.into_iter().filter_map(|place| self.rules.get(place));
         let theirs = rules.filter(|rule| rule.who.iter().all(|one| one.is(who, client)));
@@ -129,7 +133,7 @@ impl Rules {
 ///
 /// # Errors
 /// A quote that does not end, or that something is stuck to.
-fn words(line: &str) -> Result<Vec<String>, String> {
+pub(super) fn words(line: &str) -> Result<Vec<String>, String> {
     let (mut words, mut characters) = (Vec::new(), line.chars().peekable());
     loop {
         while characters.next_if(|c| c.is_ascii_whitespace()).is_some() {}

@@ -29,8 +29,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Rule>, String> {
                 topics.push(rule(rest, &[], Some(who)).map_err(at)?);
             }
             ("pattern", rest) => {
-                let rule = rule(rest, Placeholder::ALL, None).map_err(at)?;
-                if !Placeholder::ALL.iter().any(|(_, name)| rule.template.needs(*name)) {
+                let rule = rule(rest, Placeholder::MOSQUITTO, None).map_err(at)?;
+                if !Placeholder::MOSQUITTO.iter().any(|(_, name)| rule.template.needs(*name)) {
                     return Err(at(
                         "a pattern has %c or %u in it: expected a line \"topic\" for all else".into()
                     ));

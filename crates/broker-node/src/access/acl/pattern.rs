@@ -1,4 +1,4 @@
-//! Topic patterns of rules: a topic filter, with `%c` and `%u` for who asks. What stands for them is part of one
+//! Topic patterns of rules: a topic filter, with `%c`, `%u` and `%cn` for who asks. What stands for them is part of one
 //! level and nothing else: no `+`, `#` or `/` in a name ever matches more than itself.
 //! Read by the files' parsers, used by `rights`; never looks at who may do what.
 
@@ -29,11 +29,17 @@ pub(crate) enum Placeholder {
     ClientId,
     /// `%u`
     User,
+    /// `%cn`
+    CommonName,
 }
 
 impl Placeholder {
-    /// All of them.
-    pub(crate) const ALL: &'static [(&'static str, Self)] = &[("%c", Self::ClientId), ("%u", Self::User)];
+    /// All of our own format; what begins like another one comes first.
+    pub(crate) const ALL: &'static [(&'static str, Self)] =
+        &[("%cn", Self::CommonName), ("%c", Self::ClientId), ("%u", Self::User)];
+    /// Those that Mosquitto knows.
+    pub(crate) const MOSQUITTO: &'static [(&'static str, Self)] =
+        &[("%c", Self::ClientId), ("%u", Self::User)];
 }
 
 /// A pattern for one client: what stood for names is text.
@@ -208,6 +214,7 @@ mod tests {
         template.of(|name| match name {
             Placeholder::ClientId => Some(id),
             Placeholder::User => Some(user),
+            Placeholder::CommonName => None,
         })
     }
 
@@ -322,6 +329,7 @@ mod tests {
         assert_eq!(pattern_for("%c/#", "$SYS", "u"), None);
         assert_eq!(pattern_for("%u%c/#", "SYS", "$"), None);
         assert_eq!(pattern_for("%c/#", "", "u"), None);
+        assert_eq!(pattern_for("%cn/#", "c", "u"), None, "no certificate, no name of one");
         assert!(pattern_for("$SYS/%c", "c", "u").is_some());
     }
 
@@ -330,8 +338,9 @@ mod tests {
         let own = pattern_for("fleet/%u-%c/100%/%x", "7", "truck").unwrap();
         assert!(own.matches(b"fleet/truck-7/100%/%x"));
         assert!(!own.matches(b"fleet/truck-8/100%/%x"));
-        let user = Template::parse("fleet/%u", Placeholder::ALL).unwrap();
-        assert!(user.needs(Placeholder::User) && !user.needs(Placeholder::ClientId));
+        let mosquitto = Template::parse("%cn/%u", Placeholder::MOSQUITTO).unwrap();
+        assert!(mosquitto.of(|_| Some("x")).unwrap().matches(b"xn/x"), "Mosquitto knows no %cn");
+        assert!(mosquitto.needs(Placeholder::User) && !mosquitto.needs(Placeholder::CommonName));
     }
 
     #[test]

@@ -40,6 +40,7 @@ fn files(dir: &Path) -> TlsFiles {
         key: dir.join("server.key"),
         client_ca: None,
         crl: None,
+        user_name_from: None,
         sni: Vec::new(),
     }
 }
@@ -213,8 +214,7 @@ async fn plain_mqtt_gets_an_alert() {
 fn files_that_cannot_be_used_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let (dir, ca) = (dir.path(), authority());
-    let error =
-        |files: TlsFiles| super::super::tls::Tls::load(files, Protocol::Tls).err().unwrap().to_string();
+    let error = |files: TlsFiles| super::super::tls::Tls::load(files, b"mqtt").err().unwrap().to_string();
     assert!(error(files(dir)).contains("server.pem"));
     put(dir, "server", &issue(&ca, 1, &["localhost"]));
     put(dir, "other", &issue(&ca, 2, &["localhost"]));

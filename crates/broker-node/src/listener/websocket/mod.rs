@@ -53,7 +53,12 @@ impl<S> WebSocket<S> {
         Self { stream, deframer: Deframer::default(), early, out: Vec::new(), written: 0, end: None }
     }
 
-    /// What carries it; only for one who is done with the WebSocket.
+    /// What carries it.
+    pub(super) fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    /// The same; only for one who is done with the WebSocket.
     pub(super) fn get_mut(&mut self) -> &mut S {
         &mut self.stream
     }

@@ -4,7 +4,7 @@ use super::super::{Record, RecordError, all_from_wire, all_to_wire, required, wi
 use crate::command::Publish;
 use crate::ids::{Host, ShardId};
 use crate::matching::GroupRef;
-use crate::word::{Frame, FramePart, Heard, Nobody};
+use crate::word::{Frame, FramePart, GroupMembers, Heard, Nobody};
 
 impl Record for FramePart {
     type Wire = wire::FramePart;
@@ -65,34 +65,42 @@ impl Record for Nobody {
     }
 }
 
+impl Record for GroupMembers {
+    type Wire = wire::GroupMembers;
+
+    fn to_wire(&self) -> wire::GroupMembers {
+        wire::GroupMembers { group: self.group.to_wire(), members: self.members, full: self.full }
+    }
+
+    fn from_wire(wire: wire::GroupMembers) -> Result<Self, RecordError> {
+        let wire::GroupMembers { group, members, full } = wire;
+        Ok(Self { group: GroupRef::from_wire(group)?, members, full })
+    }
+}
+
 impl Record for Heard {
     type Wire = wire::Heard;
 
     fn to_wire(&self) -> wire::Heard {
-        let members = |(group, members): &(GroupRef, u32)| wire::GroupMembers {
-            group: group.to_wire(),
-            members: *members,
-        };
         wire::Heard {
             source: Some(self.source.to_wire()),
             target: Some(self.target.to_wire()),
             up_to: self.up_to,
             gap: self.gap,
             nobody: all_to_wire(&self.nobody),
-            members: self.members.iter().map(members).collect(),
+            members: all_to_wire(&self.members),
         }
     }
 
     fn from_wire(wire: wire::Heard) -> Result<Self, RecordError> {
         let wire::Heard { source, target, up_to, gap, nobody, members } = wire;
-        let member = |of: wire::GroupMembers| Ok((GroupRef::from_wire(of.group)?, of.members));
         Ok(Self {
             source: Host::from_wire(required(source, "heard.source")?)?,
             target: Host::from_wire(required(target, "heard.target")?)?,
             up_to,
             gap,
             nobody: all_from_wire(nobody)?,
-            members: members.into_iter().map(member).collect::<Result<_, RecordError>>()?,
+            members: all_from_wire(members)?,
         })
     }
 }

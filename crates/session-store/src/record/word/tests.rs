@@ -17,7 +17,7 @@ use crate::picks::InGroup;
 use crate::record::arbitrary;
 use crate::shard::{StoredAt, StoredPage};
 use crate::stream::{Answer, Source};
-use crate::word::{ForMember, Found, FramePart, Given, Nobody, Page, PageWanted, Question};
+use crate::word::{ForMember, Found, FramePart, Given, GroupMembers, Nobody, Page, PageWanted, Question};
 
 const HOST: Host = Host { node: NodeId(2), incarnation: Incarnation(7) };
 const AT: StoredAt = StoredAt { session: SessionKey(3), serial: 12 };
@@ -120,7 +120,7 @@ fn words() -> Vec<Word> {
             up_to: 9,
             gap: true,
             nobody: vec![Nobody { frame: 8, part: 1, item: 2, group: Arc::clone(&group) }],
-            members: vec![(Arc::clone(&group), 4)],
+            members: vec![GroupMembers { group: Arc::clone(&group), members: 4, full: 1 }],
         }),
     ]
 }

@@ -1,0 +1,155 @@
+//! The admin API for those who show who they are: tokens with roles, TLS, what counts when their files change, and what the
+//! audit log says of all that (B53).
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use e2e_tests::{Broker, process};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+
+use crate::fixture::wait_for;
+
+/// A node whose admin API wants tokens, and their files.
+struct Api {
+    broker: Option<Broker>,
+    dir: PathBuf,
+}
+
+impl Api {
+    /// With these tokens, by name and role, and more of the section `[admin]`.
+    fn new(tokens: &[(&str, &str)], more: impl FnOnce(&PathBuf) -> String) -> Self {
+        let dir = process::fresh_dir();
+        let mut api = Self { broker: None, dir };
+        tokens.iter().for_each(|(name, role)| api.give(name, role));
+        let file = api.dir.join("tokens");
+        let config = format!("[admin]\nlisten = \"127.0.0.1:0\"\ntokens_file = {file:?}\n{}", more(&api.dir));
+        api.broker = Some(Broker::with_config(&config));
+        api
+    }
+
+    fn log(&self) -> String {
+        self.broker.as_ref().unwrap().log()
+    }
+
+    fn token(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(process::binary());
+        command.arg("token").arg(self.dir.join("tokens")).args(arguments).output().unwrap()
+    }
+
+    /// Somebody has a token, in a file of its name.
+    fn give(&self, name: &str, role: &str) {
+        let made = self.token(&[name, role]);
+        assert!(made.status.success(), "{made:?}");
+        fs::write(self.dir.join(name), made.stdout).unwrap();
+    }
+
+    /// Somebody asks.
+    fn ask(&self, who: Option<&str>, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(process::binary());
+        command.args(["ctl", "--admin", &self.broker.as_ref().unwrap().addr("admin")]);
+        if let Some(name) = who {
+            command.arg("--token-file").arg(self.dir.join(name));
+        }
+        let output = command.args(arguments).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    }
+
+    fn may(&self, who: &str, arguments: &[&str]) -> bool {
+        let (_, said) = self.ask(Some(who), arguments);
+        !said.contains("may not do this") && !said.contains("a token is needed")
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.broker = None;
+        drop(fs::remove_dir_all(&self.dir));
+    }
+}
+
+const TOKENS: &[(&str, &str)] = &[("eve", "viewer"), ("otto", "operator"), ("ada", "admin")];
+
+#[test]
+fn each_role_may_what_it_is_for_and_every_change_is_in_the_audit_log() {
+    let api = Api::new(TOKENS, |_| String::new());
+    let (code, said) = api.ask(None, &["status"]);
+    assert!(code == Some(1) && said.contains("a token is needed"), "{said}");
+    fs::write(api.dir.join("made-up"), "x".repeat(43)).unwrap();
+    assert!(!api.may("made-up", &["status"]));
+    let asked: [(&[&str], [bool; 3]); 4] = [
+        (&["status"], [true, true, true]),
+        (&["drain", "quelea-0"], [false, true, true]),
+        (&["move-leader", "0", "--to", "quelea-0"], [false, true, true]),
+        (&["leave", "nobody"], [false, false, true]),
+    ];
+    for (arguments, expected) in asked {
+        let may = ["eve", "otto", "ada"].map(|who| api.may(who, arguments));
+        assert_eq!(may, expected, "{arguments:?}");
+    }
+    let log = api.log();
+    let told = |words: &[&str]| {
+        let mut lines = log.lines().filter(|line| line.contains(" audit: "));
+        assert!(lines.any(|line| words.iter().all(|word| line.contains(word))), "{words:?} in\n{log}");
+    };
+    told(&["WARN", "who=\"-\"", "127.0.0.1", "no token", "refused"]);
+    told(&["WARN", "who=eve", "/quelea.admin.v1.Admin/Drain", "may not do this"]);
+    told(&["INFO", "who=otto", "\"drain\"", "\"quelea-0\"", "done"]);
+    told(&["WARN", "who=ada", "\"leave\"", "\"nobody\"", "refused", "there is no node"]);
+    for (name, _) in TOKENS {
+        let token = fs::read_to_string(api.dir.join(name)).unwrap();
+        assert!(!log.contains(token.trim()), "the token of {name} is in the log");
+        assert!(!fs::read_to_string(api.dir.join("tokens")).unwrap().contains(token.trim()));
+    }
+}
+
+#[test]
+fn a_token_that_is_removed_is_good_for_nothing_and_a_bad_file_changes_nothing() {
+    let api = Api::new(TOKENS, |_| String::new());
+    assert!(api.may("eve", &["status"]) && api.may("ada", &["status"]));
+    assert!(api.token(&["--delete", "eve"]).status.success());
+    wait_for("eve has no token", || !api.may("eve", &["status"]));
+    let good = fs::read_to_string(api.dir.join("tokens")).unwrap();
+    for bad in ["", "ada admin", "ada admin nothing\n"] {
+        fs::write(api.dir.join("tokens"), bad).unwrap();
+        wait_for("word of the bad file", || api.log().matches("not reloaded").count() > 0);
+        assert!(api.may("ada", &["status"]), "{bad:?}");
+    }
+    fs::write(api.dir.join("tokens"), good).unwrap();
+    api.give("new", "viewer");
+    wait_for("the new token", || api.may("new", &["status"]));
+}
+
+#[test]
+fn over_tls_node_and_client_show_who_they_are() {
+    let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let issue = |dir: &PathBuf, name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+        fs::write(dir.join(format!("{name}.pem")), params.signed_by(&key, &ca).unwrap().pem()).unwrap();
+        fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    };
+    let api = Api::new(&[("eve", "viewer")], |dir| {
+        issue(dir, "node");
+        issue(dir, "client");
+        fs::write(dir.join("ca.pem"), ca.pem()).unwrap();
+        let file = |name: &str| dir.join(name);
+        let (pem, key, ca) = (file("node.pem"), file("node.key"), file("ca.pem"));
+        format!("[admin.tls]\ncertificate = {pem:?}\nkey = {key:?}\nclient_ca = {ca:?}\n")
+    });
+    let path = |name: &str| api.dir.join(name).display().to_string();
+    let (ca, pem, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
+    let certified = ["--ca", &ca, "--certificate", &pem, "--key", &key, "status"];
+    let (code, said) = api.ask(Some("eve"), &certified);
+    assert!(code == Some(0), "{said}");
+    let (code, said) = api.ask(None, &certified);
+    assert!(code == Some(1) && said.contains("a token is needed"), "{said}");
+    for refused in [&["status"][..], &["--ca", &ca, "status"], &["--ca", &pem, "status"]] {
+        let (code, said) = api.ask(Some("eve"), refused);
+        assert!(code != Some(0) && !said.contains("serve"), "{refused:?}: {said}");
+    }
+}
