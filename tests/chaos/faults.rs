@@ -18,15 +18,15 @@ const LONG: Duration = Duration::from_secs(4);
 /// Longer than a lease, and shorter than it takes until a node is taken for dead.
 const BLINK: Duration = Duration::from_millis(1_300);
 
-/// A kind of fault.
-type Fault = fn(&mut Cluster, &mut Random);
+/// A kind of fault, and what does it.
+pub(crate) type Fault = (&'static str, fn(&mut Cluster, &mut Random));
 
 /// F1 to F14, F30 and F31, as far as they concern processes and what lies between them.
-const FAULTS: [(&str, Fault); 15] = [
+pub(crate) const ALL: [Fault; 15] = [
     ("F1 F2 kill -9 of a node", kill_one),
     ("F1 F2 kill -9 of another node", kill_one),
     ("F4 kill -9 of two", kill_two),
-    ("F5 kill -9 of all", kill_all),
+    ("F5 G2 kill -9 of all at once", kill_all),
     ("F7 a node stands still for longer than its lease", blink),
     ("F7 F8 a node stands still until it is taken for dead", stop),
     ("F9 a node is cut off", cut_off),
@@ -40,14 +40,22 @@ const FAULTS: [(&str, Fault); 15] = [
     ("F31 a client id flaps between nodes", crowd::flaps),
 ];
 
-/// All kinds of faults, in some order.
-pub(crate) fn all(cluster: &mut Cluster, random: &mut Random) {
-    let mut order: Vec<usize> = (0..FAULTS.len()).collect();
+/// Those that packets suffer.
+pub(crate) const OF_PACKETS: [Fault; 4] = [
+    ("F9 a node is cut off", cut_off),
+    ("F10 a node is not heard", not_heard),
+    ("F10 a node does not hear", does_not_hear),
+    ("F11 two nodes do not reach each other", bridge),
+];
+
+/// These faults, in some order.
+pub(crate) fn befall(cluster: &mut Cluster, random: &mut Random, faults: &[Fault]) {
+    let mut order: Vec<usize> = (0..faults.len()).collect();
     for at in (1..order.len()).rev() {
         order.swap(at, random.below(at as u64 + 1) as usize);
     }
     for at in order {
-        let (name, fault) = FAULTS[at];
+        let (name, fault) = faults[at];
         cluster.begins(name.to_owned());
         fault(cluster, random);
         cluster.ends();
@@ -83,8 +91,7 @@ fn kill_two(cluster: &mut Cluster, random: &mut Random) {
 }
 
 fn kill_all(cluster: &mut Cluster, random: &mut Random) {
-    let order = shuffled(random);
-    order.iter().for_each(|node| cluster.kill(*node));
+    cluster.kill_all();
     cluster.start(&shuffled(random));
 }
 

@@ -9,9 +9,14 @@
     reason = "test code: a panic with a message is how a test fails"
 )]
 
+mod best_effort;
+mod between;
 mod checks;
 mod crowd;
+mod deaths;
+mod excuses;
 mod faults;
+mod firewall;
 mod handshakes;
 mod mutants;
 mod probes;
@@ -19,6 +24,8 @@ mod proxy;
 mod publisher;
 mod registers;
 mod run;
+mod sieve;
+mod spaces;
 mod subscriber;
 mod wills;
 mod world;
@@ -28,6 +35,7 @@ use std::time::{Duration, Instant};
 use e2e_tests::random::Random;
 
 use crate::run::{Clients, Cluster};
+use crate::spaces::Spaces;
 
 /// A number from the environment.
 fn setting(name: &str) -> Option<u64> {
@@ -41,20 +49,48 @@ fn setting(name: &str) -> Option<u64> {
 fn what_was_acknowledged_holds_under_every_fault() {
     let minutes = setting("QUELEA_CHAOS_MINUTES").unwrap_or(0);
     let until = Instant::now() + Duration::from_secs(minutes * 60);
-    let mut seed = setting("QUELEA_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let mut seed = seed();
     loop {
-        println!("seed {seed}: QUELEA_SEED={seed} gives the same faults in the same order");
         let mut random = Random::new(seed);
-        let mut cluster = Cluster::started(seed, None);
-        let clients = Clients::begin(&cluster.world, &mut random);
-        cluster.until_progress();
-        faults::all(&mut cluster, &mut random);
-        let wrong = clients.finish(&cluster, &mut random);
-        let some: Vec<_> = wrong.iter().take(20).collect();
-        assert!(wrong.is_empty(), "seed {seed}: {} things are wrong: {some:#?}", wrong.len());
+        let cluster = Cluster::started(seed, None);
+        holds(cluster, seed, &mut random, &faults::ALL);
         if Instant::now() >= until {
             return;
         }
         seed = random.number() >> 1;
     }
+}
+
+/// The same for faults that consist in packets that are lost, where the nodes are in network namespaces.
+#[test]
+fn what_was_acknowledged_holds_where_packets_are_dropped() {
+    let seed = seed();
+    let Some(spaces) = Spaces::made() else { return };
+    spaces::between(move || {
+        let cluster = Cluster::in_spaces(spaces);
+        firewall::ends_no_lease(&cluster);
+        holds(cluster, seed, &mut Random::new(seed), &faults::OF_PACKETS);
+    });
+}
+
+/// A firewall of the test's own, where there are no namespaces.
+#[test]
+fn a_refused_connection_ends_no_lease() {
+    firewall::ends_no_lease(&Cluster::started(seed(), None));
+}
+
+/// The seed that is given, or any; printed.
+fn seed() -> u64 {
+    setting("QUELEA_SEED").unwrap_or_else(|| u64::from(std::process::id()))
+}
+
+/// Clients go through these faults, in an order and with victims that follow from the seed, and everything holds.
+fn holds(mut cluster: Cluster, seed: u64, random: &mut Random, faults: &[faults::Fault]) {
+    println!("seed {seed}: QUELEA_SEED={seed} gives the same faults in the same order");
+    let clients = Clients::begin(&cluster.world, random);
+    cluster.until_progress();
+    faults::befall(&mut cluster, random, faults);
+    let wrong = clients.finish(&cluster, random);
+    let some: Vec<_> = wrong.iter().take(20).collect();
+    assert!(wrong.is_empty(), "seed {seed}: {} things are wrong: {some:#?}", wrong.len());
 }

@@ -15,6 +15,8 @@ use e2e_tests::nodes::Number;
 use e2e_tests::pause;
 use e2e_tests::random::Random;
 
+use crate::sieve::Sieve;
+
 /// Between two looks of whoever waits for connections.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// What a lost packet costs until it is sent again.
@@ -41,6 +43,8 @@ struct Link {
 struct Fates {
     of: [[Fate; 4]; 4],
     refuses: [bool; 4],
+    /// What is to be lost on its way from one node to another, once.
+    loses: Option<((Number, Number), Vec<u8>)>,
 }
 
 struct Inner {
@@ -56,9 +60,10 @@ struct Inner {
 pub(crate) struct Network(Arc<Inner>);
 
 impl Network {
-    /// Passes on to these ports of the nodes; gives those that others are to be told of.
-    pub(crate) fn before(ports: &[u16], seed: u64) -> (Self, Vec<u16>) {
-        let fates = Fates { of: [[Fate::Passes; 4]; 4], refuses: [false; 4] };
+    /// Passes on to these ports of the nodes what comes to those that others are told of: all of them below those that the
+    /// system gives to whoever asks for any, since they are let go and taken again.
+    pub(crate) fn before(ports: &[u16], told: &[u16], seed: u64) -> Self {
+        let fates = Fates { of: [[Fate::Passes; 4]; 4], refuses: [false; 4], loses: None };
         let inner = Arc::new(Inner {
             fates: Mutex::new(fates),
             changed: Condvar::new(),
@@ -67,15 +72,12 @@ impl Network {
             ended: AtomicBool::new(false),
             seed,
         });
-        let listen = |(number, to): (Number, &u16)| {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let told = listener.local_addr().unwrap().port();
-            let (inner, to) = (Arc::clone(&inner), *to);
-            thread::spawn(move || inner.accept(listener, number, (told, to)));
-            told
-        };
-        let told = (1..).zip(ports).map(listen).collect();
-        (Self(inner), told)
+        for (number, (to, told)) in (1..).zip(ports.iter().zip(told)) {
+            let listener = TcpListener::bind(("127.0.0.1", *told)).unwrap();
+            let (inner, ports) = (Arc::clone(&inner), (*told, *to));
+            thread::spawn(move || inner.accept(listener, number, ports));
+        }
+        Self(inner)
     }
 
     /// Whose directories these are is how nodes are told apart.
@@ -89,20 +91,22 @@ impl Network {
         self.0.changed.notify_all();
     }
 
-    /// The same for both directions between a node and all others.
-    pub(crate) fn set_around(&self, node: Number, fate: Fate) {
-        for other in (1..=3).filter(|other| *other != node) {
-            self.set(node, other, fate);
-            self.set(other, node, fate);
-        }
-    }
-
     /// Everything passes, and everybody takes connections.
     pub(crate) fn heal(&self) {
         let mut fates = self.0.fates.lock().unwrap();
         fates.of = [[Fate::Passes; 4]; 4];
         fates.refuses = [false; 4];
         self.0.changed.notify_all();
+    }
+
+    /// The next word between two nodes in which this stands is lost, and what comes behind it passes.
+    pub(crate) fn lose(&self, from: Number, to: Number, what: &[u8]) {
+        self.0.fates.lock().unwrap().loses = Some(((from, to), what.to_owned()));
+    }
+
+    /// Whether that has come to be.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.0.fates.lock().unwrap().loses.is_none()
     }
 
     /// Ends all connections of a node; what they held back is lost.
@@ -212,10 +216,14 @@ impl Inner {
         cut: &AtomicBool,
         mut random: Random,
     ) {
-        let mut bytes = vec![0; 64 << 10];
+        let (mut bytes, mut sieve) = (vec![0; 64 << 10], Sieve::default());
         loop {
             let read = from.read(&mut bytes).unwrap_or(0);
-            if !self.lets_pass(way, cut, &mut random) || read == 0 || to.write_all(&bytes[..read]).is_err() {
+            if !self.lets_pass(way, cut, &mut random) || read == 0 {
+                break;
+            }
+            let passed = sieve.pass(&bytes[..read], |content| self.loses(way, content));
+            if to.write_all(&passed).is_err() {
                 break;
             }
         }
@@ -238,6 +246,14 @@ impl Inner {
             pause(time + Duration::from_micros(more) + lost);
         }
         !is_over()
+    }
+
+    /// Whether this is what is to be lost on its way; only the first time.
+    fn loses(&self, way: (Number, Number), content: &[u8]) -> bool {
+        let is_it = |(on, what): &mut ((Number, Number), Vec<u8>)| {
+            *on == way && content.windows(what.len()).any(|part| part == what)
+        };
+        self.fates.lock().unwrap().loses.take_if(is_it).is_some()
     }
 
     /// The node that has the end of a connection with these ports, its own first.

@@ -1,20 +1,25 @@
 //! A cluster behind proxies with all its clients, from the first SUBACK to the last check. What befalls it is the caller's;
 //! this begins the clients, waits for progress, and holds what was recorded against the guarantees.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use e2e_tests::ctl::{self, equal_replicas};
 use e2e_tests::nodes::{Founding, Nodes, Number, PATIENCE, Setup, free_ports};
 use e2e_tests::random::Random;
 use e2e_tests::{RawClient, Start, Version, pause};
 
+use crate::between::Between;
 use crate::checks;
+use crate::deaths::{Death, Deaths};
 use crate::probes::Prober;
 use crate::proxy::Network;
 use crate::publisher::{self, Publisher};
 use crate::registers::{self, Register};
+use crate::spaces::Spaces;
 use crate::subscriber::{self, Owed, STALE, Subscriber, Wants};
 use crate::wills::Mortal;
 use crate::world::{Alone, World};
@@ -70,34 +75,72 @@ const PUBLISHERS: [publisher::Style; 6] = [
 /// Nodes with what lies between them.
 pub(crate) struct Cluster {
     pub(crate) nodes: Nodes,
-    pub(crate) network: Network,
+    pub(crate) network: Between,
     pub(crate) world: Arc<World>,
     pub(crate) alone: Vec<Alone>,
+    deaths: Deaths,
     pub(crate) faults: Vec<(String, Instant)>,
 }
 
 impl Cluster {
-    /// Three nodes of a binary with a fault built in, or of the ordinary one, that may lose any one of them.
+    /// What each node that runs says of the cluster.
+    fn statuses(&self) -> String {
+        let told = |(node, broker): (&Number, &e2e_tests::Broker)| {
+            let admin = broker.addr("admin");
+            let output = self.network.at(*node, || ctl::run(&admin, &["status"]));
+            let (told, wrong) = (output.stdout, output.stderr);
+            format!("node {node}: {}{}\n", String::from_utf8_lossy(&told), String::from_utf8_lossy(&wrong))
+        };
+        self.nodes.up.iter().map(told).collect()
+    }
+
+    /// Three nodes behind proxies, of a binary with a fault built in, or of the ordinary one, that may lose any one of them.
     pub(crate) fn started(seed: u64, mutant: Option<(PathBuf, &str)>) -> Self {
         let mut made = None;
-        let mut nodes = Nodes::of(|| {
-            let ports = free_ports(6);
-            let (listen, clients) = ports.split_at(3);
-            let (network, told) = Network::before(listen, seed);
-            made = Some((network, Arc::new(World::new(clients))));
-            let ways = listen.iter().copied().zip(told).collect();
+        let nodes = Nodes::of(|| {
+            let ports = free_ports(12);
+            let [listen, told, clients, admins] = [0, 3, 6, 9].map(|from| &ports[from..from + 3]);
+            let address = |port: &u16| SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
+            let world = World::new(clients.iter().map(address).collect());
+            made = Some((Network::before(listen, told, seed), world));
+            let ways = listen.iter().copied().zip(told.iter().copied()).collect();
             let start = mutant.map_or_else(Start::default, |(binary, mutant)| Start {
                 binary: Some(binary),
                 env: vec![("QUELEA_FAILPOINT", mutant.to_owned())],
                 ..Start::default()
             });
-            Setup { ways, clients: clients.to_vec(), start, ..Setup::new(Founding::Expected) }
+            let (clients, admins) = (clients.to_vec(), admins.to_vec());
+            Setup { ways, clients, admins, start, ..Setup::new(Founding::Expected) }
         });
         let (network, world) = made.expect("it was made with the nodes");
-        network.nodes_in((1..=3).map(|number| nodes.dir(number).to_owned()).collect());
+        network.nodes_in(dirs(&nodes));
+        Self::begun(nodes, Between::Proxies(network), world)
+    }
+
+    /// Three nodes in namespaces, for whoever is between them.
+    pub(crate) fn in_spaces(spaces: Spaces) -> Self {
+        // Nobody else has a port there.
+        let [nodes_port, clients_port, admin_port] = [7_883, 1_883, 7_884];
+        let nodes = Nodes::of(|| Setup {
+            ways: vec![(nodes_port, nodes_port); 3],
+            clients: vec![clients_port; 3],
+            admins: vec![admin_port; 3],
+            spaces: spaces.of_nodes(),
+            sections: "[auth]\nallow_anonymous = true\n".to_owned(),
+            // Whoever reaches the ports of nodes from another machine says that it is one of them.
+            start: Start { env: vec![("QUELEA__CLUSTER__SECRET", "a".repeat(64))], ..Start::default() },
+            ..Setup::new(Founding::Expected)
+        });
+        let of = |(_, host): (String, Ipv4Addr)| SocketAddr::from((host, clients_port));
+        let world = World::new(spaces.of_nodes().into_iter().map(of).collect());
+        Self::begun(nodes, Between::Spaces(spaces, nodes_port), world)
+    }
+
+    fn begun(mut nodes: Nodes, network: Between, world: World) -> Self {
         nodes.start(&[1, 2, 3], Duration::ZERO);
         nodes.until_replicated();
-        Self { nodes, network, world, alone: Vec::new(), faults: Vec::new() }
+        let deaths = Deaths::watched(dirs(&nodes));
+        Self { nodes, network, world: Arc::new(world), alone: Vec::new(), deaths, faults: Vec::new() }
     }
 
     /// Says what befalls the cluster now.
@@ -109,8 +152,22 @@ impl Cluster {
 
     /// SIGKILL; connections to it are refused from then on.
     pub(crate) fn kill(&mut self, node: Number) {
+        self.deaths.kills(node);
         self.nodes.kill(node);
-        self.network.refuse(node);
+        self.network.ended(node);
+    }
+
+    /// Which nodes lost what they had in memory.
+    pub(crate) fn deaths(&self) -> Vec<Death> {
+        self.deaths.all()
+    }
+
+    /// SIGKILL to all of them at once.
+    pub(crate) fn kill_all(&mut self) {
+        (1..=3).for_each(|node| self.deaths.kills(node));
+        // None of them sees another one die.
+        (1..=3).for_each(|node| self.nodes.signal(node, "STOP"));
+        (1..=3).for_each(|node| self.kill(node));
     }
 
     /// Everything is mended: waits until all is well, and goes on for a while.
@@ -132,10 +189,15 @@ impl Cluster {
         let acknowledged = || self.world.acknowledged.load(std::sync::atomic::Ordering::Relaxed);
         let (until, least) = (Instant::now() + PATIENCE, acknowledged() + PROGRESS);
         while acknowledged() < least {
-            assert!(Instant::now() < until, "no progress: {:?}", self.world.faults());
+            assert!(Instant::now() < until, "no progress: {:?}\n{}", self.world.faults(), self.statuses());
             pause(Duration::from_millis(50));
         }
     }
+}
+
+/// Where the nodes have what they need.
+fn dirs(nodes: &Nodes) -> Vec<PathBuf> {
+    (1..=3).map(|number| nodes.dir(number).to_owned()).collect()
 }
 
 impl Drop for Cluster {
@@ -212,7 +274,7 @@ impl Clients {
         let probes: u32 = joined(self.probers).iter().map(|prober| prober.complete).sum();
         joined(self.others);
         registers::remove_first(&self.registers, world, random);
-        let owed = checks::owed(&publishers, wills);
+        let owed = checks::owed(&publishers, wills, (&world.stays(), &cluster.deaths()));
         let owed = self.owed.get_or_init(|| owed);
         let subscribers = joined(self.subscribers);
         let came: Vec<usize> = subscribers
@@ -222,11 +284,14 @@ impl Clients {
         println!("{} messages acknowledged, {came:?} came, {probes} probes", owed.messages.len());
         println!("{} wills", owed.wills.len());
         checks::print_pauses(&world.ops(), began, &cluster.faults);
+        checks::print_whereabouts(began, &world.stays(), &cluster.deaths());
         let mut wrong = world.faults();
+        let admin = cluster.nodes.up[&1].addr("admin");
+        wrong.extend(cluster.network.at(1, || equal_replicas(&admin, 3)));
         wrong.extend(checks::unknown(&world.ops()));
         wrong.extend(checks::quorum(&world.ops(), &cluster.alone));
         wrong.extend(checks::histories(&publishers, &subscribers, owed));
-        wrong.extend(checks::groups(&publishers, &subscribers, owed));
+        wrong.extend(checks::groups(&publishers, &subscribers, (owed, began)));
         for subscriber in &subscribers {
             match subscriber.style.wants {
                 Wants::Wills => wrong.extend(crate::wills::check(&owed.wills, &subscriber.others)),

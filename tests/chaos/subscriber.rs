@@ -12,6 +12,7 @@ use e2e_tests::random::Random;
 use e2e_tests::wire::kind;
 use e2e_tests::{Packet, Props, Publish, RawClient, Version, packets};
 
+use crate::excuses::Published;
 use crate::wills::{self, Due};
 use crate::world::{ANSWER, Kind, Outcome, World, session};
 
@@ -45,7 +46,7 @@ pub(crate) enum Wants {
     All,
     /// Such a message comes to one of a group, by the number of that.
     InGroup(usize),
-    /// The same, but where a message of QoS 2 was perhaps given to a member that is gone.
+    /// The same, but where it was perhaps with a transient member that is gone.
     InMixedGroup(usize),
     /// Wills.
     Wills,
@@ -55,8 +56,10 @@ pub(crate) enum Wants {
 
 /// What is to come, once it is known.
 pub(crate) struct Owed {
-    /// Messages that were acknowledged: when each was first sent, and its QoS.
-    pub(crate) messages: HashMap<Message, (Instant, u8)>,
+    /// Messages that were acknowledged.
+    pub(crate) messages: HashMap<Message, Published>,
+    /// Those of them that may have ended with a transient member of a group.
+    pub(crate) excused: HashSet<Message>,
     /// Wills by their payloads.
     pub(crate) wills: Vec<(String, Due)>,
 }
@@ -80,6 +83,8 @@ pub(crate) struct Subscriber {
     ids: HashMap<u16, Option<Message>>,
     released: HashSet<Message>,
     seen: HashSet<Message>,
+    /// Of a transient member of a group the present connection, by its number.
+    stay: Option<usize>,
     /// What is not a message of a publisher: payloads, and whether they came as repeats.
     pub(crate) others: Vec<(String, Vec<u8>)>,
 }
@@ -87,7 +92,7 @@ pub(crate) struct Subscriber {
 impl Subscriber {
     pub(crate) fn new(style: Style) -> Self {
         let (parts, ids, others) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { style, parts, ids, released: HashSet::new(), seen: HashSet::new(), others }
+        Self { style, parts, ids, released: HashSet::new(), seen: HashSet::new(), stay: None, others }
     }
 
     /// Makes the session.
@@ -102,12 +107,16 @@ impl Subscriber {
 
     fn connect(&mut self, first: Number, world: &World, random: &mut Random) -> Option<RawClient> {
         let style = self.style;
+        let began = Instant::now();
         let connect = session(style.version, style.name, style.persistent);
         let (mut client, connack, node) = world.connect(first, &connect, random);
         let known = style.persistent && !self.parts.is_empty();
         // The first CONNECT of a session may have gone unanswered.
         if connack.session_present != known && (known || !style.persistent) {
             world.fault(format!("G7: {}: session present {}", style.name, connack.session_present));
+        }
+        if matches!(style.wants, Wants::InMixedGroup(_)) && !style.persistent {
+            self.stay = Some(world.arrives(node, began));
         }
         if !known {
             self.ids.clear();
@@ -146,6 +155,7 @@ impl Subscriber {
                 open.send(&packets::disconnect());
                 return self;
             }
+            self.stay.take().into_iter().for_each(|stay| world.leaves(stay));
             before = Some(open);
         }
     }
@@ -203,8 +213,8 @@ impl Subscriber {
         let mut messages = owed.messages.iter();
         match self.style.wants {
             Wants::All if self.style.persistent => messages.all(|(message, _)| self.seen.contains(message)),
-            Wants::All => messages.all(|(message, (sent, _))| {
-                self.seen.contains(message) || since.is_some_and(|since| *sent < since)
+            Wants::All => messages.all(|(message, published)| {
+                self.seen.contains(message) || since.is_some_and(|since| published.sent < since)
             }),
             Wants::InGroup(group) => {
                 let seen = world.groups[group].lock().unwrap();
@@ -212,7 +222,7 @@ impl Subscriber {
             }
             Wants::InMixedGroup(group) => {
                 let seen = world.groups[group].lock().unwrap();
-                messages.all(|(message, (_, qos))| *qos == 2 || seen.contains(message))
+                messages.all(|(message, _)| owed.excused.contains(message) || seen.contains(message))
             }
             Wants::Wills => wills::all_came(&owed.wills, &self.others),
             Wants::Nothing => true,
@@ -283,14 +293,10 @@ pub(crate) fn subscribe(
     (outcome == Outcome::Ok).then(Instant::now)
 }
 
-/// The next packet of a kind, while nothing else comes but publishes; `None` when the connection ends or nothing comes.
+/// The next packet of a kind; `None` when the connection ends or nothing comes. What comes before it is read later.
 pub(crate) fn answer(client: &mut RawClient, wanted: u8) -> Option<Packet> {
-    let deadline = Instant::now() + ANSWER;
-    loop {
-        match client.read(deadline.saturating_duration_since(Instant::now())) {
-            Read::Packet(packet) if packet.kind() == wanted => return Some(packet),
-            Read::Packet(packet) if packet.kind() != kind::DISCONNECT => {}
-            _ => return None,
-        }
+    match client.read_among(wanted, ANSWER) {
+        Read::Packet(packet) if packet.kind() == wanted => Some(packet),
+        _ => None,
     }
 }

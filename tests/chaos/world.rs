@@ -15,6 +15,8 @@ use e2e_tests::random::Random;
 use e2e_tests::wire::{Props, kind, prop};
 use e2e_tests::{Connect, RawClient, Version, pause};
 
+use crate::excuses::Stay;
+
 /// How long an answer may take before a client goes elsewhere. A node without a lease closes its connections earlier.
 pub(crate) const ANSWER: Duration = Duration::from_secs(10);
 /// Before a client that was not let in tries again.
@@ -69,20 +71,23 @@ pub(crate) struct World {
     troubles: AtomicU64,
     /// What came to any member of each shared group.
     pub(crate) groups: [Mutex<HashSet<Message>>; 2],
+    /// Connections of transient members of groups.
+    stays: Mutex<Vec<Stay>>,
     /// What is wrong that no history shows.
     faults: Mutex<Vec<String>>,
 }
 
 impl World {
-    /// Nodes whose clients connect to these ports.
-    pub(crate) fn new(ports: &[u16]) -> Self {
+    /// Nodes whose clients connect to these addresses.
+    pub(crate) fn new(addresses: Vec<SocketAddr>) -> Self {
         Self {
-            addresses: ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect(),
+            addresses,
             over: AtomicBool::new(false),
             ops: Mutex::default(),
             acknowledged: AtomicU64::new(0),
             troubles: AtomicU64::new(0),
             groups: Default::default(),
+            stays: Mutex::default(),
             faults: Mutex::default(),
         }
     }
@@ -114,6 +119,22 @@ impl World {
 
     pub(crate) fn ops(&self) -> Vec<Op> {
         self.ops.lock().unwrap().clone()
+    }
+
+    /// A transient member of a group is on a node; which stay that is.
+    pub(crate) fn arrives(&self, node: Number, from: Instant) -> usize {
+        let mut stays = self.stays.lock().unwrap();
+        stays.push(Stay { node, from, to: None });
+        stays.len() - 1
+    }
+
+    /// Its connection has ended.
+    pub(crate) fn leaves(&self, stay: usize) {
+        self.stays.lock().unwrap()[stay].to = Some(Instant::now());
+    }
+
+    pub(crate) fn stays(&self) -> Vec<Stay> {
+        self.stays.lock().unwrap().clone()
     }
 
     /// Something is wrong.
