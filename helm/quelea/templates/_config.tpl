@@ -1,0 +1,111 @@
+{{/* The configuration of the nodes: the same for all of them, what differs is in the pods' environment. */}}
+
+{{/* What the chart sets, as JSON. */}}
+{{- define "quelea.ownConfig" -}}
+{{- $domain := include "quelea.podDomain" . -}}
+{{- $seeds := list -}}
+{{- range $number := until (int (include "quelea.founders" .)) -}}
+{{- $seeds = append $seeds (printf "%s-%d.%s:%d" (include "quelea.fullname" $) $number $domain (int $.Values.cluster.port)) -}}
+{{- end -}}
+{{- $listeners := dict -}}
+{{- range $name, $listener := fromJson (include "quelea.listeners" .) -}}
+{{- $_ := set $listeners $name (fromJson (include "quelea.listener" (dict "listener" $listener "values" $.Values))) -}}
+{{- end -}}
+{{- $auth := dict
+      "allow_anonymous" .Values.auth.allowAnonymous
+      "client_ids" .Values.auth.clientIds
+      "password" (dict "file" "/etc/quelea/auth/users") -}}
+{{- $drain := dict
+      "clients_per_second" .Values.drain.clientsPerSecond
+      "timeout" (printf "%ds" (int .Values.drain.timeoutSeconds)) -}}
+{{- with .Values.drain.serverReference -}}{{- $_ := set $drain "server_reference" . -}}{{- end -}}
+{{- $config := dict
+      "node" (dict "data_dir" "/var/lib/quelea")
+      "auth" $auth
+      "cluster" (dict
+        "listen" (printf ":%d" (int .Values.cluster.port))
+        "seeds" $seeds
+        "expected_nodes" (len $seeds)
+        "secret_file" "/etc/quelea/cluster/secret"
+        "profile" .Values.cluster.profile)
+      "http" (dict "address" ":8080")
+      "admin" (dict "listen" "localhost:9883")
+      "drain" $drain
+      "log" (dict "level" .Values.log.level "format" .Values.log.format)
+      "listener" $listeners -}}
+{{- if include "quelea.hasRules" . -}}
+{{- $_ := set $config "acl" (dict "file" "/etc/quelea/acl/rules") -}}
+{{- end -}}
+{{- toJson $config -}}
+{{- end -}}
+
+{{- define "quelea.listener" -}}
+{{- $listener := .listener -}}
+{{- $made := dict "protocol" $listener.protocol "address" (printf ":%d" (int $listener.port)) -}}
+{{- with $listener.maxConnections -}}{{- $_ := set $made "max_connections" . -}}{{- end -}}
+{{- if $listener.proxyProtocol -}}
+{{- $_ := set $made "proxy_protocol" "accept" -}}
+{{- $_ := set $made "proxy_trusted" .values.proxyTrusted -}}
+{{- end -}}
+{{- with $listener.path -}}{{- $_ := set $made "ws_path" . -}}{{- end -}}
+{{- with $listener.origins -}}{{- $_ := set $made "ws_origins" . -}}{{- end -}}
+{{- if has $listener.protocol (list "tls" "wss") -}}
+{{- $files := dict "certificate" "/etc/quelea/tls/tls.crt" "key" "/etc/quelea/tls/tls.key" -}}
+{{- if .values.tls.clientCertificates -}}{{- $_ := set $files "client_ca" "/etc/quelea/tls/ca.crt" -}}{{- end -}}
+{{- $_ := set $made "tls" $files -}}
+{{- end -}}
+{{- toJson $made -}}
+{{- end -}}
+
+{{/* Everything, as TOML. */}}
+{{- define "quelea.config" -}}
+{{- $own := fromJson (include "quelea.ownConfig" .) -}}
+{{- include "quelea.table" (dict "path" "" "table" (mergeOverwrite $own (deepCopy .Values.config))) | trim -}}
+{{- end -}}
+
+{{/* Keys of `config` that the chart sets itself, or that differ from node to node; a line each. */}}
+{{- define "quelea.conflicts" -}}
+{{- range $key, $value := .given -}}
+{{- $path := ternary $key (printf "%s.%s" $.path $key) (eq $.path "") -}}
+{{- if hasKey $.own $key -}}
+{{- $own := get $.own $key -}}
+{{- if and (kindIs "map" $own) (kindIs "map" $value) -}}
+{{ include "quelea.conflicts" (dict "own" $own "given" $value "path" $path) }}
+{{- else -}}
+{{ $path }}{{ "\n" }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A table of TOML: its values, then its tables. */}}
+{{- define "quelea.table" -}}
+{{- range $key, $value := .table -}}
+{{- if not (kindIs "map" $value) }}
+{{ $key }} = {{ include "quelea.value" $value }}
+{{- end -}}
+{{- end -}}
+{{- range $key, $value := .table -}}
+{{- if kindIs "map" $value }}
+{{- $path := ternary $key (printf "%s.%s" $.path $key) (eq $.path "") }}
+
+[{{ $path }}]
+{{- include "quelea.table" (dict "path" $path "table" $value) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A value of TOML; numbers of values files come as floats. */}}
+{{- define "quelea.value" -}}
+{{- if kindIs "string" . -}}
+{{ toJson . }}
+{{- else if kindIs "slice" . -}}
+[{{ range $at, $item := . }}{{ if $at }}, {{ end }}{{ include "quelea.value" $item }}{{ end }}]
+{{- else if kindIs "map" . -}}
+{ {{ $first := true }}{{ range $key, $value := . }}{{ if not $first }}, {{ end }}{{ $key }} = {{ include "quelea.value" $value }}{{ $first = false }}{{ end }} }
+{{- else if and (kindIs "float64" .) (eq (floor .) .) -}}
+{{ int64 . }}
+{{- else -}}
+{{ . }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,274 @@
+//! The chart's pods as processes, as the golden manifest has them: whatever order they start in they are one cluster, a rolling
+//! restart loses nothing, and the cluster becomes larger and smaller. No rendered value is changed; addresses come by names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use e2e_tests::client::Read;
+use e2e_tests::stubborn::{Publisher, drain, subscribe};
+use e2e_tests::wire::kind;
+use e2e_tests::{Connect, PATIENCE, RawClient, Version, pause};
+use serde_json::Value;
+
+use crate::compose::get;
+use crate::container::{Container, Image};
+use crate::lan::Lan;
+use crate::manifest::{Pod, Probe, Release, text};
+use crate::{repository, until};
+
+/// A pod that runs.
+struct Running {
+    container: Container,
+    pod: Pod,
+    address: String,
+}
+
+/// A release in a Kubernetes of which there is only what this test does.
+struct Kube {
+    release: Release,
+    pods: BTreeMap<usize, Running>,
+    balancer: Option<(Container, String)>,
+    lan: Lan,
+}
+
+impl Kube {
+    fn new() -> Option<Self> {
+        let lan = Lan::new()?;
+        Some(Self { release: Release::golden("processes"), pods: BTreeMap::new(), balancer: None, lan })
+    }
+
+    /// Creates a pod at a new address. Nobody knows its name until [`Kube::announce`].
+    fn create(&mut self, number: usize) {
+        let pod = self.release.pod(number, &self.lan.dir.join("volumes"));
+        for image in &pod.before {
+            let address = self.lan.address();
+            let mut first = Container::start(&self.lan, &address, image);
+            let status = first.until_ended();
+            assert!(status.success(), "{status}: {}", first.log());
+        }
+        let address = self.lan.address();
+        let container = Container::start(&self.lan, &address, &pod.image);
+        self.pods.insert(number, Running { container, pod, address });
+    }
+
+    /// From now on a pod's name leads to it.
+    fn announce(&mut self, number: usize) {
+        let Running { pod, address, .. } = &self.pods[&number];
+        self.lan.name(&self.release.dns_name(&pod.name), &[address]);
+        // As HAProxy's example calls it.
+        self.lan.name(&pod.name, &[address]);
+    }
+
+    fn start(&mut self, number: usize) {
+        self.create(number);
+        self.announce(number);
+    }
+
+    fn probe(&self, number: usize, probe: fn(&Pod) -> &Probe) -> bool {
+        let Running { pod, address, .. } = &self.pods[&number];
+        let Probe { path, port } = probe(pod);
+        get(&format!("{address}:{port}"), path).is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    fn is_ready(&self, number: usize) -> bool {
+        self.probe(number, |pod| &pod.readiness)
+    }
+
+    /// Waits until these pods are ready; none of them has ended meanwhile.
+    fn until_ready(&mut self, numbers: &[usize]) {
+        for number in numbers {
+            until(&format!("ready pod {number}"), || {
+                let running = self.pods.get_mut(number)?;
+                assert!(!running.container.has_ended(), "pod {number}:\n{}", running.container.log());
+                self.is_ready(*number).then_some(())
+            });
+        }
+    }
+
+    /// Deletes a pod as Kubernetes does: it waits, is told, and has ended.
+    fn delete(&mut self, number: usize) {
+        let Running { mut container, pod, .. } = self.pods.remove(&number).unwrap();
+        pause(Duration::from_secs(pod.pre_stop_s));
+        let status = container.stop();
+        assert!(status.success(), "{status}:\n{}", container.log());
+    }
+
+    /// `quelea ctl` in a pod.
+    fn ctl(&self, number: usize, arguments: &[&str]) -> String {
+        self.pods[&number].container.exec(&[&["ctl"], arguments].concat()).unwrap()
+    }
+
+    fn status(&self, number: usize) -> Value {
+        serde_json::from_str(&self.ctl(number, &["status", "--json"])).unwrap()
+    }
+
+    /// Waits until so many nodes belong to the cluster, and every group has three voters, or as many as there are nodes.
+    fn until_settled(&self, nodes: usize) {
+        until(&format!("{nodes} nodes with their replicas"), || {
+            let status = self.status(0);
+            let members = status["cluster"]["nodes"].as_array()?;
+            let groups = status["cluster"]["groups"].as_array()?;
+            let voters = |group: &Value| {
+                let replicas = group["replicas"].as_array().map_or(&[][..], Vec::as_slice);
+                replicas
+                    .iter()
+                    .filter(|replica| replica["role"] == "voter" || replica["role"] == "leader")
+                    .count()
+            };
+            let settled = groups.iter().all(|group| voters(group) >= nodes.min(3));
+            (members.len() == nodes && settled).then_some(())
+        });
+    }
+
+    /// Starts HAProxy with the file of `deploy/`.
+    fn balance(&mut self) {
+        let image = Image {
+            command: ["haproxy", "-W", "-db", "-f", "/etc/haproxy.cfg"].map(str::to_owned).to_vec(),
+            mounts: vec![
+                (repository("deploy/haproxy/haproxy.cfg"), "/etc/haproxy.cfg".to_owned(), false),
+                ("/usr/sbin/haproxy".into(), "/usr/sbin/haproxy".to_owned(), false),
+            ],
+            ..Image::default()
+        };
+        let address = self.lan.address();
+        let container = Container::start(&self.lan, &address, &image);
+        self.balancer = Some((container, format!("{address}:1883")));
+    }
+
+    fn mqtt(&self) -> String {
+        self.balancer.as_ref().expect("it runs").1.clone()
+    }
+
+    /// A client that gives the password of the Secret is let in.
+    fn until_let_in(&self) {
+        let secret = &self.release.object("Secret", "quelea-user")["stringData"];
+        let (user, password) = (text(&secret["user"]), text(&secret["password"]));
+        let connect =
+            |password: &str| answer(&self.mqtt(), &Connect::v5("somebody").user(&user).password(password));
+        until("client by way of HAProxy", || connect(&password).filter(|reason| *reason == 0));
+        assert_eq!(until("answer", || connect("another")), 0x86);
+    }
+}
+
+/// The reason code of CONNACK, where one comes.
+fn answer(mqtt: &str, connect: &Connect) -> Option<u8> {
+    TcpStream::connect(mqtt).ok()?;
+    let mut client = RawClient::open(mqtt);
+    client.speak(Version::V5);
+    client.send(&connect.bytes());
+    match client.read(PATIENCE) {
+        Read::Packet(packet) if packet.kind() == kind::CONNACK => Some(packet.connack(Version::V5).reason),
+        _ => None,
+    }
+}
+
+/// Two publishers, at QoS 1 and 2, until they are told to end.
+struct Load {
+    goes_on: Arc<AtomicBool>,
+    publishers: Vec<JoinHandle<Vec<Vec<u8>>>>,
+}
+
+impl Load {
+    /// What comes to the session `keeps-NAME` goes to no other.
+    fn begin(mqtt: &str, name: &str) -> Self {
+        subscribe(&format!("keeps-{name}"), &format!("{name}/#"), &[mqtt.to_owned()]);
+        let goes_on = Arc::new(AtomicBool::new(true));
+        let publisher = |qos: u8| {
+            let (goes_on, mqtt) = (Arc::clone(&goes_on), mqtt.to_owned());
+            let name = name.to_owned();
+            thread::spawn(move || {
+                let mut publisher = Publisher::new(&format!("{name}-{qos}"), vec![mqtt]);
+                let mut sent = Vec::new();
+                while goes_on.load(Ordering::Relaxed) {
+                    let payload = format!("{qos}-{:05}", sent.len()).into_bytes();
+                    publisher.publish(&format!("{name}/{qos}"), &payload, qos);
+                    sent.push(payload);
+                    pause(Duration::from_millis(5));
+                }
+                sent
+            })
+        };
+        let publishers = [1, 2].map(publisher).into();
+        Self { goes_on, publishers }
+    }
+
+    /// Everything that was acknowledged.
+    fn end(self) -> Vec<Vec<u8>> {
+        self.goes_on.store(false, Ordering::Relaxed);
+        self.publishers.into_iter().flat_map(|publisher| publisher.join().unwrap()).collect()
+    }
+}
+
+/// The session has everything that was acknowledged, at QoS 2 once.
+fn assert_has_all(session: &str, sent: &[Vec<u8>], mqtt: &str) {
+    let got = drain(session, sent.len(), &[mqtt.to_owned()]);
+    let came: BTreeSet<_> = got.iter().collect();
+    let lost: Vec<_> = sent.iter().filter(|one| !came.contains(one)).collect();
+    assert!(lost.is_empty(), "{session} lost {lost:?}");
+    let once = |all: &mut dyn Iterator<Item = &Vec<u8>>| all.filter(|one| one.starts_with(b"2-")).count();
+    assert_eq!(once(&mut got.iter()), once(&mut came.into_iter()), "{session}: QoS 2 came twice");
+}
+
+#[test]
+fn pods_are_one_cluster_that_is_restarted_and_scaled_under_load() {
+    let Some(mut kube) = Kube::new() else { return };
+    let replicas = kube.release.replicas();
+    assert_eq!(replicas, 3);
+    // All at once, in any order, and names come late.
+    for number in [2, 0, 1] {
+        kube.create(number);
+    }
+    for number in [1, 2, 0] {
+        let alive = until("answer", || kube.probe(number, |pod| &pod.liveness).then_some(true));
+        assert!(alive && !kube.is_ready(number), "alive, and not ready without the others");
+    }
+    (0..3).for_each(|number| kube.announce(number));
+    kube.until_ready(&[0, 1, 2]);
+    kube.balance();
+    kube.until_let_in();
+    kube.until_settled(3);
+    let mqtt = kube.mqtt();
+
+    // A rolling update: from the last to the first, each ready before the next.
+    let load = Load::begin(&mqtt, "restart");
+    for number in [2, 1, 0] {
+        kube.delete(number);
+        // Until it is there its name leads to where it was.
+        kube.start(number);
+        kube.until_ready(&[number]);
+    }
+    let sent = load.end();
+    assert!(!sent.is_empty());
+    assert_has_all("keeps-restart", &sent, &mqtt);
+
+    // 3 -> 5 -> 3, as docs/kubernetes.md says.
+    let load = Load::begin(&mqtt, "scale");
+    [3, 4].into_iter().for_each(|number| kube.start(number));
+    kube.until_ready(&[3, 4]);
+    kube.until_settled(5);
+    for number in [4, 3] {
+        let name = kube.pods[&number].pod.name.clone();
+        kube.ctl(0, &["leave", &name]);
+        let mut left = kube.pods.remove(&number).unwrap();
+        // It ends by itself; where it was taken for dead just then, its next run is told so and ends.
+        left.container.until_ended();
+        let log = left.container.log();
+        assert!(log.contains("node has left the cluster"), "{log}");
+    }
+    kube.until_settled(3);
+    let sent = load.end();
+    assert_has_all("keeps-scale", &sent, &mqtt);
+
+    // A volume is lost with its pod.
+    kube.pods.remove(&1).unwrap().container.kill();
+    let volume = kube.lan.dir.join("volumes/data-quelea-1");
+    fs::remove_dir_all(&volume).unwrap();
+    kube.start(1);
+    kube.until_ready(&[1]);
+    kube.until_let_in();
+}

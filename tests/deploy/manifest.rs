@@ -1,0 +1,187 @@
+//! What a rendered chart says, read as Kubernetes reads it: objects, and pods with their containers, environment, volumes and
+//! probes. It changes no value.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::container::{Image, USER, volume};
+use crate::repository;
+
+/// The objects of a rendered chart.
+pub(crate) struct Release(Vec<Value>);
+
+/// A probe by HTTP.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Probe {
+    pub(crate) path: String,
+    pub(crate) port: u64,
+}
+
+/// A pod of the StatefulSet.
+pub(crate) struct Pod {
+    pub(crate) name: String,
+    /// Containers that run before, in order.
+    pub(crate) before: Vec<Image>,
+    pub(crate) image: Image,
+    /// Seconds from its deletion to SIGTERM.
+    pub(crate) pre_stop_s: u64,
+    pub(crate) readiness: Probe,
+    pub(crate) liveness: Probe,
+}
+
+/// The documents of a YAML file.
+pub(crate) fn documents(text: &str) -> Vec<Value> {
+    let all: Vec<Value> = serde_saphyr::from_multiple(text).unwrap_or_else(|error| panic!("{error}"));
+    all.into_iter().filter(|document| !document.is_null()).collect()
+}
+
+/// A list, empty where there is none.
+pub(crate) fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A text that has to be there.
+#[track_caller]
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
+impl Release {
+    /// A golden manifest.
+    pub(crate) fn golden(name: &str) -> Self {
+        let path = repository("tests/deploy/golden").join(name).with_extension("yaml");
+        Self(documents(&fs::read_to_string(path).unwrap()))
+    }
+
+    /// All objects.
+    pub(crate) fn objects(&self) -> &[Value] {
+        &self.0
+    }
+
+    /// All objects of a kind.
+    pub(crate) fn of(&self, kind: &str) -> impl Iterator<Item = &Value> {
+        self.0.iter().filter(move |object| object["kind"] == kind)
+    }
+
+    /// An object, by kind and name.
+    #[track_caller]
+    pub(crate) fn object(&self, kind: &str, name: &str) -> &Value {
+        let mut found = self.of(kind).filter(|object| object["metadata"]["name"] == name);
+        found.next().unwrap_or_else(|| panic!("no {kind} {name}"))
+    }
+
+    /// The StatefulSet, of which there is one.
+    pub(crate) fn set(&self) -> &Value {
+        self.of("StatefulSet").next().expect("there is one")
+    }
+
+    /// How many pods there are to be.
+    pub(crate) fn replicas(&self) -> usize {
+        self.set()["spec"]["replicas"].as_u64().expect("a number") as usize
+    }
+
+    /// The name by which the others find a pod.
+    pub(crate) fn dns_name(&self, pod: &str) -> String {
+        let (set, domain) = (self.set(), "cluster.local");
+        format!(
+            "{pod}.{}.{}.svc.{domain}",
+            text(&set["spec"]["serviceName"]),
+            text(&set["metadata"]["namespace"])
+        )
+    }
+
+    /// The pod with this number, with its volumes below `dir`: those that outlive it keep what is in them.
+    pub(crate) fn pod(&self, number: usize, dir: &Path) -> Pod {
+        let set = self.set();
+        let name = format!("{}-{number}", text(&set["metadata"]["name"]));
+        let spec = &set["spec"]["template"]["spec"];
+        let volumes = Volumes { release: self, name: &name, dir };
+        let image = |container: &Value| volumes.image(spec, container);
+        let main = &spec["containers"][0];
+        let probe = |kind: &str| {
+            let get = &main[kind]["httpGet"];
+            let ports = list(&main["ports"]);
+            let port = ports.iter().find(|port| port["name"] == get["port"]).expect("a port of that name");
+            Probe { path: text(&get["path"]), port: port["containerPort"].as_u64().expect("a number") }
+        };
+        Pod {
+            before: list(&spec["initContainers"]).iter().map(image).collect(),
+            image: image(main),
+            pre_stop_s: main["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap_or(0),
+            readiness: probe("readinessProbe"),
+            liveness: probe("livenessProbe"),
+            name,
+        }
+    }
+}
+
+/// The volumes of a pod, as folders.
+struct Volumes<'r> {
+    release: &'r Release,
+    name: &'r str,
+    dir: &'r Path,
+}
+
+impl Volumes<'_> {
+    fn image(&self, spec: &Value, container: &Value) -> Image {
+        let words = |key: &str| list(&container[key]).iter().map(text).collect::<Vec<_>>();
+        let mounts = list(&container["volumeMounts"]).iter().map(|mount| {
+            let writable = mount["readOnly"] != true;
+            (self.folder(spec, &text(&mount["name"])), text(&mount["mountPath"]), writable)
+        });
+        let user = spec["securityContext"]["runAsUser"].as_u64().expect("who it is") as u32;
+        assert_eq!(user, USER, "the user that the image's folders belong to");
+        Image {
+            command: [words("command"), words("args")].concat(),
+            env: self.environment(container),
+            mounts: mounts.collect(),
+            user: Some(user),
+        }
+    }
+
+    /// The environment, in which a value may speak of those before it.
+    fn environment(&self, container: &Value) -> Vec<(String, String)> {
+        let mut env: Vec<(String, String)> = Vec::new();
+        for variable in list(&container["env"]) {
+            let field = &variable["valueFrom"]["fieldRef"]["fieldPath"];
+            let mut value = match field.as_str() {
+                Some("metadata.name") => self.name.to_owned(),
+                Some(other) => panic!("{other} is not known here"),
+                None => text(&variable["value"]),
+            };
+            for (name, known) in &env {
+                value = value.replace(&format!("$({name})"), known);
+            }
+            env.push((text(&variable["name"]), value));
+        }
+        env
+    }
+
+    /// Where a volume is: what is in it is written each time, but for what the pod wrote itself.
+    fn folder(&self, spec: &Value, name: &str) -> PathBuf {
+        let volumes = list(&spec["volumes"]);
+        let Some(found) = volumes.iter().find(|volume| volume["name"] == name) else {
+            let claims = list(&self.release.set()["spec"]["volumeClaimTemplates"]);
+            assert!(claims.iter().any(|claim| claim["metadata"]["name"] == name), "no volume {name}");
+            return volume(self.dir.join(format!("{name}-{}", self.name)));
+        };
+        let folder = self.dir.join(format!("{}-{name}", self.name));
+        if found.get("emptyDir").is_some() {
+            return volume(folder);
+        }
+        let config = found["configMap"]["name"].as_str();
+        let secret = found["secret"]["secretName"].as_str();
+        let content = match (config, secret) {
+            (Some(config), _) => &self.release.object("ConfigMap", config)["data"],
+            (_, Some(secret)) => &self.release.object("Secret", secret)["stringData"],
+            _ => panic!("a volume of another kind: {found}"),
+        };
+        fs::create_dir_all(&folder).unwrap();
+        for (key, value) in content.as_object().expect("keys and values") {
+            fs::write(folder.join(key), text(value)).unwrap();
+        }
+        folder
+    }
+}
