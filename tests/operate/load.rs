@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e_tests::wire::Props;
-use e2e_tests::{Connect, Publish, RawClient, Version, Will, pause};
+use e2e_tests::{Connect, PATIENCE, Publish, RawClient, Version, Will, pause};
 
 /// Session Expiry Interval.
 const SESSION_EXPIRY: u8 = 0x11;
@@ -71,6 +71,14 @@ fn connect(node: &str, id: &str, expiry_s: u32) -> RawClient {
     client
 }
 
+/// Reads until this payload is there.
+fn receive(client: &mut RawClient, payload: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    while client.receive().payload != payload.as_bytes() {
+        assert!(Instant::now() < deadline, "{payload} does not come");
+    }
+}
+
 impl Place {
     fn new(number: usize, nodes: &[String; 3]) -> Self {
         let (here, next) = (nodes[number].clone(), nodes[(number + 1) % nodes.len()].clone());
@@ -92,13 +100,17 @@ impl Place {
     fn round(&mut self) {
         self.rounds += 1;
         let Self { number, publisher, transient, persistent, .. } = self;
-        for qos in [0, 1, 1, 1, 1, 2] {
-            publisher.publish(&format!("load/{number}"), "payload", qos);
-            transient.receive();
-            persistent.receive();
+        for (turn, qos) in [0, 1, 1, 1, 1, 2].into_iter().enumerate() {
+            let payload = format!("{}.{turn}", self.rounds);
+            publisher.publish(&format!("load/{number}"), &payload, qos);
+            // At QoS 0 nobody promises that it comes: a node whose lease has lapsed for a moment drops it.
+            if qos > 0 {
+                receive(transient, &payload);
+                receive(persistent, &payload);
+            }
         }
         publisher.publish(&format!("shared/{number}"), "payload", 1);
-        transient.receive();
+        receive(transient, "payload");
         publisher.publish(&format!("away/{number}"), "payload", 1);
         let retained = Publish::v5(format!("kept/{number}/{}", self.rounds % 8), "payload").retain();
         publisher.publish_packet(retained, 1);
