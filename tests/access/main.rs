@@ -15,6 +15,7 @@ mod bans;
 mod ca;
 mod certificates;
 mod fixture;
+mod limits;
 mod login;
 mod page;
 mod passwd;

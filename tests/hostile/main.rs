@@ -18,6 +18,7 @@ mod frames;
 mod groups;
 mod guard;
 mod life;
+mod limits;
 mod mixture;
 mod properties;
 mod proxy;

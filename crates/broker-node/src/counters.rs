@@ -37,6 +37,7 @@ impl NodeCounters {
     pub(crate) fn count_handshake_failure(&self, failure: HandshakeFailure) {
         let counter = match failure {
             HandshakeFailure::Proxy => &self.proxy_headers_refused,
+            HandshakeFailure::TooOften => &self.connects_too_often,
             HandshakeFailure::Tls => &self.tls_handshakes_failed,
             HandshakeFailure::WebSocket => &self.websocket_handshakes_failed,
             HandshakeFailure::Deadline => &self.handshake_timeouts,
@@ -170,7 +171,12 @@ node_counters! {
     websocket_handshakes_failed: "connections", "Connections closed because their WebSocket request was refused.";
     handshake_timeouts: "connections", "Connections closed because PROXY header, TLS and WebSocket were not done in time.";
     handshakes_lost: "connections", "Connections that their peers ended before PROXY header, TLS and WebSocket were done.";
+    connects_too_often: "connections", "Connections closed because their address opens more a second than allowed.";
+    address_full: "connections", "CONNECTs refused because as many clients of their address are connected as may be.";
+    user_full: "connections", "CONNECTs refused because as many clients of their user are connected as may be.";
+    connects_delayed: "connections", "Connections that waited because the node accepts no more a second.";
     taken_over: "connections", "Connections closed because their client connected again.";
+    publishes_throttled: "pauses", "Times that a client was not read for a while because it published more than it may.";
     subscribes: "subscriptions", "Topic filters subscribed to.";
     unsubscribes: "subscriptions", "Topic filters unsubscribed from.";
 }

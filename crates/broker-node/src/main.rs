@@ -24,6 +24,7 @@ mod huge_pages;
 mod identity;
 mod inbox;
 mod lease;
+mod limits;
 mod listener;
 mod logging;
 mod metrics;

@@ -155,7 +155,8 @@ async fn serve(
     drain.clone().into_iter().for_each(|drain| drop(tasks.spawn(drain.follow())));
     let connections = Connections::new(Arc::clone(&node), counters, stop.clone());
     node.access.announce();
-    let listeners = Listeners::start(bound, &settings, slots, connections, &stop)?;
+    let places = (slots, Arc::clone(&node.arrivals));
+    let listeners = Listeners::start(bound, &settings, places, connections, &stop)?;
     let readiness = data.subject.readiness();
     readiness.serves(lease);
     info!(target: "quelea", node = settings.node.name, "ready");

@@ -119,7 +119,10 @@ impl Observer {
 
     /// What the node is and did; whether it is ready is for others to say.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let node = NodeTotals::of(self.counters.iter().map(AsRef::as_ref));
+        let mut node = NodeTotals::of(self.counters.iter().map(AsRef::as_ref));
+        let (too_often, delayed) = self.node.arrivals.counts();
+        node.connects_too_often += too_often;
+        node.connects_delayed += delayed;
         let (shard, queue) = self.node.shards.totals();
         let (transient, shared) = self.node.fanout.subscriptions();
         let looked = self.looked.lock();

@@ -204,8 +204,9 @@ impl TestNode {
         let (stopper, stop) = stop_pair();
         let bound = Bound::new(&settings).unwrap();
         let address = bound.addresses().pop().unwrap().1;
+        let places = (Slots::new(1_000), Arc::clone(&node.arrivals));
         let connections = Connections::new(Arc::new(node), Arc::clone(&counters), stop.clone());
-        let listeners = Listeners::start(bound, &settings, Slots::new(1_000), connections, &stop).unwrap();
+        let listeners = Listeners::start(bound, &settings, places, connections, &stop).unwrap();
         Ok(Self { address, counters, shards, stopper, listeners, tasks, checkpoints, storage })
     }
 

@@ -21,6 +21,7 @@ use crate::drain::Entrance;
 use crate::fanout::{Fanout, TopicCache};
 use crate::inbox::InboxLimits;
 use crate::lease::Lease;
+use crate::limits::{Arrivals, Places};
 use crate::shard::Shards;
 use crate::sys::SysTopics;
 
@@ -68,6 +69,10 @@ pub(crate) struct Node {
     pub(crate) methods: Vec<Arc<dyn Method>>,
     /// Whether it takes new clients.
     pub(crate) entrance: Entrance,
+    /// How fast connections come.
+    pub(crate) arrivals: Arc<Arrivals>,
+    /// How many clients each address and each user has here.
+    pub(crate) places: Places,
     /// The node's time.
     pub(crate) clock: Clock,
     /// What the node tells of itself.
@@ -92,6 +97,8 @@ impl Node {
         let (host, connections) = (shards.host(), AtomicU64::new(1));
         let (sys, methods) = (Arc::default(), Vec::new());
         let entrance = Entrance::new(&settings.drain.server_reference);
+        let arrivals = Arc::new(Arrivals::new(&settings.limits));
+        let places = Places::new(&settings.limits);
         Self {
             settings,
             limits,
@@ -104,6 +111,8 @@ impl Node {
             access,
             methods,
             entrance,
+            arrivals,
+            places,
             clock,
             sys,
             host,

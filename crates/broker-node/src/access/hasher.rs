@@ -99,7 +99,7 @@ impl Drop for Place {
 }
 
 /// What counts as one address: whoever has an IPv6 address has all of its network.
-fn network_of(address: IpAddr) -> IpAddr {
+pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),

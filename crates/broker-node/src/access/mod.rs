@@ -26,6 +26,7 @@ use self::acl::Rules;
 use self::bans::{Bans, Suspect};
 use self::certificate::Names;
 pub(crate) use self::file::{BadFile, Watched, read_text};
+pub(crate) use self::hasher::network_of;
 use self::hasher::{Busy, Hasher};
 pub(crate) use self::passwd::{PasswdArgs, rewrite, run as passwd};
 use self::users::{Login, Users};

@@ -3,7 +3,7 @@
 
 use super::{
     AdminSettings, ConfigError, HttpSettings, ListenAddress, ListenerSettings, ProxyProtocol, Settings,
-    access, check_cluster, listener::ADDRESS_EXPECTED, units::format_size,
+    access, check_cluster, limits, listener::ADDRESS_EXPECTED, units::format_size,
 };
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 use tracing_subscriber::EnvFilter;
@@ -13,14 +13,15 @@ const SECOND: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_MAX: Duration = Duration::from_secs(u16::MAX as u64);
 /// Bytes of a Server Reference: it has to fit into small packets.
 const REFERENCE_BYTES_MAX: usize = 256;
-const DAY: Duration = Duration::from_hours(24);
+pub(super) const DAY: Duration = Duration::from_hours(24);
 
 /// Refuses the first value that is not allowed.
 pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     check_node(settings)?;
     check_mqtt(settings)?;
     check_storage(settings)?;
-    check_limits(settings)?;
+    limits::check(&settings.limits)?;
+    duration_range("sys.interval", settings.sys.interval, SECOND..=DAY)?;
     check_log(settings)?;
     check_cluster::check(settings)?;
     access::check(settings)?;
@@ -74,15 +75,6 @@ fn check_storage(settings: &Settings) -> Result<(), ConfigError> {
     let storage = &settings.storage;
     size_range("storage.segment_size", storage.segment_size, 1 << 20..=1 << 30)?;
     size_range("storage.log_bytes_max", storage.log_bytes_max, 8 * storage.segment_size..=1 << 50)
-}
-
-fn check_limits(settings: &Settings) -> Result<(), ConfigError> {
-    let limits = &settings.limits;
-    range("limits.connections_max", limits.connections_max, 1..=100_000_000)?;
-    let least = Duration::from_millis(100);
-    duration_range("limits.connect_timeout", limits.connect_timeout, least..=DAY)?;
-    duration_range("limits.write_timeout", limits.write_timeout, least..=DAY)?;
-    duration_range("sys.interval", settings.sys.interval, SECOND..=DAY)
 }
 
 fn check_drain(settings: &Settings) -> Result<(), ConfigError> {
@@ -214,7 +206,7 @@ impl HttpSettings {
     }
 }
 
-fn range<T: PartialOrd + Display>(
+pub(super) fn range<T: PartialOrd + Display>(
     key: &str,
     value: T,
     allowed: RangeInclusive<T>,
@@ -225,7 +217,7 @@ fn range<T: PartialOrd + Display>(
     Err(ConfigError::value(key, &value.to_string(), format!("{} to {}", allowed.start(), allowed.end())))
 }
 
-fn size_range(key: &str, value: u64, allowed: RangeInclusive<u64>) -> Result<(), ConfigError> {
+pub(super) fn size_range(key: &str, value: u64, allowed: RangeInclusive<u64>) -> Result<(), ConfigError> {
     if allowed.contains(&value) {
         return Ok(());
     }
@@ -233,7 +225,11 @@ fn size_range(key: &str, value: u64, allowed: RangeInclusive<u64>) -> Result<(),
     Err(ConfigError::value(key, &format!("{:?}", format_size(value)), expected))
 }
 
-fn duration_range(key: &str, value: Duration, allowed: RangeInclusive<Duration>) -> Result<(), ConfigError> {
+pub(super) fn duration_range(
+    key: &str,
+    value: Duration,
+    allowed: RangeInclusive<Duration>,
+) -> Result<(), ConfigError> {
     if allowed.contains(&value) {
         return Ok(());
     }

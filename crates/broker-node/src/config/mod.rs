@@ -9,6 +9,7 @@ mod cluster_keys;
 mod derived;
 mod error;
 mod keys;
+mod limits;
 mod listener;
 mod load;
 mod operating;
@@ -23,6 +24,7 @@ pub(crate) use access::ClientIdPolicy;
 pub(crate) use check_cluster::{SeedForm, is_peer_address, seed_form};
 pub(crate) use cluster_keys::{ClusterTls, SecretText};
 pub(crate) use error::ConfigError;
+pub(crate) use limits::LimitSettings;
 #[cfg(test)]
 pub(crate) use listener::SniFiles;
 pub(crate) use listener::{

@@ -4,6 +4,7 @@
 use super::{
     access::{AclSettings, AuthSettings},
     cluster_keys::{ClusterTls, SecretText},
+    limits::LimitSettings,
     listener::{ListenerSettings, TlsFiles},
     operating::{AdminSettings, DrainSettings},
     units::{duration, optional_duration, size},
@@ -192,34 +193,6 @@ pub(crate) struct RetainedSettings {
 impl Default for RetainedSettings {
     fn default() -> Self {
         Self { messages_max: 10_000_000, bytes_max: 4 << 30 }
-    }
-}
-
-/// `[limits]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct LimitSettings {
-    /// Connections of all listeners together; the open-file limit of the process lowers it. At the limit accepting
-    /// pauses. Default 1,000,000.
-    pub(crate) connections_max: u32,
-    /// From accept to the end of CONNECT, all handshakes included, whatever trickles in meanwhile. Default 10 s.
-    #[serde(with = "duration")]
-    pub(crate) connect_timeout: Duration,
-    /// How long a client may read nothing while there is something for it. Default 30 s.
-    #[serde(with = "duration")]
-    pub(crate) write_timeout: Duration,
-    /// PINGREQs a client may send in a second; 0 means no limit. Default 0.
-    pub(crate) pings_per_second_max: u32,
-}
-
-impl Default for LimitSettings {
-    fn default() -> Self {
-        Self {
-            connections_max: 1_000_000,
-            connect_timeout: Duration::from_secs(10),
-            write_timeout: Duration::from_secs(30),
-            pings_per_second_max: 0,
-        }
     }
 }
 

@@ -96,6 +96,15 @@ fn a_value_of_the_wrong_kind_or_out_of_range_is_named_with_what_is_allowed() {
             "[listener.a]\nproxy_protocol = \"accept\"\nproxy_trusted = [\"x\"]",
             ["listener.a.proxy_trusted", "10.0.0.0/8"],
         ),
+        (
+            "[limits]\nconnects_per_second_max = 100000001",
+            ["limits.connects_per_second_max", "0 to 100000000"],
+        ),
+        ("[limits]\nconnections_per_user_max = -1", ["limits.connections_per_user_max", "u32"]),
+        (
+            "[limits]\npublish_bytes_per_second_max = \"fast\"",
+            ["limits.publish_bytes_per_second_max", "\"64 KiB\""],
+        ),
         ("[node]\nname = \"a b\"", ["node.name", "a-z"]),
         ("node = 5", ["node", "expected"]),
         ("[node", ["quelea.toml", "line 1"]),

@@ -17,13 +17,15 @@ use tracing::debug;
 
 use super::authenticate::{Identified, Refused as NotAuthenticated, identify};
 use super::socket::Socket;
-use crate::access::Origin;
+use crate::access::{Origin, Principal};
 use crate::inbox::{Inbox, Mail};
 use crate::lease::Admission;
+use crate::limits::{Full, Place};
 use crate::listener::Peer;
 use crate::packet::Denied;
 use crate::session::{Client, Standing, Terms};
 use crate::shard::Shards;
+use crate::worker::Worker;
 
 /// How long a refused client has to take its CONNACK.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -181,6 +183,7 @@ async fn accept(
     if !assigned && !worker.node.access.may_be(&who, id.as_str()) {
         return Err(ReasonCode::ClientIdentifierNotValid.into());
     }
+    let place = place(worker, &who, &id)?;
     let standing = Standing::of(&worker.node.access, who, id.as_str(), connect)?;
     let terms = terms(connect, settings);
     let inbox = Inbox::new(worker.node.next_connection(), worker.node.inbox);
@@ -207,7 +210,7 @@ async fn accept(
         inbox.put_back(mail);
         return Err(unanswered(&client));
     }
-    (client.authentication, client.standing) = (authentication, standing);
+    (client.authentication, client.standing, client.place) = (authentication, standing, place);
     worker.counters.connects_accepted.add(1);
     let assigned = assigned.then(|| Text::new(client.id.as_str()).ok()).flatten();
     let mut connack = connack(connect, &client, connected, assigned);
@@ -216,6 +219,19 @@ async fn accept(
     client.send(&Packet::ConnAck(Box::new(connack)));
     inbox.put_back(mail);
     Ok(client)
+}
+
+/// A place among the clients of its address and its user, where these are counted.
+fn place(worker: &Worker, who: &Principal, client: &ClientId) -> Result<Option<Box<Place>>, ReasonCode> {
+    let counters = &worker.counters;
+    worker.node.places.take(who, client).map_err(|full| {
+        match full {
+            Full::Address => &counters.address_full,
+            Full::User => &counters.user_full,
+        }
+        .add(1);
+        ReasonCode::QuotaExceeded
+    })
 }
 
 /// Asks a client's home, which has so long to answer: without space for the log it does not, and the client is better

@@ -61,6 +61,8 @@ impl Connection {
             _reason = inbox.ended() => (false, true),
         };
         self.client.worker.counters.clients_ended.add(1);
+        // Before the client can see the end: whoever comes next finds the place.
+        self.client.place = None;
         self.client.say_goodbye(&ending);
         let _client_gone = timeout(
             GOODBYE_TIMEOUT,

@@ -207,6 +207,10 @@ impl Connection {
                 if self.client.poll_gate(context).is_ready() || self.client.poll_parked(context).is_ready() {
                     continue;
                 }
+                if self.client.poll_throttle(context).is_ready() {
+                    self.last_read = Instant::now();
+                    continue;
+                }
                 return Poll::Pending;
             };
             // Acknowledgements have made room for what waits, whether or not anything is written.
@@ -319,6 +323,7 @@ impl Connection {
                 Ok(None) => break,
                 Ok(Some(raw)) => {
                     handled = true;
+                    self.client.meter(raw.first_byte, raw.body.len());
                     result = self.client.decode(raw).and_then(|packet| self.client.handle(packet));
                 }
                 Err(offence) => result = Err(offence.into()),

@@ -7,7 +7,7 @@ use super::{
     socket::{Socket, SocketFile},
     worker::{Incoming, RawStream, Workers},
 };
-use crate::stop::Stop;
+use crate::{config::ProxyProtocol, limits::Arrivals, stop::Stop};
 use std::{io, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -26,6 +26,7 @@ pub(super) struct Acceptor {
     pub(super) listener: Arc<Listener>,
     pub(super) socket: Socket,
     pub(super) slots: Slots,
+    pub(super) arrivals: Arc<Arrivals>,
     pub(super) workers: Workers,
     pub(super) connect_timeout: Duration,
 }
@@ -34,17 +35,22 @@ impl Acceptor {
     /// Registers the socket and gives the task that accepts until the node stops.
     pub(super) fn run(self, mut stop: Stop) -> io::Result<impl Future<Output = ()> + Send + 'static> {
         let socket = AsyncSocket::new(self.socket)?;
-        let mut limit = Limit { listener: Arc::clone(&self.listener), slots: self.slots, warned: None };
+        let (listener, arrivals) = (Arc::clone(&self.listener), Arc::clone(&self.arrivals));
+        let mut limit = Limit { listener, slots: self.slots, arrivals, warned: None };
         let accept = async move {
             loop {
                 match socket.accept().await {
                     Err(error) => limit.failed(&error).await,
+                    // Dropped, and closed with that.
+                    Ok((_, peer)) if !limit.admits(peer) => self.arrivals.count_refused(),
                     Ok((stream, peer)) => {
                         // Who finds no place waits here, and all who come later wait in the kernel.
                         let permit = limit.take().await;
+                        limit.turn().await;
                         let deadline = Instant::now() + self.connect_timeout;
-                        let listener = Arc::clone(&self.listener);
-                        self.workers.hand_over(Incoming { stream, peer, listener, deadline, permit }).await;
+                        let (listener, arrivals) = (Arc::clone(&self.listener), Arc::clone(&self.arrivals));
+                        let incoming = Incoming { stream, peer, listener, deadline, permit, arrivals };
+                        self.workers.hand_over(incoming).await;
                     }
                 }
             }
@@ -93,10 +99,26 @@ impl AsyncSocket {
 struct Limit {
     listener: Arc<Listener>,
     slots: Slots,
+    arrivals: Arc<Arrivals>,
     warned: Option<Instant>,
 }
 
 impl Limit {
+    /// Whether a connection may come from an address; behind a load balancer that says later who the client is, it may.
+    fn admits(&self, peer: Peer) -> bool {
+        self.listener.settings.proxy_protocol == ProxyProtocol::Accept || self.arrivals.admits(peer)
+    }
+
+    /// Waits for the turn of one more connection.
+    async fn turn(&mut self) {
+        let Some(turn) = self.arrivals.turn() else { return };
+        if self.may_warn() {
+            let name = self.listener.settings.name.as_str();
+            warn!(target: "quelea::listener", listener = name, limit = "limits.connects_per_second_max", "connect rate reached, accepting pauses");
+        }
+        turn.await;
+    }
+
     async fn take(&mut self) -> Permit {
         let own = match self.listener.slots.clone() {
             Some(slots) => Some(self.one_of(slots, "listener.max_connections").await),

@@ -8,7 +8,10 @@ use super::{
     websocket::{self, RequestError},
     worker::{Incoming, RawStream},
 };
-use crate::config::{ListenerSettings, Protocol, ProxyProtocol};
+use crate::{
+    config::{ListenerSettings, Protocol, ProxyProtocol},
+    limits::Arrivals,
+};
 use std::{io, net::SocketAddr};
 use tokio::{
     io::AsyncWriteExt,
@@ -26,6 +29,8 @@ pub(super) enum HandshakeError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    #[error("its address connects more often than limits.connects_per_second_per_address_max allows")]
+    TooOften,
     #[error("tls: {0}")]
     Tls(io::Error),
     #[error(transparent)]
@@ -37,6 +42,8 @@ pub(super) enum HandshakeError {
 pub(crate) enum HandshakeFailure {
     /// No PROXY header, a bad one, or one from a peer that may not send any.
     Proxy,
+    /// The address that a load balancer told connects more often than allowed.
+    TooOften,
     /// TLS could not be agreed on, or a certificate was not accepted.
     Tls,
     /// The WebSocket request was refused.
@@ -56,6 +63,7 @@ impl HandshakeError {
                 HandshakeFailure::Lost
             }
             Self::Proxy(_) => HandshakeFailure::Proxy,
+            Self::TooOften => HandshakeFailure::TooOften,
             // What is wrong with the bytes is said so; all else is the socket's.
             Self::Tls(error) if error.kind() != io::ErrorKind::InvalidData => HandshakeFailure::Lost,
             Self::Tls(_) => HandshakeFailure::Tls,
@@ -66,14 +74,14 @@ impl HandshakeError {
 
 /// Does all handshakes that the listener asks for.
 pub(super) async fn handshake(incoming: Incoming) -> Result<Accepted, HandshakeError> {
-    let Incoming { stream, peer, listener, deadline, permit } = incoming;
+    let Incoming { stream, peer, listener, deadline, permit, arrivals } = incoming;
     let settings = listener.settings.clone();
     let (stream, peer) = match (stream, peer) {
         (RawStream::Unix(stream), peer) => (UnixStream::from_std(stream)?.into(), peer),
         (RawStream::Tcp(stream), peer) => {
             let stream = TcpStream::from_std(stream)?;
             // Boxed: no connection need carry the room for this beyond the handshakes.
-            let steps = Box::pin(steps(stream, peer, &listener));
+            let steps = Box::pin(steps(stream, peer, (&listener, &arrivals)));
             timeout_at(deadline, steps).await.map_err(|_| HandshakeError::Deadline)??
         }
     };
@@ -85,11 +93,18 @@ pub(super) async fn handshake(incoming: Incoming) -> Result<Accepted, HandshakeE
 async fn steps(
     mut stream: TcpStream,
     peer: Peer,
-    listener: &Listener,
+    (listener, arrivals): (&Listener, &Arrivals),
 ) -> Result<(Stream, Peer), HandshakeError> {
     let settings = &*listener.settings;
     let peer = match (settings.proxy_protocol, peer) {
-        (ProxyProtocol::Accept, Peer::Ip(address)) => real_peer(&mut stream, address, settings).await?,
+        (ProxyProtocol::Accept, Peer::Ip(address)) => {
+            let peer = real_peer(&mut stream, address, settings).await?;
+            // Before it costs a handshake. Whoever comes without a load balancer was looked at when it was accepted.
+            if !arrivals.admits(peer) {
+                return Err(HandshakeError::TooOften);
+            }
+            peer
+        }
         _ => peer,
     };
     let stream = match (settings.protocol, &listener.tls) {

@@ -22,6 +22,7 @@ pub(crate) use transport::Transport;
 
 use crate::{
     config::{ListenerSettings, Settings},
+    limits::Arrivals,
     pem::TlsError,
     stop::Stop,
 };
@@ -154,7 +155,7 @@ impl Listeners {
     pub(crate) fn start<H: Handler>(
         bound: Bound,
         settings: &Settings,
-        slots: Slots,
+        (slots, arrivals): (Slots, Arc<Arrivals>),
         handler: H,
         stop: &Stop,
     ) -> io::Result<Self> {
@@ -170,6 +171,7 @@ impl Listeners {
                     listener: Arc::clone(&listener),
                     socket,
                     slots: slots.clone(),
+                    arrivals: Arc::clone(&arrivals),
                     workers: workers.clone(),
                     connect_timeout: settings.limits.connect_timeout,
                 };

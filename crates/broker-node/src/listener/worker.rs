@@ -7,7 +7,7 @@ use super::{
     handshake::handshake,
     permit::{Load, Permit},
 };
-use crate::stop::Stop;
+use crate::{limits::Arrivals, stop::Stop};
 use std::{
     io,
     net::TcpStream,
@@ -46,6 +46,7 @@ pub(super) struct Incoming {
     pub(super) listener: Arc<Listener>,
     pub(super) deadline: Instant,
     pub(super) permit: Permit,
+    pub(super) arrivals: Arc<Arrivals>,
 }
 
 /// Handles to all worker threads. They end when the last handle is dropped.

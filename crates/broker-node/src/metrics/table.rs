@@ -77,6 +77,17 @@ const FAMILIES: &[Family] = &[
         ],
     },
     Family {
+        name: "connections_limited",
+        unit: "connections",
+        help: "Connections that a limit refused.",
+        labels: &["reason"],
+        of: &[
+            ("connects_too_often", &["address_rate"]),
+            ("address_full", &["address_connections"]),
+            ("user_full", &["user_connections"]),
+        ],
+    },
+    Family {
         name: "connections_broken_off",
         unit: "connections",
         help: "Connections of clients that the broker ended.",
@@ -100,7 +111,7 @@ pub(super) fn sections(snapshot: &Snapshot) -> Vec<(&'static str, Vec<Metric>)> 
     };
     let connections = [
         singles(CLIENTS, snapshot),
-        families(&["handshakes_failed", "connections_broken_off"]),
+        families(&["handshakes_failed", "connections_limited", "connections_broken_off"]),
         node(CONNECTIONS),
         vec![times(&TAKEOVERS, snapshot)],
     ];
@@ -139,6 +150,7 @@ const CONNECTIONS: &[&str] = &[
     "connects_accepted",
     "clients_ended",
     "connects_refused",
+    "connects_delayed",
     "connect_timeouts",
     "received_bytes",
     "sent_bytes",
@@ -150,6 +162,7 @@ const MESSAGE_COUNTERS: &[&str] = &[
     "publish_received_bytes",
     "publish_sent_bytes",
     "messages_without_subscriber",
+    "publishes_throttled",
     "subscribes",
     "unsubscribes",
 ];

@@ -16,8 +16,9 @@ mod stored;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use mqtt_codec::{Disconnect, Offence, Packet, PacketId, ReasonCode, Subscribe, Text, Version};
+use mqtt_codec::{Disconnect, Offence, Packet, PacketId, PacketKind, ReasonCode, Subscribe, Text, Version};
 use session_store::authentication::Authentication;
 use session_store::command::{Push, SubscribeTo, WillFate};
 use session_store::matching::Subscribed;
@@ -37,6 +38,7 @@ pub(crate) use self::stored::StoredMessages;
 use crate::connection::{AckQueue, Out};
 use crate::fanout::{Fanout, Gathering, Matched, Now};
 use crate::inbox::Inbox;
+use crate::limits::{Place, Throttle};
 use crate::shard::Staged;
 use crate::worker::Worker;
 
@@ -169,6 +171,10 @@ pub(crate) struct Client {
     pub(crate) authentication: Authentication,
     /// Who it is and what it may do; `None` where nobody asks.
     pub(crate) standing: Option<Box<Standing>>,
+    /// Its place among those of its address and its user; `None` where nobody counts them.
+    pub(crate) place: Option<Box<Place>>,
+    /// How fast it may publish; `None` where it may as fast as it can.
+    pub(crate) throttle: Option<Box<Throttle>>,
 
     // What it gets.
     pub(crate) out: Out,
@@ -221,6 +227,8 @@ impl Client {
             pings: Pings::default(),
             authentication: Authentication::default(),
             standing: None,
+            place: None,
+            throttle: Throttle::new(&worker.node.settings.limits, worker.node.clock),
             out: Out::default(),
             aliases_out: OutboundAliases::new(terms.topic_alias_maximum),
             outbound: Outbound::new(false),
@@ -236,13 +244,27 @@ impl Client {
     }
 
     /// Whether more may be read: what waits for the socket is not yet more than all that is sent unasked
-    /// can come to, the client's last request is answered, and not all of its Receive Maximum waits for
-    /// acknowledgements.
+    /// can come to, the client's last request is answered, not all of its Receive Maximum waits for
+    /// acknowledgements, and it has not published more than it may.
     pub(crate) fn wants_read(&self) -> bool {
         let unasked = self.worker.node.inbox.qos0_bytes_max + 2 * HIGH_WATER as u64;
         self.waiting.is_none()
             && (self.out.len() as u64) < unasked
             && self.acks.len() < usize::from(self.worker.node.settings.mqtt.receive_maximum)
+            && !self.throttle.as_ref().is_some_and(|throttle| throttle.pauses())
+    }
+
+    /// Counts a packet of so many bytes against what the client may publish.
+    pub(crate) fn meter(&mut self, first_byte: u8, bytes: usize) {
+        let Some(throttle) = &mut self.throttle else { return };
+        if first_byte >> 4 == PacketKind::Publish as u8 && throttle.published(bytes) {
+            self.worker.counters.publishes_throttled.add(1);
+        }
+    }
+
+    /// Ready when the client is read again that published more than it may.
+    pub(crate) fn poll_throttle(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.throttle.as_mut().map_or(Poll::Pending, |throttle| throttle.poll(context))
     }
 
     /// Whether what the client published is so much that it is passed on before more of its packets are handled.

@@ -93,8 +93,9 @@ impl TestNode {
         let bound = Bound::new(&settings).unwrap();
         let addresses = bound.addresses().into_iter().map(|(_, address)| address).collect();
         let (stopper, stop) = stop_pair();
-        let (counters, slots) = (Echo::default(), Slots::new(connections_max));
-        let listeners = Listeners::start(bound, &settings, slots, counters.clone(), &stop).unwrap();
+        let arrivals = Arc::new(Arrivals::new(&settings.limits));
+        let (counters, places) = (Echo::default(), (Slots::new(connections_max), arrivals));
+        let listeners = Listeners::start(bound, &settings, places, counters.clone(), &stop).unwrap();
         Self { addresses, stopper, listeners, counters }
     }
 

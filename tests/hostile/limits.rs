@@ -1,0 +1,287 @@
+//! What one address or client may take of a node (G17, F30, B48): connections, and publishes, faster or more of them than allowed.
+//! Each test has a broker of its own, see `guard`; addresses are those that a load balancer tells.
+
+use e2e_tests::client::Read;
+use e2e_tests::wire::{kind, prop};
+use e2e_tests::{BOUND, Broker, Connect, PATIENCE, Props, Publish, RawClient, Version, pause, unique};
+use std::time::{Duration, Instant};
+
+use crate::guard::Guard;
+
+const QUOTA: u8 = 0x97;
+
+/// A broker under limits, with a listener whose clients are where a PROXY header says.
+fn guard(limits: &str) -> Guard {
+    Guard::with_config(&format!(
+        r#"
+[auth]
+allow_anonymous = true
+[limits]
+{limits}
+[http]
+address = "127.0.0.1:0"
+[listener.trusting]
+protocol = "tcp"
+address = "127.0.0.1:0"
+proxy_protocol = "accept"
+proxy_trusted = ["127.0.0.0/8"]
+"#
+    ))
+}
+
+/// The header of a client at this address.
+fn header(address: &str) -> Vec<u8> {
+    let family = if address.contains(':') { ("TCP6", "2001:db8::1") } else { ("TCP4", "192.0.2.1") };
+    format!("PROXY {} {address} {} 51234 1883\r\n", family.0, family.1).into_bytes()
+}
+
+/// A connection from an address, on which this CONNECT was sent.
+fn send_from(guard: &Guard, address: &str, connect: &Connect) -> RawClient {
+    let mut client = RawClient::open(&guard.broker().addr("trusting"));
+    client.speak(connect.version);
+    client.be_patient();
+    client.send(&[header(address), connect.bytes()].concat());
+    client
+}
+
+/// What is said to it: the code of CONNACK, or `None` where it is closed without one.
+fn answer(client: &mut RawClient, version: Version) -> Option<u8> {
+    match client.read(PATIENCE) {
+        Read::Packet(packet) => Some(packet.connack(version).reason),
+        Read::Closed => None,
+        Read::Nothing => panic!("neither answered nor closed"),
+    }
+}
+
+/// A clean client at an address, who is let in.
+#[track_caller]
+fn client_at(guard: &Guard, address: &str, id: &str) -> RawClient {
+    let mut client = send_from(guard, address, &Connect::v5(id));
+    assert_eq!(answer(&mut client, Version::V5), Some(0), "{id} at {address}");
+    client
+}
+
+/// A CONNECT from an address is answered so, and its connection closed.
+#[track_caller]
+fn refused_at(guard: &Guard, address: &str, connect: &Connect, code: u8) {
+    let mut client = send_from(guard, address, connect);
+    assert_eq!(answer(&mut client, connect.version), Some(code), "from {address}");
+    assert!(client.expect_closed().is_empty());
+}
+
+fn limited(broker: &Broker, reason: &str) -> f64 {
+    broker.metric(&format!("quelea_connections_limited_total{{reason=\"{reason}\"}}"))
+}
+
+/// Waits until a number is at least this.
+#[track_caller]
+fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < deadline, "{what}");
+        pause(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn f30_an_address_that_connects_too_often_is_closed_and_others_are_not() {
+    let guard = guard("connects_per_second_per_address_max = 5");
+    if guard.is_external() {
+        return;
+    }
+    let flood = ["203.0.113.7", "2001:db8:7::1", "2001:db8:7::2"];
+    let mut all: Vec<RawClient> =
+        (0..300).map(|n| send_from(&guard, flood[n % flood.len()], &Connect::v5(unique("c")))).collect();
+    let answers: Vec<Option<u8>> = all.iter_mut().map(|client| answer(client, Version::V5)).collect();
+    let admitted = answers.iter().filter(|answer| **answer == Some(0)).count();
+    let closed = answers.iter().filter(|answer| answer.is_none()).count();
+    assert_eq!(admitted + closed, 300, "closed without a word: {answers:?}");
+    assert!(admitted >= 10 && closed > 0, "{admitted} of 300 were admitted");
+    assert_eq!(limited(guard.broker(), "address_rate") as usize, closed);
+    client_at(&guard, "203.0.113.8", &unique("c")).ping();
+    client_at(&guard, "2001:db8:8::1", &unique("c")).ping();
+    drop(all);
+}
+
+#[test]
+fn f30_without_a_load_balancer_the_socket_s_address_counts() {
+    let config = "[limits]\nconnects_per_second_per_address_max = 1\n[http]\naddress = \"127.0.0.1:0\"\n";
+    let broker = Broker::with_config(config);
+    if broker.is_external() {
+        return;
+    }
+    let mut all: Vec<RawClient> = (0..60)
+        .map(|_| {
+            let mut client = RawClient::open(&broker.mqtt());
+            client.send(&Connect::v5(unique("c")).bytes());
+            client
+        })
+        .collect();
+    let closed = all.iter_mut().filter(|client| answer(client, Version::V5).is_none()).count();
+    assert!((1..60).contains(&closed), "{closed} of 60 were closed");
+    let counted = limited(&broker, "address_rate") as usize;
+    assert_eq!(counted, closed);
+    drop(all);
+    // A second later there is room for one again, for whoever tries again and again.
+    wait_for("an address may come again", || {
+        let mut client = RawClient::open(&broker.mqtt());
+        client.send(&Connect::v5(unique("c")).bytes());
+        answer(&mut client, Version::V5) == Some(0)
+    });
+}
+
+#[test]
+fn f30_connections_above_the_node_s_rate_wait_and_are_all_served() {
+    let guard = guard("connects_per_second_max = 10");
+    if guard.is_external() {
+        return;
+    }
+    let mut all: Vec<RawClient> = (0..60)
+        .map(|_| {
+            let mut client = RawClient::open(guard.addr());
+            client.send(&Connect::v5(unique("c")).bytes());
+            client
+        })
+        .collect();
+    for client in &mut all {
+        assert_eq!(answer(client, Version::V5), Some(0), "nobody is refused");
+    }
+    assert!(guard.broker().metric("quelea_connects_delayed_total") >= 1.0);
+    all.into_iter().for_each(RawClient::disconnect);
+}
+
+#[test]
+fn g17_an_address_has_so_many_clients_and_takes_its_own_over() {
+    let guard = guard("connections_per_address_max = 6");
+    if guard.is_external() {
+        return;
+    }
+    let (here, there) = ("203.0.113.7", "203.0.113.8");
+    let session = Connect::v5("kept").props(Props::new().four(prop::SESSION_EXPIRY, 3_600));
+    let mut kept = send_from(&guard, there, &session);
+    assert_eq!(answer(&mut kept, Version::V5), Some(0));
+    kept.subscribe("kept/topic", 1);
+    kept.disconnect();
+    let mut clients: Vec<RawClient> = (0..6).map(|n| client_at(&guard, here, &format!("c{n}"))).collect();
+    refused_at(&guard, here, &Connect::v5("c6"), QUOTA);
+    refused_at(&guard, here, &Connect::v3("c6"), 3);
+    // Whose session it is, and that it was to begin anew, has no effect.
+    refused_at(&guard, here, &Connect::v5("kept"), QUOTA);
+    assert_eq!(limited(guard.broker(), "address_connections") as u32, 3);
+    let _elsewhere = client_at(&guard, there, "c6");
+    let mut again = send_from(&guard, there, &session.clone().clean(false));
+    assert!(again.expect(kind::CONNACK).connack(Version::V5).session_present, "its session is as it was");
+    // A client that comes back while its old connection is still there is let in in its place.
+    let taken_over = client_at(&guard, here, "c0");
+    let mut old = std::mem::replace(&mut clients[0], taken_over);
+    assert_eq!(old.expect(kind::DISCONNECT).reasoned().reason, 0x8E);
+    refused_at(&guard, here, &Connect::v5("c7"), QUOTA);
+    clients.pop().unwrap().disconnect();
+    clients.push(client_at(&guard, here, "c7"));
+    // Nor is a place lost with a connection that was cut.
+    clients.pop().unwrap().drop_connection();
+    wait_for("the place is free", || {
+        answer(&mut send_from(&guard, here, &Connect::v5("c8")), Version::V5) == Some(0)
+    });
+    again.disconnect();
+    RawClient::v5(guard.addr(), "kept").disconnect();
+}
+
+#[test]
+fn g17_strangers_without_connect_take_nobody_s_place() {
+    let guard = guard("connections_per_address_max = 6");
+    if guard.is_external() {
+        return;
+    }
+    let silent = |_| {
+        let mut client = RawClient::open(&guard.broker().addr("trusting"));
+        client.send(&header("203.0.113.7"));
+        client
+    };
+    let strangers: Vec<RawClient> = (0..20).map(silent).collect();
+    let clients: Vec<RawClient> =
+        (0..6).map(|n| client_at(&guard, "203.0.113.7", &format!("c{n}"))).collect();
+    drop((strangers, clients));
+}
+
+/// CONNECT and QoS 1 publishes to a topic, numbered from 1, as one piece.
+fn connect_and_publish(connect: &Connect, topic: &str, count: u16) -> Vec<u8> {
+    let publishes = (1..=count).map(|n| Publish::v5(topic, n.to_string()).qos(1, n).bytes());
+    [connect.bytes()].into_iter().chain(publishes).collect::<Vec<_>>().concat()
+}
+
+/// Expects CONNACK and so many PUBACKs.
+#[track_caller]
+fn expect_pubacks(client: &mut RawClient, count: u16) {
+    assert_eq!(client.expect(kind::CONNACK).connack(Version::V5).reason, 0);
+    for n in 1..=count {
+        let ack = client.expect_ack(kind::PUBACK);
+        assert!(ack.packet_id == n && ack.code() < 0x80, "{ack:?}");
+    }
+}
+
+#[test]
+fn b48_a_client_that_publishes_too_fast_is_slowed_and_loses_nothing() {
+    let mut guard = guard("publishes_per_second_max = 20");
+    if guard.is_external() {
+        return;
+    }
+    let mut reader = guard.v5();
+    reader.be_patient();
+    reader.subscribe("b48/fast", 1);
+    // It is silent for longer than its keep alive while it waits, since it is not heard.
+    let mut fast = RawClient::open(guard.addr());
+    fast.be_patient();
+    fast.send(&connect_and_publish(&Connect::v5(unique("c")).keep_alive(1), "b48/fast", 90));
+    guard.neighbours_talk();
+    expect_pubacks(&mut fast, 90);
+    for n in 1..=90 {
+        assert_eq!(reader.receive().text(), n.to_string(), "all of it, in its order");
+    }
+    assert!(guard.broker().metric("quelea_publishes_throttled_total") >= 1.0);
+}
+
+#[test]
+fn b48_a_client_is_slowed_by_the_bytes_of_what_it_publishes() {
+    let mut guard = guard("publish_bytes_per_second_max = \"20 KiB\"");
+    if guard.is_external() {
+        return;
+    }
+    let mut client = RawClient::open(guard.addr());
+    client.be_patient();
+    // Five times as much as a second has.
+    let large = Publish::v5("b48/large", vec![b'x'; 100 << 10]).qos(1, 1).bytes();
+    let small = Publish::v5("b48/large", "x").qos(1, 2).bytes();
+    client.send(&[Connect::v5(unique("c")).bytes(), large, small].concat());
+    assert_eq!(client.expect(kind::CONNACK).connack(Version::V5).reason, 0);
+    assert_eq!(
+        client.expect_ack(kind::PUBACK).packet_id,
+        1,
+        "a message that is too large for a second passes"
+    );
+    guard.neighbours_talk();
+    assert_eq!(client.expect_ack(kind::PUBACK).packet_id, 2, "and what is behind it comes in its turn");
+    assert!(guard.broker().metric("quelea_publishes_throttled_total") >= 1.0);
+    client.ping();
+}
+
+#[test]
+fn b48_a_slowed_client_still_gets_messages_and_can_be_sent_away() {
+    let guard = guard("publishes_per_second_max = 1");
+    if guard.is_external() {
+        return;
+    }
+    let id = unique("c");
+    let mut slow = RawClient::v5(guard.addr(), &id);
+    slow.be_patient();
+    slow.subscribe("b48/to", 0);
+    let publish = Publish::v5("b48/from", "x").bytes();
+    slow.send(&publish.repeat(50));
+    wait_for("it is slowed", || guard.broker().metric("quelea_publishes_throttled_total") >= 1.0);
+    guard.v5().publish("b48/to", "hello", 1);
+    assert_eq!(slow.receive().text(), "hello");
+    let new = RawClient::v5(guard.addr(), &id);
+    assert_eq!(slow.expect(kind::DISCONNECT).reasoned().reason, 0x8E, "taken over");
+    new.disconnect();
+    assert!(matches!(slow.read(BOUND), Read::Closed));
+}
