@@ -4,6 +4,7 @@
 use e2e_tests::client::Read;
 use e2e_tests::wire::{kind, prop};
 use e2e_tests::{BOUND, Broker, Connect, PATIENCE, Props, Publish, RawClient, Version, pause, unique};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::guard::Guard;
@@ -73,7 +74,7 @@ fn limited(broker: &Broker, reason: &str) -> f64 {
     broker.metric(&format!("quelea_connections_limited_total{{reason=\"{reason}\"}}"))
 }
 
-/// Waits until a number is at least this.
+/// Waits for something that must come to be.
 #[track_caller]
 fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -97,7 +98,7 @@ fn f30_an_address_that_connects_too_often_is_closed_and_others_are_not() {
     let closed = answers.iter().filter(|answer| answer.is_none()).count();
     assert_eq!(admitted + closed, 300, "closed without a word: {answers:?}");
     assert!(admitted >= 10 && closed > 0, "{admitted} of 300 were admitted");
-    assert_eq!(limited(guard.broker(), "address_rate") as usize, closed);
+    wait_for("each is counted", || limited(guard.broker(), "address_rate") as usize == closed);
     client_at(&guard, "203.0.113.8", &unique("c")).ping();
     client_at(&guard, "2001:db8:8::1", &unique("c")).ping();
     drop(all);
@@ -117,10 +118,10 @@ fn f30_without_a_load_balancer_the_socket_s_address_counts() {
             client
         })
         .collect();
-    let closed = all.iter_mut().filter(|client| answer(client, Version::V5).is_none()).count();
+    let answers = all.iter_mut().map(|client| answer(client, Version::V5));
+    let closed = answers.filter(Option::is_none).count();
     assert!((1..60).contains(&closed), "{closed} of 60 were closed");
-    let counted = limited(&broker, "address_rate") as usize;
-    assert_eq!(counted, closed);
+    wait_for("each is counted", || limited(&broker, "address_rate") as usize == closed);
     drop(all);
     // A second later there is room for one again, for whoever tries again and again.
     wait_for("an address may come again", || {
@@ -169,7 +170,7 @@ fn g17_an_address_has_so_many_clients_and_takes_its_own_over() {
     refused_at(&guard, here, &Connect::v5("kept"), QUOTA);
     assert_eq!(limited(guard.broker(), "address_connections") as u32, 3);
     let _elsewhere = client_at(&guard, there, "c6");
-    let mut again = send_from(&guard, there, &session.clone().clean(false));
+    let mut again = send_from(&guard, there, &session.clean(false));
     assert!(again.expect(kind::CONNACK).connack(Version::V5).session_present, "its session is as it was");
     // A client that comes back while its old connection is still there is let in in its place.
     let taken_over = client_at(&guard, here, "c0");
@@ -284,4 +285,159 @@ fn b48_a_slowed_client_still_gets_messages_and_can_be_sent_away() {
     assert_eq!(slow.expect(kind::DISCONNECT).reasoned().reason, 0x8E, "taken over");
     new.disconnect();
     assert!(matches!(slow.read(BOUND), Read::Closed));
+}
+
+const BANNED: u8 = 0x8A;
+const BUSY: u8 = 0x89;
+
+/// The log says something, and does not repeat it.
+#[track_caller]
+fn logged_once(broker: &Broker, what: &str) {
+    wait_for("the log says so", || broker.log().contains(what));
+    assert_eq!(broker.log().matches(what).count(), 1, "{}", broker.log());
+}
+
+#[test]
+fn f31_a_client_that_connects_again_and_again_is_banned_and_others_are_not() {
+    let guard = guard("flapping = { connects_max = 5, window = \"1h\", ban = \"1h\" }");
+    if guard.is_external() {
+        return;
+    }
+    let id = unique("flaps");
+    for _ in 0..5 {
+        RawClient::v5(guard.addr(), &id).disconnect();
+    }
+    for (connect, code) in [(Connect::v5(&id), BANNED), (Connect::v3(&id), 5), (Connect::v5(&id), BANNED)] {
+        let mut client = RawClient::open(guard.addr());
+        assert_eq!(client.handshake(&connect).reason, code);
+        assert!(client.expect_closed().is_empty());
+    }
+    guard.v5().ping();
+    assert_eq!(limited(guard.broker(), "flapping") as u32, 3);
+    assert_eq!(guard.broker().metric("quelea_flapping_bans_total") as u32, 1);
+    logged_once(guard.broker(), "connects too often");
+}
+
+#[test]
+fn f31_an_address_that_connects_again_and_again_is_banned_and_its_clients_stay() {
+    let guard = guard("flapping = { connects_max = 20, window = \"1h\", ban = \"1h\", by = [\"address\"] }");
+    if guard.is_external() {
+        return;
+    }
+    let here = "203.0.113.7";
+    let mut stays = client_at(&guard, here, "stays");
+    for n in 0..19 {
+        client_at(&guard, here, &format!("c{n}")).disconnect();
+    }
+    refused_at(&guard, here, &Connect::v5("c"), BANNED);
+    refused_at(&guard, here, &Connect::v3("c"), 5);
+    stays.ping();
+    client_at(&guard, "203.0.113.8", "c").ping();
+}
+
+/// What `/readyz` answers.
+fn readyz(broker: &Broker) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = e2e_tests::transport::tcp(&broker.addr("http"));
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn f36_with_too_much_memory_in_use_new_clients_are_refused_and_others_go_on() {
+    let config = "[limits]\nmemory_max = \"160 MiB\"\n[http]\naddress = \"127.0.0.1:0\"\n";
+    let broker = Broker::with_config(config);
+    if broker.is_external() {
+        return;
+    }
+    let mut client = RawClient::v5(&broker.mqtt(), "fills");
+    client.be_patient();
+    let large = vec![b'x'; 1_000_000];
+    let mut n = 0;
+    while broker.metric("quelea_overloaded") < 1.0 {
+        assert!(n < 600, "600 MB are kept in {} KiB", broker.rss_kib());
+        let id = client.fresh_id();
+        client.send(&Publish::v5(format!("f36/{n}"), &large).retain().qos(1, id).bytes());
+        assert!(client.expect_ack(kind::PUBACK).code() < 0x80);
+        n += 1;
+    }
+    let mut refused = 0;
+    for (connect, code) in [(Connect::v5("new"), BUSY), (Connect::v3("new"), 3)] {
+        let mut late = RawClient::open(&broker.mqtt());
+        let reason = late.handshake(&connect).reason;
+        // It may have given some back meanwhile.
+        assert!([0, code].contains(&reason), "{reason:#04x}");
+        refused += u32::from(reason == code);
+    }
+    assert!(limited(&broker, "memory") as u32 >= refused);
+    client.ping();
+    client.publish("f36/more", "x", 1);
+    assert!(readyz(&broker).starts_with("HTTP/1.1 200"), "it is ready all the same");
+    wait_for("the log says so", || broker.log().contains("too much memory is in use"));
+}
+
+#[test]
+fn f36_a_node_that_has_no_room_from_the_beginning_lets_nobody_in() {
+    let config = "[limits]\nmemory_max = \"16 MiB\"\n[http]\naddress = \"127.0.0.1:0\"\n";
+    let broker = Broker::with_config(config);
+    if broker.is_external() {
+        return;
+    }
+    for (connect, code) in [(Connect::v5("c"), BUSY), (Connect::v3("c"), 3), (Connect::v5("c"), BUSY)] {
+        let mut client = RawClient::open(&broker.mqtt());
+        assert_eq!(client.handshake(&connect).reason, code);
+        assert!(client.expect_closed().is_empty());
+    }
+    assert_eq!(limited(&broker, "memory") as u32, 3);
+    assert_eq!(broker.metric("quelea_overloaded") as u32, 1);
+    assert_eq!(broker.metric("quelea_memory_limit_bytes") as u64, 16 << 20);
+    assert!(readyz(&broker).starts_with("HTTP/1.1 200"));
+    logged_once(&broker, "too much memory is in use");
+}
+
+/// Sets a flag when it is dropped.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn f36_a_node_that_is_late_again_and_again_sheds_new_clients_until_it_is_not() {
+    let broker = Broker::with_config("[limits]\nlag_max = \"20ms\"\n[http]\naddress = \"127.0.0.1:0\"\n");
+    if broker.is_external() {
+        return;
+    }
+    let (pid, done) = (broker.pid(), AtomicBool::new(false));
+    let signal = |name: &str| {
+        let sent = std::process::Command::new("kill").args(["-s", name, &pid.to_string()]).status();
+        assert!(sent.unwrap().success());
+    };
+    let reason = || {
+        let mut client = RawClient::open(&broker.mqtt());
+        client.send(&Connect::v5(unique("c")).bytes());
+        // It may be too late for an answer.
+        answer(&mut client, Version::V5)
+    };
+    std::thread::scope(|scope| {
+        let stops = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                signal("STOP");
+                pause(Duration::from_millis(250));
+                signal("CONT");
+                pause(Duration::from_millis(30));
+            }
+        });
+        // Whatever becomes of the test, the other thread ends.
+        let ends = Ends(&done);
+        wait_for("it is overloaded", || reason() == Some(BUSY));
+        drop(ends);
+        stops.join().unwrap();
+    });
+    assert!(limited(&broker, "lag") >= 1.0);
+    wait_for("it is not any more", || reason() == Some(0));
 }

@@ -174,6 +174,10 @@ node_counters! {
     connects_too_often: "connections", "Connections closed because their address opens more a second than allowed.";
     address_full: "connections", "CONNECTs refused because as many clients of their address are connected as may be.";
     user_full: "connections", "CONNECTs refused because as many clients of their user are connected as may be.";
+    flapping_refused: "connections", "CONNECTs refused because their client, user or address connected too often and is banned for a while.";
+    shed_memory: "connections", "CONNECTs refused because too much memory was in use.";
+    shed_lag: "connections", "CONNECTs refused because a thread was late.";
+    flapping_bans: "bans", "Clients, users and addresses banned for a while because they connected too often.";
     connects_delayed: "connections", "Connections that waited because the node accepts no more a second.";
     taken_over: "connections", "Connections closed because their client connected again.";
     publishes_throttled: "pauses", "Times that a client was not read for a while because it published more than it may.";

@@ -146,6 +146,7 @@ async fn serve(
     tasks.spawn(observer.clone().run());
     tasks.spawn(node.shards.clone().end_held());
     tasks.spawn(watch_access(Arc::clone(&node)));
+    tasks.spawn(watch_overload(Arc::clone(&node)));
     tasks.spawn(settle_in(Arc::clone(&node), data.identity.clone()));
     let sys_counters = counters.last().cloned().unwrap_or_default();
     tasks.spawn(sys::run(Arc::clone(&node), observer.clone(), sys_counters));
@@ -226,6 +227,11 @@ async fn failed(
 /// Has what users and rules say now take effect on connections that are there.
 async fn watch_access(node: Arc<Node>) {
     access::watch(Arc::clone(&node.access), || node.shards.wake_connections()).await;
+}
+
+/// Looks whether the node has too much to do; this runs where the shards do.
+async fn watch_overload(node: Arc<Node>) {
+    tokio::join!(node.overload.watch_memory(), node.overload.watch_loop());
 }
 
 /// What a start leaves for when the node runs: it may have to wait for space.

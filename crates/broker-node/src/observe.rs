@@ -130,6 +130,8 @@ impl Observer {
             name: self.node.settings.node.name.clone(),
             number: self.group.me(),
             ready: false,
+            overloaded: self.node.overload.cause().is_some(),
+            memory_max: self.node.overload.memory_max(),
             uptime_s: self.node.clock.uptime().as_secs(),
             node,
             shard,

@@ -24,13 +24,15 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// Resident memory alone, in bytes.
+    pub(crate) fn resident_now() -> u64 {
+        number(&status(), "VmRSS:").unwrap_or(0) * 1024
+    }
+
     /// How it is now.
     pub(crate) fn now() -> Self {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let number = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()?.parse::<u64>().ok()
-        };
+        let status = status();
+        let number = |name: &str| number(&status, name);
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         Self {
             resident: number("VmRSS:").unwrap_or(0) * 1024,
@@ -41,6 +43,15 @@ impl Usage {
             cpu_s: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
         }
     }
+}
+
+fn status() -> String {
+    fs::read_to_string("/proc/self/status").unwrap_or_default()
+}
+
+fn number(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Open descriptors. Newer kernels say how many; else they are counted, one by one.

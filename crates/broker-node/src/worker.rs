@@ -21,7 +21,7 @@ use crate::drain::Entrance;
 use crate::fanout::{Fanout, TopicCache};
 use crate::inbox::InboxLimits;
 use crate::lease::Lease;
-use crate::limits::{Arrivals, Places};
+use crate::limits::{Arrivals, Flapping, Overload, Places};
 use crate::shard::Shards;
 use crate::sys::SysTopics;
 
@@ -73,6 +73,10 @@ pub(crate) struct Node {
     pub(crate) arrivals: Arc<Arrivals>,
     /// How many clients each address and each user has here.
     pub(crate) places: Places,
+    /// Who connects too often; `None` where nobody looks.
+    pub(crate) flapping: Option<Flapping>,
+    /// Whether the node has too much to do.
+    pub(crate) overload: Overload,
     /// The node's time.
     pub(crate) clock: Clock,
     /// What the node tells of itself.
@@ -99,6 +103,8 @@ impl Node {
         let entrance = Entrance::new(&settings.drain.server_reference);
         let arrivals = Arc::new(Arrivals::new(&settings.limits));
         let places = Places::new(&settings.limits);
+        let flapping = Flapping::new(&settings.limits.flapping);
+        let overload = Overload::new(&settings.limits);
         Self {
             settings,
             limits,
@@ -113,6 +119,8 @@ impl Node {
             entrance,
             arrivals,
             places,
+            flapping,
+            overload,
             clock,
             sys,
             host,

@@ -13,6 +13,10 @@ use std::time::Duration;
 const COUNT_MAX: u32 = 100_000_000;
 /// The most bytes a second that a rate may be set to.
 const BYTES_MAX: u64 = 1 << 50;
+/// The least memory that a node can be told to have: without a client it takes more.
+const MEMORY_MIN: u64 = 16 << 20;
+/// A thread that is less late is in time: timers are not more exact.
+const LAG_MIN: Duration = Duration::from_millis(10);
 
 /// `[limits]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +46,15 @@ pub(crate) struct LimitSettings {
     /// Bytes of its PUBLISHes, likewise. 0 means no limit. Default 0.
     #[serde(with = "size")]
     pub(crate) publish_bytes_per_second_max: u64,
+    /// Memory of the node in bytes: with nine tenths of it in use new connections are refused. 0 is what the control group of the
+    /// process may have, and no limit where that is not told. Default 0.
+    #[serde(with = "size")]
+    pub(crate) memory_max: u64,
+    /// How late a thread may be for half a second before new connections are refused; 0 means no limit. Default 0.
+    #[serde(with = "duration")]
+    pub(crate) lag_max: Duration,
+    /// Who connects too often.
+    pub(crate) flapping: FlappingSettings,
 }
 
 impl Default for LimitSettings {
@@ -57,8 +70,46 @@ impl Default for LimitSettings {
             connections_per_user_max: 0,
             publishes_per_second_max: 0,
             publish_bytes_per_second_max: 0,
+            memory_max: 0,
+            lag_max: Duration::ZERO,
+            flapping: FlappingSettings::default(),
         }
     }
+}
+
+/// `[limits.flapping]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct FlappingSettings {
+    /// CONNECTs in a window; whoever sends more is banned for a while. 0 means that nobody is. Default 0.
+    pub(crate) connects_max: u32,
+    /// The window, which begins with the first of them. Default 1 min.
+    #[serde(with = "duration")]
+    pub(crate) window: Duration,
+    /// How long a ban is. Default 5 min.
+    #[serde(with = "duration")]
+    pub(crate) ban: Duration,
+    /// Who is counted and banned. Default clients.
+    pub(crate) by: Vec<FlappingBy>,
+}
+
+impl Default for FlappingSettings {
+    fn default() -> Self {
+        let (window, ban) = (Duration::from_secs(60), Duration::from_secs(300));
+        Self { connects_max: 0, window, ban, by: vec![FlappingBy::Client] }
+    }
+}
+
+/// Who is counted for connecting too often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FlappingBy {
+    /// A client identifier of one user, or of those without a name.
+    Client,
+    /// A user.
+    User,
+    /// An address; of IPv6 a network of 64 bits.
+    Address,
 }
 
 /// Refuses the first value that is not allowed.
@@ -73,7 +124,22 @@ pub(super) fn check(limits: &LimitSettings) -> Result<(), ConfigError> {
         ("limits.connections_per_address_max", limits.connections_per_address_max),
         ("limits.connections_per_user_max", limits.connections_per_user_max),
         ("limits.publishes_per_second_max", limits.publishes_per_second_max),
+        ("limits.flapping.connects_max", limits.flapping.connects_max),
     ];
     counts.into_iter().try_for_each(|(key, value)| range(key, value, 0..=COUNT_MAX))?;
-    size_range("limits.publish_bytes_per_second_max", limits.publish_bytes_per_second_max, 0..=BYTES_MAX)
+    size_range("limits.publish_bytes_per_second_max", limits.publish_bytes_per_second_max, 0..=BYTES_MAX)?;
+    if limits.memory_max > 0 {
+        size_range("limits.memory_max", limits.memory_max, MEMORY_MIN..=BYTES_MAX)?;
+    }
+    if !limits.lag_max.is_zero() {
+        duration_range("limits.lag_max", limits.lag_max, LAG_MIN..=DAY)?;
+    }
+    let flapping = &limits.flapping;
+    duration_range("limits.flapping.window", flapping.window, Duration::from_secs(1)..=DAY)?;
+    duration_range("limits.flapping.ban", flapping.ban, Duration::from_secs(1)..=DAY)?;
+    if flapping.by.is_empty() {
+        let expected = r#"at least one of "client", "user" and "address""#;
+        return Err(ConfigError::value("limits.flapping.by", "[]", expected));
+    }
+    Ok(())
 }

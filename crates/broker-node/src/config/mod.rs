@@ -8,6 +8,8 @@ mod check_cluster;
 mod cluster_keys;
 mod derived;
 mod error;
+#[cfg(test)]
+mod extremes;
 mod keys;
 mod limits;
 mod listener;
@@ -24,7 +26,7 @@ pub(crate) use access::ClientIdPolicy;
 pub(crate) use check_cluster::{SeedForm, is_peer_address, seed_form};
 pub(crate) use cluster_keys::{ClusterTls, SecretText};
 pub(crate) use error::ConfigError;
-pub(crate) use limits::LimitSettings;
+pub(crate) use limits::{FlappingBy, FlappingSettings, LimitSettings};
 #[cfg(test)]
 pub(crate) use listener::SniFiles;
 pub(crate) use listener::{

@@ -16,16 +16,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::authenticate::{Identified, Refused as NotAuthenticated, identify};
+use super::limited;
 use super::socket::Socket;
-use crate::access::{Origin, Principal};
+use crate::access::Origin;
 use crate::inbox::{Inbox, Mail};
 use crate::lease::Admission;
-use crate::limits::{Full, Place};
 use crate::listener::Peer;
 use crate::packet::Denied;
 use crate::session::{Client, Standing, Terms};
 use crate::shard::Shards;
-use crate::worker::Worker;
 
 /// How long a refused client has to take its CONNACK.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -109,6 +108,9 @@ async fn introduce(socket: &mut Socket, from: &Origin) -> Result<(Box<Connect>, 
     if worker.node.settings.packet_trace {
         crate::trace::received_connect(from.peer, &connect);
     }
+    if let Err(reason) = limited::before_login(worker, from.peer) {
+        return Err(Refusal::Told(connect.version, reason));
+    }
     match Box::pin(identify(socket, &connect, from)).await {
         Ok(identified) => Ok((connect, identified)),
         Err(NotAuthenticated::Told(reason)) => Err(Refusal::Told(connect.version, reason)),
@@ -183,7 +185,7 @@ async fn accept(
     if !assigned && !worker.node.access.may_be(&who, id.as_str()) {
         return Err(ReasonCode::ClientIdentifierNotValid.into());
     }
-    let place = place(worker, &who, &id)?;
+    let place = limited::after_login(worker, &who, &id)?;
     let standing = Standing::of(&worker.node.access, who, id.as_str(), connect)?;
     let terms = terms(connect, settings);
     let inbox = Inbox::new(worker.node.next_connection(), worker.node.inbox);
@@ -219,19 +221,6 @@ async fn accept(
     client.send(&Packet::ConnAck(Box::new(connack)));
     inbox.put_back(mail);
     Ok(client)
-}
-
-/// A place among the clients of its address and its user, where these are counted.
-fn place(worker: &Worker, who: &Principal, client: &ClientId) -> Result<Option<Box<Place>>, ReasonCode> {
-    let counters = &worker.counters;
-    worker.node.places.take(who, client).map_err(|full| {
-        match full {
-            Full::Address => &counters.address_full,
-            Full::User => &counters.user_full,
-        }
-        .add(1);
-        ReasonCode::QuotaExceeded
-    })
 }
 
 /// Asks a client's home, which has so long to answer: without space for the log it does not, and the client is better

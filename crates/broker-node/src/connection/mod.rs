@@ -7,6 +7,7 @@ mod authenticate;
 mod connect;
 mod end;
 mod frames;
+mod limited;
 mod out;
 mod socket;
 
@@ -61,6 +62,10 @@ impl Handler for Connections {
 
     fn failed((worker, _): &Self::Worker, failure: HandshakeFailure) {
         worker.counters.count_handshake_failure(failure);
+    }
+
+    async fn beside((worker, _): Self::Worker) {
+        worker.node.overload.watch_loop().await;
     }
 
     fn serve((worker, stop): &Self::Worker, accepted: Accepted) -> impl Future<Output = ()> + 'static {

@@ -51,10 +51,15 @@ pub(crate) struct Accepted {
 /// What a connection is handed to. It is served on the worker thread that did its handshakes, and stays there.
 pub(crate) trait Handler: Clone + Send + Sync + 'static {
     /// What the connections of one worker thread share.
-    type Worker: 'static;
+    type Worker: Clone + 'static;
 
     /// Makes that, on the thread itself; threads are numbered from 0.
     fn worker(&self, number: usize) -> Self::Worker;
+
+    /// What runs on the thread beside its connections, until it ends.
+    fn beside(_worker: Self::Worker) -> impl Future<Output = ()> + 'static {
+        std::future::ready(())
+    }
 
     /// Hears of a connection that ended in its handshakes.
     fn failed(worker: &Self::Worker, failure: HandshakeFailure);

@@ -109,6 +109,7 @@ impl Worker {
 }
 
 async fn run<H: Handler>(mut receiver: mpsc::Receiver<Incoming>, worker: H::Worker, stop: Stop) {
+    spawn_local(H::beside(worker.clone()));
     let worker = Rc::new(worker);
     while let Some(incoming) = receiver.recv().await {
         spawn_local(serve::<H>(incoming, Rc::clone(&worker), stop.clone()));

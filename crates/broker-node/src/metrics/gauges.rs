@@ -75,6 +75,7 @@ singles! {
         uptime_seconds: "seconds", |s: &Snapshot| s.uptime_s, "Time since the node started.";
         process_resident_memory_bytes: "bytes", |s: &Snapshot| s.usage.resident, "Resident memory of the node.";
         process_resident_memory_max_bytes: "bytes", |s: &Snapshot| s.usage.resident_max, "The most resident memory that the node ever had.";
+        memory_limit_bytes: "bytes", |s: &Snapshot| s.memory_max, "Memory that the node may have: `limits.memory_max`, or what its control group says; 0 where neither does.";
         process_threads: "threads", |s: &Snapshot| s.usage.threads, "Threads of the node.";
         process_open_fds: "descriptors", |s: &Snapshot| s.usage.descriptors, "Open file descriptors of the node: each connection is one.";
         process_max_fds: "descriptors", |s: &Snapshot| s.usage.descriptors_max, "File descriptors that the node may have open.";
@@ -87,6 +88,7 @@ singles! {
     /// Of clients and their connections.
     CLIENTS {
         clients_connected: "clients", |s: &Snapshot| s.clients_connected(), "Clients that are connected.";
+        overloaded: "nodes", |s: &Snapshot| s.overloaded, "1 while the node refuses new connections because too much memory is in use (`limits.memory_max`) or a thread is late (`limits.lag_max`), else 0. It is ready all the same.";
         connections: "connections", |s: &Snapshot| s.sockets, "Open network connections.";
     }
 }

@@ -85,6 +85,9 @@ const FAMILIES: &[Family] = &[
             ("connects_too_often", &["address_rate"]),
             ("address_full", &["address_connections"]),
             ("user_full", &["user_connections"]),
+            ("flapping_refused", &["flapping"]),
+            ("shed_memory", &["memory"]),
+            ("shed_lag", &["lag"]),
         ],
     },
     Family {
@@ -151,6 +154,7 @@ const CONNECTIONS: &[&str] = &[
     "clients_ended",
     "connects_refused",
     "connects_delayed",
+    "flapping_bans",
     "connect_timeouts",
     "received_bytes",
     "sent_bytes",

@@ -21,6 +21,10 @@ pub(crate) struct Snapshot {
     pub(crate) number: u64,
     /// Whether it serves clients.
     pub(crate) ready: bool,
+    /// Whether it refuses new connections since it has too much to do.
+    pub(crate) overloaded: bool,
+    /// Bytes of memory that it may have; 0 where nothing says so.
+    pub(crate) memory_max: u64,
     /// Seconds since the start.
     pub(crate) uptime_s: u64,
     /// What the connections counted.
