@@ -1,5 +1,5 @@
-//! The worked example of `docs/security.md`, run as it is written there: only the port is another, and the files are in a
-//! directory of the test's own. Needs mosquitto's clients.
+//! The worked examples of `docs/security.md`, run as they are written there: only the port is another, and the files are in a
+//! directory of the test's own. Needs mosquitto's clients, and openssl.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,9 +8,11 @@ use std::process::{Command, Output};
 
 use e2e_tests::{Broker, Start, process};
 
-/// The blocks of the example: what makes the files, the broker, what the clients do, and what they print.
-fn blocks(page: &str) -> [String; 4] {
-    let (_, section) = page.split_once("\n## A worked example").expect("the page has an example");
+/// The blocks of an example: what makes the files, the broker, what the clients do, and what they print.
+fn blocks(title: &str) -> [String; 4] {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/security.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, section) = page.split_once(&format!("\n## {title}\n")).expect("the page has this example");
     let (section, _) = section.split_once("\n## ").expect("and something behind it");
     let blocks: Vec<String> = section
         .split("\n```")
@@ -39,28 +41,34 @@ fn shell(dir: &Path, script: &str) -> Output {
 }
 
 #[test]
-fn the_worked_example_does_what_the_page_says() {
+fn the_worked_example_with_passwords_does_what_the_page_says() {
+    let made = "added sensor-7\nadded dashboard\nthe configuration is valid\n";
+    does_what_the_page_says("A worked example: passwords and rules", made);
+}
+
+#[test]
+fn the_worked_example_with_tokens_does_what_the_page_says() {
+    does_what_the_page_says("A worked example: tokens", "the configuration is valid\n");
+}
+
+fn does_what_the_page_says(title: &str, says: &str) {
     if !has_mosquitto() {
         println!("SKIPPED: mosquitto_pub is not installed");
         return;
     }
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/security.md");
-    let [files, run, clients, prints] = blocks(&fs::read_to_string(page).unwrap());
+    let [files, run, clients, prints] = blocks(title);
     let dir = process::fresh_dir();
     symlink(process::binary(), dir.join("quelea")).unwrap();
     let made = shell(&dir, &format!("set -e\n{}", files.replace("localhost:1883", "127.0.0.1:0")));
     assert!(made.status.success(), "{made:?}");
-    assert_eq!(
-        String::from_utf8_lossy(&made.stdout),
-        "added sensor-7\nadded dashboard\nthe configuration is valid\n"
-    );
+    assert_eq!(String::from_utf8_lossy(&made.stdout), says);
 
     // The broker as the harness starts it, so that it ends with the test: with the configuration of the page.
     assert_eq!(run.trim(), "quelea run --config quelea.toml");
     let text = fs::read_to_string(dir.join("quelea.toml")).unwrap();
-    let absolute = |name: &str| format!("file = {:?}", dir.join(name));
-    let text =
-        text.replace("file = \"users\"", &absolute("users")).replace("file = \"rules\"", &absolute("rules"));
+    let text = ["users", "rules", "issuer.pub"].iter().fold(text, |text, name| {
+        text.replace(&format!("file = {name:?}"), &format!("file = {:?}", dir.join(name)))
+    });
     let broker = Broker::try_start(Start { toml: text, ..Start::default() }).unwrap();
     let (_, port) =
         broker.mqtt().rsplit_once(':').map(|(host, port)| (host.to_owned(), port.to_owned())).unwrap();

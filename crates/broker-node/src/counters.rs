@@ -161,6 +161,8 @@ node_counters! {
     logins_refused: "connections", "CONNECTs refused because user name or password was wrong, or none was given.";
     logins_busy: "connections", "CONNECTs refused because too many others logged in.";
     password_hashes: "hashes", "Password hashes computed for CONNECTs.";
+    tokens_accepted: "connections", "Clients that showed a token (JWT) which counts.";
+    tokens_expired: "connections", "Connections closed because their token expired.";
     qos2_in_doubt: "messages", "QoS 2 exchanges given up because a transient session ended.";
     protocol_errors: "connections", "Connections closed because the client broke the protocol.";
     keep_alive_timeouts: "connections", "Connections closed because the client was silent for 1.5 times its keep alive.";

@@ -41,10 +41,14 @@ type Seen = Option<(u64, u64, i64, i64)>;
 /// How the text of a file is read; says what is wrong with it.
 pub(crate) type Parse<T> = fn(&str) -> Result<T, String>;
 
+/// How the text of a file is got, whole.
+pub(crate) type ReadText = fn(&Path) -> Result<Zeroizing<String>, BadFile>;
+
 /// The content of a file as it was when it could be used last.
 #[derive(Debug)]
 pub(crate) struct Watched<T> {
     path: PathBuf,
+    read: ReadText,
     parse: Parse<T>,
     current: RwLock<Arc<T>>,
     looks: Mutex<Looks>,
@@ -61,15 +65,23 @@ struct Looks {
 }
 
 impl<T> Watched<T> {
-    /// Reads a file.
+    /// Reads a file of lines.
     ///
     /// # Errors
     /// It cannot be used.
     pub(crate) fn open(path: &Path, parse: Parse<T>) -> Result<Self, BadFile> {
+        Self::open_as(path, read_text, parse)
+    }
+
+    /// Reads a file whose text is got in this way.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub(crate) fn open_as(path: &Path, read: ReadText, parse: Parse<T>) -> Result<Self, BadFile> {
         let seen = look(path);
-        let current = RwLock::new(Arc::new(read(path, parse)?));
+        let current = RwLock::new(Arc::new(parsed(path, read, parse)?));
         let looks = Mutex::new(Looks { read: seen, last: seen });
-        Ok(Self { path: path.into(), parse, current, looks, stale: AtomicBool::new(false) })
+        Ok(Self { path: path.into(), read, parse, current, looks, stale: AtomicBool::new(false) })
     }
 
     /// What is in force.
@@ -104,7 +116,7 @@ impl<T> Watched<T> {
     pub(crate) fn reload(&self) -> Result<(), BadFile> {
         // Before it is read: what is written meanwhile is another version.
         let seen = look(&self.path);
-        let found = read(&self.path, self.parse);
+        let found = parsed(&self.path, self.read, self.parse);
         *self.looks.lock() = Looks { read: seen, last: seen };
         self.stale.store(found.is_err(), Ordering::Relaxed);
         *self.current.write() = Arc::new(found?);
@@ -117,8 +129,8 @@ fn look(path: &Path) -> Seen {
     Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
-fn read<T>(path: &Path, parse: Parse<T>) -> Result<T, BadFile> {
-    let text = read_text(path)?;
+fn parsed<T>(path: &Path, read: ReadText, parse: Parse<T>) -> Result<T, BadFile> {
+    let text = read(path)?;
     parse(&text).map_err(|why| BadFile::Content { path: path.into(), why })
 }
 
@@ -127,6 +139,19 @@ fn read<T>(path: &Path, parse: Parse<T>) -> Result<T, BadFile> {
 /// # Errors
 /// It cannot be read, or is no such text.
 pub(crate) fn read_text(path: &Path) -> Result<Zeroizing<String>, BadFile> {
+    let text = read_document(path)?;
+    if text.ends_with('\n') {
+        return Ok(text);
+    }
+    let why = "the last line has no end: the file may be cut off".into();
+    Err(BadFile::Content { path: path.into(), why })
+}
+
+/// The text of a file that shows by itself whether it is whole, or where that is no matter.
+///
+/// # Errors
+/// It cannot be read, is empty, or is no text.
+pub(crate) fn read_document(path: &Path) -> Result<Zeroizing<String>, BadFile> {
     let unreadable = |source| BadFile::Read { path: path.into(), source };
     let unusable = |why: &str| BadFile::Content { path: path.into(), why: why.into() };
     let mut text = Zeroizing::new(String::new());
@@ -134,7 +159,6 @@ pub(crate) fn read_text(path: &Path) -> Result<Zeroizing<String>, BadFile> {
     match file.take(BYTES_MAX + 1).read_to_string(&mut text) {
         Ok(_) if text.len() as u64 > BYTES_MAX => Err(unusable("the file is larger than 64 MiB")),
         Ok(_) if text.is_empty() => Err(unusable("the file is empty")),
-        Ok(_) if !text.ends_with('\n') => Err(unusable("the last line has no end: the file may be cut off")),
         Ok(_) => Ok(text),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             Err(unusable("the file is no UTF-8 text"))

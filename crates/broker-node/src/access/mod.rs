@@ -8,6 +8,7 @@ mod certificate;
 mod file;
 mod hash;
 mod hasher;
+mod jwt;
 mod passwd;
 mod users;
 mod watch;
@@ -15,19 +16,21 @@ mod watch;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mqtt_codec::{Connect, ReasonCode};
 use rustls::pki_types::CertificateDer;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 pub(crate) use self::acl::Rights;
-use self::acl::Rules;
+use self::acl::{Clause, Rules};
 use self::bans::{Bans, Suspect};
 use self::certificate::Names;
 pub(crate) use self::file::{BadFile, Watched, read_text};
 pub(crate) use self::hasher::network_of;
 use self::hasher::{Busy, Hasher};
+use self::jwt::{Grant, Tokens};
 pub(crate) use self::passwd::{PasswdArgs, rewrite, run as passwd};
 use self::users::{Login, Users};
 pub(crate) use self::watch::{watch, watch_file};
@@ -56,6 +59,8 @@ pub(crate) struct Principal {
     pub(crate) common_name: Option<Box<str>>,
     /// Its name is in the password file, and not in its certificate.
     has_password: bool,
+    /// Its name is in this token.
+    token: Option<Arc<Grant>>,
     /// Where it comes from; `None` on this machine's unix sockets.
     pub(crate) address: Option<IpAddr>,
 }
@@ -68,6 +73,16 @@ impl Principal {
             Peer::Unix => None,
         };
         Self { address, ..Self::default() }
+    }
+
+    /// Whether it has shown a token.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Whether it has shown by itself which client identifier is its own.
+    pub(crate) fn names_client(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| token.names_client())
     }
 }
 
@@ -110,6 +125,7 @@ pub(crate) struct Access {
     anonymous: Anonymous,
     client_ids: ClientIdPolicy,
     users: Option<Watched<Users>>,
+    tokens: Option<Tokens>,
     rules: Option<Watched<Rules>>,
     bans: Option<Watched<Bans>>,
     hasher: Hasher,
@@ -141,6 +157,7 @@ impl Access {
             anonymous,
             client_ids: auth.client_ids,
             users: users.transpose()?,
+            tokens: Tokens::open(&auth.jwt)?,
             rules: rules.transpose()?,
             bans: auth.bans_file.as_deref().map(|path| Watched::open(path, Bans::parse)).transpose()?,
             hasher: Hasher::new(),
@@ -179,13 +196,22 @@ impl Access {
         if nobody.user.is_some() {
             return (Ok(nobody), 0);
         }
+        let user_name = connect.user_name.as_ref().map(mqtt_codec::Text::as_str);
+        if let Some(token) = self.shown_token(connect, user_name).await {
+            return (Ok(Principal { user: Some(token.user().into()), token: Some(token), ..nobody }), 0);
+        }
+        // Where there are tokens, what is shown has to be right, and may be a password yet.
+        if self.tokens.is_some()
+            && connect.password.is_some()
+            && (self.users.is_none() || user_name.is_none())
+        {
+            return (Err(Refusal::BadCredentials), 0);
+        }
         let address = nobody.address;
         let Some(users) = self.users.as_ref().map(Watched::current) else {
             return (self.let_in(nobody), 0);
         };
-        let Some(user) = connect.user_name.as_ref().map(mqtt_codec::Text::as_str) else {
-            return (self.let_in(nobody), 0);
-        };
+        let Some(user) = user_name else { return (self.let_in(nobody), 0) };
         // Without a password nothing is computed for anybody.
         let Some(password) = &connect.password else { return (Err(Refusal::BadCredentials), 0) };
         let known = Principal { user: Some(user.into()), has_password: true, ..nobody };
@@ -201,6 +227,19 @@ impl Access {
         }
     }
 
+    /// The token in the place of the password, if it counts.
+    async fn shown_token(&self, connect: &Connect, user_name: Option<&str>) -> Option<Arc<Grant>> {
+        let (tokens, password) = (self.tokens.as_ref()?, connect.password.as_ref()?);
+        // Boxed: most clients show none, and none has to wait for keys but rarely.
+        match Box::pin(tokens.check(password, user_name)).await? {
+            Ok(grant) => Some(Arc::new(grant)),
+            Err(why) => {
+                tracing::debug!(target: "quelea::access", client = %connect.client_id, %why, "a token does not count");
+                None
+            }
+        }
+    }
+
     fn let_in(&self, nobody: Principal) -> Result<Principal, Refusal> {
         let here = nobody.address.is_none_or(|address| address.to_canonical().is_loopback());
         match self.anonymous {
@@ -212,6 +251,9 @@ impl Access {
 
     /// Whether somebody may have a client identifier that it chose itself.
     pub(crate) fn may_be(&self, who: &Principal, client: &str) -> bool {
+        if who.token.as_ref().is_some_and(|token| !token.is_for(client)) {
+            return false;
+        }
         match (self.client_ids, who.user.as_deref()) {
             (ClientIdPolicy::Any, _) => true,
             (ClientIdPolicy::User, None) => false,
@@ -225,7 +267,7 @@ impl Access {
 
     /// Whether a client that is connected has to look again what it may do, now or ever.
     pub(crate) fn is_open(&self) -> bool {
-        self.users.is_none() && self.rules.is_none() && self.bans.is_none()
+        self.users.is_none() && self.tokens.is_none() && self.rules.is_none() && self.bans.is_none()
     }
 
     /// Changes when what is in force changes. To be read before what depends on it.
@@ -235,10 +277,20 @@ impl Access {
 
     /// Whether somebody who was let in still would be.
     pub(crate) fn knows(&self, who: &Principal) -> bool {
-        match (&self.users, &who.user) {
-            (Some(users), Some(user)) if who.has_password => users.current().contains(user),
+        match (&self.users, &self.tokens, who) {
+            (_, Some(tokens), Principal { token: Some(token), .. }) => tokens.knows(token),
+            (Some(users), _, Principal { user: Some(user), has_password: true, .. }) => {
+                users.current().contains(user)
+            }
             _ => true,
         }
+    }
+
+    /// When somebody who was let in has to have gone; `None` for never.
+    pub(crate) fn until(&self, who: &Principal) -> Option<Instant> {
+        let until = Duration::from_millis(who.token.as_ref()?.until_ms()?);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Instant::now().checked_add(until.saturating_sub(now))
     }
 
     /// Whether somebody is banned, or the client identifier that it wants or has.
@@ -247,17 +299,25 @@ impl Access {
         self.bans.as_ref().is_some_and(|bans| bans.current().has(suspect, SystemTime::now()))
     }
 
-    /// What a client may do; `None` is everything.
+    /// What a client may do; `None` is everything. What its token allows comes after the rules of the file.
     pub(crate) fn rights_of(&self, who: &Principal, client: &str) -> Option<Rights> {
-        Some(self.rules.as_ref()?.current().rights_of(who, client))
+        let rules = self.rules.as_ref().map(|rules| rules.current().clauses_of(who, client));
+        let granted = who.token.as_ref().and_then(|token| token.rules());
+        if rules.is_none() && granted.is_none() {
+            return None;
+        }
+        let mut clauses: Vec<Clause> = rules.unwrap_or_default();
+        clauses.extend(granted.into_iter().flat_map(|granted| granted.clauses_of(who, client)));
+        Some(Rights::new(clauses))
     }
 
-    /// Whether the file with the users, that with the rules or that with the bans, which counts as one of rules, cannot be
+    /// Whether the file with the users or the keys of tokens, which count as one of users, that with the rules or that with the bans, which counts as one of rules, cannot be
     /// used now.
     pub(crate) fn stale(&self) -> (bool, bool) {
         let (users, rules) = (self.users.as_ref(), self.rules.as_ref());
         let bans = self.bans.as_ref().is_some_and(Watched::is_stale);
-        (users.is_some_and(Watched::is_stale), bans || rules.is_some_and(Watched::is_stale))
+        let tokens = self.tokens.as_ref().is_some_and(Tokens::is_stale);
+        (tokens || users.is_some_and(Watched::is_stale), bans || rules.is_some_and(Watched::is_stale))
     }
 }
 

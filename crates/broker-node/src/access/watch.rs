@@ -1,4 +1,4 @@
-//! Reads users and rules again when their files change and at SIGHUP, and has all connections look again what they may
+//! Reads users, keys of tokens and rules again when their files change and at SIGHUP, and has all connections look again what they may
 //! do. One task a node; a change is in force within a second.
 
 use std::sync::Arc;
@@ -21,6 +21,19 @@ pub(crate) async fn watch(access: Arc<Access>, changed: impl Fn()) {
     if access.is_open() {
         return;
     }
+    let renewed = || {
+        access.version.fetch_add(1, Ordering::Release);
+        changed();
+    };
+    let fetched = async {
+        if let Some(remote) = access.tokens.as_ref().and_then(|tokens| tokens.remote.as_ref()) {
+            remote.run(&renewed).await;
+        }
+    };
+    tokio::join!(watch_files(&access, &renewed), fetched);
+}
+
+async fn watch_files(access: &Arc<Access>, renewed: &impl Fn()) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
         warn!(target: "quelea::access", "users and rules are not reloaded: no signal handler");
         return;
@@ -30,17 +43,20 @@ pub(crate) async fn watch(access: Arc<Access>, changed: impl Fn()) {
             _ = hangup.recv() => true,
             () = sleep(WATCH_EVERY) => false,
         };
-        let looking = Arc::clone(&access);
+        let looking = Arc::clone(access);
         // Off the runtime's threads, as files may be slow.
         let looked = spawn_blocking(move || {
             let users = reload(looking.users.as_ref(), "users", forced);
+            let tokens = looking.tokens.as_ref();
+            let secrets = tokens.and_then(|tokens| tokens.secrets.as_ref());
+            let secrets = reload(secrets, "secrets of tokens", forced);
+            let keys = reload(tokens.and_then(|tokens| tokens.keys.as_ref()), "keys of tokens", forced);
             let rules = reload(looking.rules.as_ref(), "rules", forced);
             let bans = reload(looking.bans.as_ref(), "bans", forced);
-            users || rules || bans
+            users || secrets || keys || rules || bans
         });
         if looked.await.unwrap_or(false) {
-            access.version.fetch_add(1, Ordering::Release);
-            changed();
+            renewed();
         }
     }
 }

@@ -1,7 +1,10 @@
 //! `[auth]` and `[acl]`: who may connect, and what they may do. Read by `access`, which opens the files.
 //! Holds the names of files, never what is in them.
 
-use super::{ConfigError, ListenerSettings, Settings};
+use super::{
+    ConfigError, ListenerSettings, Settings,
+    jwt::{self, JwtSettings},
+};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -19,6 +22,8 @@ pub(crate) struct AuthSettings {
     pub(crate) bans_file: Option<PathBuf>,
     /// User names and passwords.
     pub(crate) password: PasswordSettings,
+    /// Tokens.
+    pub(crate) jwt: JwtSettings,
 }
 
 /// `[auth.password]`
@@ -57,16 +62,17 @@ pub(crate) struct AclSettings {
 impl AuthSettings {
     /// Whether clients have a way to show who they are.
     pub(crate) fn is_configured(&self) -> bool {
-        self.password.file.is_some()
+        self.password.file.is_some() || self.jwt.is_configured()
     }
 }
 
 /// Refuses what does not go together.
 pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     let (auth, acl) = (&settings.auth, &settings.acl);
+    jwt::check(&auth.jwt)?;
     let certificates = settings.listener.values().any(ListenerSettings::names_clients);
     if auth.client_ids == ClientIdPolicy::User && !auth.is_configured() && !certificates {
-        let expected = "\"any\", as no authentication is configured (auth.password.file, listener.NAME.tls.user_name_from)";
+        let expected = "\"any\", as no authentication is configured (auth.password.file, auth.jwt, listener.NAME.tls.user_name_from)";
         return Err(ConfigError::value("auth.client_ids", "\"user\"", expected));
     }
     if let (Some(_), Some(path)) = (&acl.file, &acl.mosquitto_file) {
@@ -76,6 +82,9 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     let files = [
         ("auth.password.file", &auth.password.file),
         ("auth.bans_file", &auth.bans_file),
+        ("auth.jwt.secret_file", &auth.jwt.secret_file),
+        ("auth.jwt.keys_file", &auth.jwt.keys_file),
+        ("auth.jwt.jwks_ca", &auth.jwt.jwks_ca),
         ("acl.file", &acl.file),
         ("acl.mosquitto_file", &acl.mosquitto_file),
     ];
@@ -91,6 +100,7 @@ impl Settings {
     pub(super) fn sample_access(&mut self) {
         self.auth.password.file = Some(PathBuf::new());
         self.auth.bans_file = Some(PathBuf::new());
+        self.auth.jwt = JwtSettings::sample();
         self.acl = AclSettings { file: Some(PathBuf::new()), mosquitto_file: Some(PathBuf::new()) };
     }
 }

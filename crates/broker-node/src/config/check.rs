@@ -8,7 +8,7 @@ use super::{
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 use tracing_subscriber::EnvFilter;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 /// The longest keep alive that a CONNECT or CONNACK can carry.
 const KEEP_ALIVE_MAX: Duration = Duration::from_secs(u16::MAX as u64);
 /// Bytes of a Server Reference: it has to fit into small packets.

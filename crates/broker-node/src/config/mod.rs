@@ -10,6 +10,7 @@ mod derived;
 mod error;
 #[cfg(test)]
 mod extremes;
+mod jwt;
 mod keys;
 mod limits;
 mod listener;
@@ -26,6 +27,7 @@ pub(crate) use access::ClientIdPolicy;
 pub(crate) use check_cluster::{SeedForm, is_peer_address, seed_form};
 pub(crate) use cluster_keys::{ClusterTls, SecretText};
 pub(crate) use error::ConfigError;
+pub(crate) use jwt::JwtSettings;
 pub(crate) use limits::{FlappingBy, FlappingSettings, LimitSettings};
 #[cfg(test)]
 pub(crate) use listener::SniFiles;

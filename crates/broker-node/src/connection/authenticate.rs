@@ -1,4 +1,4 @@
-//! Who a client is, before CONNACK: by name and password, or by enhanced authentication (section 4.12 of MQTT 5.0), in
+//! Who a client is, before CONNACK: by certificate, token, or name and password, or by enhanced authentication (section 4.12 of MQTT 5.0), in
 //! which AUTH packets go back and forth until the client is accepted or refused. Called by `connect`, under the deadline of CONNECT; what a packet
 //! means is decided by `session_store::authentication`.
 
@@ -45,7 +45,10 @@ pub(super) async fn identify(
     let counters = &worker.counters;
     counters.password_hashes.add(hashes);
     match found {
-        Ok(who) => Ok(Identified { who, authentication, data }),
+        Ok(who) => {
+            counters.tokens_accepted.add(u64::from(who.has_token()));
+            Ok(Identified { who, authentication, data })
+        }
         Err(refusal) => {
             let busy = refusal == Refusal::Busy;
             if busy { &counters.logins_busy } else { &counters.logins_refused }.add(1);

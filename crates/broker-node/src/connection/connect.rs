@@ -182,7 +182,8 @@ async fn accept(
     if worker.node.access.has_banned(&who, Some(id.as_str())) {
         return Err(ReasonCode::Banned.into());
     }
-    if !assigned && !worker.node.access.may_be(&who, id.as_str()) {
+    let chosen = !assigned || who.names_client();
+    if chosen && !worker.node.access.may_be(&who, id.as_str()) {
         return Err(ReasonCode::ClientIdentifierNotValid.into());
     }
     let place = limited::after_login(worker, &who, &id)?;

@@ -343,6 +343,7 @@ impl Connection {
         loop {
             let Some(timer) = &mut self.timer else { return Ok(()) };
             let Poll::Ready(()) = timer.as_mut().poll(context) else { return Ok(()) };
+            self.client.look_again()?;
             let now = Instant::now();
             if !self.client.wants_read() {
                 // Silence counts only while we listen.
@@ -372,7 +373,8 @@ impl Connection {
     }
 
     fn set_timer(&mut self, now: Instant) {
-        let next = [self.keep_alive_end(), self.write_end()].into_iter().flatten().min();
+        let ends = [self.keep_alive_end(), self.write_end(), self.client.standing_end()];
+        let next = ends.into_iter().flatten().min();
         match (next.map(|at| at.max(now)), &mut self.timer) {
             (None, _) => self.timer = None,
             (Some(at), Some(timer)) => timer.as_mut().reset(at),

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use mqtt_codec::{Connect, QoS, ReasonCode};
 use session_store::command::WillFate;
+use tokio::time::Instant;
 use topic_index::{Filter, PlainFilter};
 
 use super::{Client, Ending};
@@ -19,6 +20,8 @@ pub(crate) struct Standing {
     rights: Option<Rights>,
     will: Option<WillTerms>,
     version: u64,
+    /// When its token is over.
+    until: Option<Instant>,
 }
 
 /// What a will needs.
@@ -33,7 +36,7 @@ impl Standing {
     /// What a client may do. `None` where everybody may do everything, now and later.
     ///
     /// # Errors
-    /// It may not publish its will.
+    /// It may not publish its will, or is unknown by now.
     pub(crate) fn of(
         access: &Access,
         who: Principal,
@@ -45,6 +48,9 @@ impl Standing {
         }
         // First: what changes meanwhile is looked at again.
         let version = access.version();
+        if !access.knows(&who) {
+            return Err(ReasonCode::NotAuthorized);
+        }
         let rights = access.rights_of(&who, client);
         // One for the broker's own topics is dropped anyway.
         let published = connect.will.as_ref().filter(|will| Denied::of(will.topic.as_bytes()).is_none());
@@ -53,7 +59,8 @@ impl Standing {
             qos: will.qos,
             retain: will.retain,
         });
-        let this = Self { who, rights, will, version };
+        let until = access.until(&who);
+        let this = Self { who, rights, will, version, until };
         if this.may_publish_will() { Ok(Some(Box::new(this))) } else { Err(ReasonCode::NotAuthorized) }
     }
 
@@ -85,6 +92,11 @@ impl Standing {
 }
 
 impl Client {
+    /// When its token is over; `None` for never.
+    pub(crate) fn standing_end(&self) -> Option<Instant> {
+        self.standing.as_ref()?.until
+    }
+
     /// Whether it may publish such a message.
     pub(crate) fn may_publish(&self, topic: &[u8], qos: QoS, retain: bool) -> bool {
         self.standing.as_ref().is_none_or(|standing| standing.may_publish(topic, qos, retain))
@@ -104,9 +116,19 @@ impl Client {
     /// Looks again what it may do, if users or rules have changed since.
     ///
     /// # Errors
-    /// Its user was removed; or it is a member of a shared group that it may not be in any more: what it has of the
-    /// group goes to others with the end of its connection.
+    /// Its user, or the key of its token, was removed; its token is over; or it is a member of a shared group that it may
+    /// not be in any more: what it has of the group goes to others with the end of its connection.
     pub(crate) fn look_again(&mut self) -> Result<(), Ending> {
+        self.renew_standing()?;
+        let over = |until: &mut Instant| *until <= Instant::now();
+        if self.standing.as_mut().and_then(|standing| standing.until.take_if(over)).is_none() {
+            return Ok(());
+        }
+        self.worker.counters.tokens_expired.add(1);
+        Err(Ending::told(ReasonCode::NotAuthorized, "the token has expired"))
+    }
+
+    fn renew_standing(&mut self) -> Result<(), Ending> {
         let worker = Rc::clone(&self.worker);
         let access = &worker.node.access;
         let Some(standing) = &mut self.standing else { return Ok(()) };
@@ -119,7 +141,10 @@ impl Client {
             return Err(Ending::told(ReasonCode::AdministrativeAction, "the client was banned"));
         }
         if !standing.renew(access, self.id.as_str()) {
-            return Err(Ending::told(ReasonCode::NotAuthorized, "the user was removed"));
+            return Err(Ending::told(
+                ReasonCode::NotAuthorized,
+                "the user, or the key of its token, was removed",
+            ));
         }
         let denied = |filter: &&Filter| standing.may_subscribe(filter.plain()).is_none();
         let denied: Vec<Filter> = self.subscriptions.keys().filter(denied).cloned().collect();

@@ -46,6 +46,7 @@ const TOOLS: &[Tool] = &[
     // What a Debian has, but not the smallest: a container's.
     Tool { program: "git", package: "git" },
     Tool { program: "kill", package: "procps" },
+    Tool { program: "openssl", package: "openssl" },
     Tool { program: "mount", package: "mount" },
     Tool { program: "mkfs.ext4", package: "e2fsprogs" },
     Tool { program: "nft", package: "nftables" },

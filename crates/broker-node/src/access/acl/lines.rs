@@ -94,7 +94,7 @@ fn one_of((key, value): (&str, &str), groups: &Groups) -> Result<Who, String> {
         "cn" => Who::CommonName(value.into()),
         "group" => {
             let group = groups.get(value).ok_or_else(|| format!("no group {value:?} in the lines before"))?;
-            Who::Group(Arc::clone(group))
+            Who::Group { name: value.into(), members: Arc::clone(group) }
         }
         "address" => {
             let single = value.parse().map(|address: IpAddr| address.to_canonical()).map(Into::into);

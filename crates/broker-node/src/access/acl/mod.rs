@@ -1,6 +1,7 @@
 //! Who may publish and subscribe to what: rules from a file, in order, the first that fits decides, and what no rule is
 //! about is denied. `Access` makes `Rights` of them for each connection; nothing here knows connections or files.
 
+mod granted;
 mod lines;
 mod mosquitto;
 mod pattern;
@@ -14,9 +15,10 @@ use hashbrown::{HashMap, HashSet};
 use ipnet::IpNet;
 use mqtt_codec::QoS;
 
+pub(crate) use self::granted::Granted;
 use self::pattern::{Placeholder, Template};
-pub(crate) use self::rights::Rights;
-use self::rights::{Actions, Clause};
+use self::rights::Actions;
+pub(crate) use self::rights::{Clause, Rights};
 use super::Principal;
 
 /// A rule as a file has it.
@@ -38,8 +40,8 @@ enum Who {
     Anonymous,
     /// This user.
     User(Box<str>),
-    /// Users of this group.
-    Group(Arc<HashSet<Box<str>>>),
+    /// Users of this group: those that the file names, and whose token does.
+    Group { name: Box<str>, members: Arc<HashSet<Box<str>>> },
     /// The client with this identifier.
     Client(Box<str>),
     /// Clients with such an address.
@@ -54,7 +56,10 @@ impl Who {
         match self {
             Self::Anonymous => user.is_none(),
             Self::User(name) => user == Some(name),
-            Self::Group(members) => user.is_some_and(|user| members.contains(user)),
+            Self::Group { name, members } => {
+                user.is_some_and(|user| members.contains(user))
+                    || who.token.as_ref().is_some_and(|token| token.is_of(name))
+            }
             Self::Client(id) => client == &**id,
             Self::Address(network) => who.address.is_some_and(|address| network.contains(&address)),
             Self::CommonName(name) => who.common_name.as_deref() == Some(name),
@@ -105,27 +110,37 @@ impl Rules {
     }
 
     /// What a client may do.
+    #[cfg(test)]
     pub(crate) fn rights_of(&self, who: &Principal, client: &str) -> Rights {
+        Rights::new(self.clauses_of(who, client))
+    }
+
+    /// The rules that are about a client, in their order.
+    pub(crate) fn clauses_of(&self, who: &Principal, client: &str) -> Vec<Clause> {
         let own = who.user.as_deref().and_then(|user| self.by_user.get(user));
         let mut places: Vec<usize> = own.into_iter().flatten().chain(&self.others).copied().collect();
         places.sort_unstable();
-        let name = |placeholder| match placeholder {
-            Placeholder::ClientId => Some(client),
-            Placeholder::User => who.user.as_deref(),
-            Placeholder::CommonName => who.common_name.as_deref(),
-        };
         let rules = places.into_iter().filter_map(|place| self.rules.get(place));
         let theirs = rules.filter(|rule| rule.who.iter().all(|one| one.is(who, client)));
         let clauses = theirs.filter_map(|rule| {
             Some(Clause {
                 allows: rule.allows,
                 actions: rule.actions,
-                pattern: rule.template.of(name)?,
+                pattern: rule.template.of(names(who, client))?,
                 qos: rule.qos,
                 retain: rule.retain,
             })
         });
-        Rights::new(clauses.collect())
+        clauses.collect()
+    }
+}
+
+/// What stands for placeholders.
+fn names<'a>(who: &'a Principal, client: &'a str) -> impl Fn(Placeholder) -> Option<&'a str> {
+    move |placeholder| match placeholder {
+        Placeholder::ClientId => Some(client),
+        Placeholder::User => who.user.as_deref(),
+        Placeholder::CommonName => who.common_name.as_deref(),
     }
 }
 

@@ -1,0 +1,166 @@
+//! `[auth.jwt]`: clients that show a token in place of a password (JWT, RFC 7519). Read by `access::jwt`, which opens the files
+//! and fetches the keys. Holds the names of files, never what is in them.
+
+use super::{
+    ConfigError,
+    check::{DAY, SECOND, duration_range},
+    units::duration,
+};
+use http::Uri;
+use serde::{Deserialize, Serialize};
+use std::{path::PathBuf, time::Duration};
+
+/// The most that clocks may differ.
+const LEEWAY_MAX: Duration = Duration::from_mins(5);
+/// What a URL may be.
+const URL_EXPECTED: &str =
+    "a URL such as \"https://issuer.example.org/jwks.json\", http or https, without a user name in it";
+
+/// `[auth.jwt]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct JwtSettings {
+    /// The file with secrets for HS256, HS384 and HS512, a line each; read again when it changes. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_file: Option<PathBuf>,
+    /// The file with public keys, a JWKS or PEM; read again when it changes. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keys_file: Option<PathBuf>,
+    /// Where a JWKS is fetched from. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) jwks_url: Option<String>,
+    /// The authorities of the server there. Default: those that the system trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) jwks_ca: Option<PathBuf>,
+    /// How often it is fetched. Default `10m`.
+    #[serde(with = "duration")]
+    pub(crate) jwks_refresh: Duration,
+    /// What `iss` has to be. Default: anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) issuer: Option<String>,
+    /// What `aud` has to be, or have one of. Default: anything.
+    pub(crate) audience: Vec<String>,
+    /// How far the issuer's clock may be from the node's, for `exp` and `nbf`. Default `10s`.
+    #[serde(with = "duration")]
+    pub(crate) leeway: Duration,
+    /// Whether a token has to have `exp`. Default true.
+    pub(crate) require_expiry: bool,
+    /// The claim with the user's name. Default `sub`.
+    pub(crate) user_claim: String,
+    /// The claim that the client identifier has to be. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_id_claim: Option<String>,
+    /// The claim with groups, for rules. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) groups_claim: Option<String>,
+    /// The claim with rules. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) acl_claim: Option<String>,
+}
+
+impl Default for JwtSettings {
+    fn default() -> Self {
+        Self {
+            secret_file: None,
+            keys_file: None,
+            jwks_url: None,
+            jwks_ca: None,
+            jwks_refresh: Duration::from_mins(10),
+            issuer: None,
+            audience: Vec::new(),
+            leeway: Duration::from_secs(10),
+            require_expiry: true,
+            user_claim: "sub".into(),
+            client_id_claim: None,
+            groups_claim: None,
+            acl_claim: None,
+        }
+    }
+}
+
+impl JwtSettings {
+    /// Whether there are keys, and so tokens.
+    pub(crate) fn is_configured(&self) -> bool {
+        self.secret_file.is_some() || self.keys_file.is_some() || self.jwks_url.is_some()
+    }
+
+    /// One in which every optional key has a value.
+    pub(super) fn sample() -> Self {
+        let (file, text) = (Some(PathBuf::new()), Some(String::new()));
+        Self {
+            secret_file: file.clone(),
+            keys_file: file.clone(),
+            jwks_url: text.clone(),
+            jwks_ca: file,
+            issuer: text.clone(),
+            client_id_claim: text.clone(),
+            groups_claim: text.clone(),
+            acl_claim: text,
+            ..Self::default()
+        }
+    }
+}
+
+/// Refuses what does not go together.
+pub(super) fn check(jwt: &JwtSettings) -> Result<(), ConfigError> {
+    if !jwt.is_configured() {
+        return check_unused(jwt);
+    }
+    let scheme = jwt.jwks_url.as_deref().map(scheme_of).transpose()?;
+    if let Some(path) = jwt.jwks_ca.as_ref().filter(|_| scheme.as_deref() != Some("https")) {
+        let expected = "nothing, as auth.jwt.jwks_url is not https";
+        return Err(ConfigError::value("auth.jwt.jwks_ca", &format!("{path:?}"), expected));
+    }
+    duration_range("auth.jwt.jwks_refresh", jwt.jwks_refresh, SECOND..=DAY)?;
+    duration_range("auth.jwt.leeway", jwt.leeway, Duration::ZERO..=LEEWAY_MAX)?;
+    if jwt.audience.iter().any(String::is_empty) {
+        return Err(ConfigError::value("auth.jwt.audience", "\"\"", "names of audiences"));
+    }
+    let texts = [
+        ("auth.jwt.issuer", jwt.issuer.as_ref()),
+        ("auth.jwt.user_claim", Some(&jwt.user_claim)),
+        ("auth.jwt.client_id_claim", jwt.client_id_claim.as_ref()),
+        ("auth.jwt.groups_claim", jwt.groups_claim.as_ref()),
+        ("auth.jwt.acl_claim", jwt.acl_claim.as_ref()),
+    ];
+    match texts.into_iter().find(|(_, text)| text.is_some_and(String::is_empty)) {
+        Some((key, _)) if key.ends_with("claim") => {
+            Err(ConfigError::value(key, "\"\"", "the name of a claim"))
+        }
+        Some((key, _)) => Err(ConfigError::value(key, "\"\"", "what the claim has to be")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses what is set for tokens where there are no keys for any.
+fn check_unused(jwt: &JwtSettings) -> Result<(), ConfigError> {
+    let default = JwtSettings::default();
+    let keys = [
+        ("auth.jwt.jwks_ca", jwt.jwks_ca.is_some()),
+        ("auth.jwt.jwks_refresh", jwt.jwks_refresh != default.jwks_refresh),
+        ("auth.jwt.issuer", jwt.issuer.is_some()),
+        ("auth.jwt.audience", !jwt.audience.is_empty()),
+        ("auth.jwt.leeway", jwt.leeway != default.leeway),
+        ("auth.jwt.require_expiry", jwt.require_expiry != default.require_expiry),
+        ("auth.jwt.user_claim", jwt.user_claim != default.user_claim),
+        ("auth.jwt.client_id_claim", jwt.client_id_claim.is_some()),
+        ("auth.jwt.groups_claim", jwt.groups_claim.is_some()),
+        ("auth.jwt.acl_claim", jwt.acl_claim.is_some()),
+    ];
+    let expected = "nothing without keys: auth.jwt.secret_file, auth.jwt.keys_file or auth.jwt.jwks_url";
+    match keys.into_iter().find(|(_, is_set)| *is_set) {
+        Some((key, _)) => Err(ConfigError::value(key, "of its own", expected)),
+        None => Ok(()),
+    }
+}
+
+/// Whether the keys come by http or https; what else is no URL of keys.
+fn scheme_of(url: &str) -> Result<String, ConfigError> {
+    let bad = || ConfigError::value("auth.jwt.jwks_url", &format!("{url:?}"), URL_EXPECTED);
+    let uri: Uri = url.parse().map_err(|_| bad())?;
+    let named = uri
+        .authority()
+        .is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
+    let scheme = uri.scheme_str().filter(|scheme| named && ["http", "https"].contains(scheme));
+    scheme.map(str::to_owned).ok_or_else(bad)
+}
