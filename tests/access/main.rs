@@ -25,3 +25,4 @@ mod passwd;
 mod reload;
 mod revoke;
 mod rules;
+mod settings;

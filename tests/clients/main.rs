@@ -10,6 +10,7 @@
 mod bridge;
 mod child;
 mod explorer;
+mod import;
 mod large;
 mod mosquitto;
 mod mqttjs;

@@ -68,7 +68,7 @@ fn nodes_that_share_a_secret_are_one_cluster_while_it_is_replaced() {
     let stranger =
         format!("[node]\nname = \"stranger\"\n[cluster]\nlisten = \"127.0.0.1:0\"\nseeds = [{seed:?}]\n");
     let env = vec![("QUELEA__CLUSTER__SECRET", secrets(&['a']))];
-    let within = Some(Duration::from_secs(5));
+    let within = Some(Duration::from_secs(12));
     let failed = Broker::try_start(Start { toml: stranger, env, within, ..Start::default() }).err();
     let log = failed.expect("it is no node of this cluster").log;
     assert!(log.contains("does not have the secret of this cluster"), "{log}");

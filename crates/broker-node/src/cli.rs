@@ -6,7 +6,7 @@ use crate::{
     admin::{self, Doors, TokenArgs},
     bench,
     cluster::{ClusterKeys, KeysError},
-    config::{self, ConfigError, Flags, Settings},
+    config::{self, ConfigError, Flags, ImportError, Settings, Source},
     ctl, dev,
     listener::{self, ListenError},
     logging, node,
@@ -14,10 +14,8 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand};
 use std::{
-    env,
-    ffi::OsString,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -59,6 +57,12 @@ enum ConfigCommand {
     Check(ConfigArgs),
     /// Print the configuration in force as TOML, with all defaults
     Show(ConfigArgs),
+    /// Print a mosquitto.conf as a configuration of Quelea's, and on standard error what is otherwise here
+    Import {
+        /// The file, usually /etc/mosquitto/mosquitto.conf
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -105,47 +109,58 @@ struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    fn load(self, packet_trace: bool) -> Result<Settings, ConfigError> {
+    fn load(self) -> Result<Settings, ConfigError> {
+        self.source(false).load()
+    }
+
+    fn source(self, packet_trace: bool) -> Source {
         let Self { config, node_name, data_dir, mqtt, http, admin, cluster, join, bootstrap } = self;
         let flags = Flags { node_name, data_dir, mqtt, http, admin, cluster, join, bootstrap, packet_trace };
-        // What is not text is made to look like it, so that the error can show it.
-        let text = |part: OsString| part.to_string_lossy().into_owned();
-        let environment = env::vars_os().map(|(name, value)| (text(name), text(value)));
-        config::load(config.as_deref(), environment, &flags)
+        Source::new(config, flags)
     }
 }
 
 /// Does what the command line says and gives the exit code.
 pub(crate) fn run() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run(args) => with_settings(args.config.load(args.verbose), |settings| {
-            logging::start(&settings.log)?;
-            if args.stop_with_parent {
-                rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
-            }
-            node::run(settings)
-        }),
+        Command::Run(args) => {
+            let source = args.config.source(args.verbose);
+            with_settings(source.load(), |settings| {
+                logging::start(&settings.log)?;
+                if args.stop_with_parent {
+                    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+                }
+                node::run(settings, source)
+            })
+        }
         Command::Dev(args) => dev::run(args).map(|()| ExitCode::SUCCESS),
         Command::Passwd(args) => access::passwd(&args).map(|()| ExitCode::SUCCESS),
         Command::Token(args) => admin::token(&args).map(|()| ExitCode::SUCCESS),
         Command::Ctl(args) => ctl::run(args),
         Command::Bench(args) => bench::run(*args).map(|()| ExitCode::SUCCESS),
-        Command::Config { command: ConfigCommand::Check(args) } => {
-            with_settings(args.load(false), |settings| {
-                listener::check_files(&settings)?;
-                access::check_files(&settings)?;
-                ClusterKeys::open(&settings)?;
-                Doors::open(&settings.admin)?;
-                Ok(writeln!(io::stdout(), "the configuration is valid")?)
-            })
-        }
-        Command::Config { command: ConfigCommand::Show(args) } => {
-            with_settings(args.load(false), |settings| {
-                Ok(write!(io::stdout(), "{}", config::to_toml(&settings)?)?)
-            })
-        }
+        Command::Config { command: ConfigCommand::Check(args) } => with_settings(args.load(), |settings| {
+            listener::check_files(&settings)?;
+            access::check_files(&settings)?;
+            ClusterKeys::open(&settings)?;
+            Doors::open(&settings.admin)?;
+            Ok(writeln!(io::stdout(), "the configuration is valid")?)
+        }),
+        Command::Config { command: ConfigCommand::Show(args) } => with_settings(args.load(), |settings| {
+            Ok(write!(io::stdout(), "{}", config::to_toml(&settings)?)?)
+        }),
+        Command::Config { command: ConfigCommand::Import { file } } => import(&file),
     };
     done.unwrap_or_else(|error| fail(&with_causes(&error), exit_code(&error)))
+}
+
+/// Prints what a `mosquitto.conf` comes to.
+fn import(file: &Path) -> anyhow::Result<ExitCode> {
+    let imported = config::import(file)?;
+    for note in &imported.notes {
+        writeln!(io::stderr(), "note: {note}")?;
+    }
+    write!(io::stdout(), "{}", imported.toml)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// An error and its causes, each once: many a message quotes its cause already.
@@ -162,7 +177,12 @@ fn with_causes(error: &anyhow::Error) -> String {
 /// Files that the configuration names are part of it.
 fn exit_code(error: &anyhow::Error) -> ExitCode {
     let tls = matches!(error.downcast_ref(), Some(ListenError::Tls { .. }));
-    if tls || error.is::<TlsError>() || error.is::<BadFile>() || error.is::<KeysError>() {
+    if tls
+        || error.is::<TlsError>()
+        || error.is::<BadFile>()
+        || error.is::<KeysError>()
+        || error.is::<ImportError>()
+    {
         ExitCode::from(EXIT_CONFIG)
     } else {
         ExitCode::FAILURE

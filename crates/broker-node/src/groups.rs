@@ -18,7 +18,7 @@ use crate::clock::{Clock, GroupTime};
 use crate::cluster::{
     ClusterGroup, ClusterView, Kept, Of, Placing, Port, StartCluster, StartJoined, Succeeding, Way,
 };
-use crate::config::Settings;
+use crate::config::{Settings, Source};
 use crate::counters::NodeCounters;
 use crate::failure::Fails;
 use crate::fanout::Fanout;
@@ -42,6 +42,8 @@ pub(crate) struct Data<'a> {
     pub(crate) port: Option<&'a Port>,
     /// Who is told how far it has come.
     pub(crate) subject: &'a Subject,
+    /// Where its settings are read from again.
+    pub(crate) source: &'a Source,
 }
 
 /// The groups of a node, and what goes on beside them.

@@ -26,6 +26,7 @@ mod inbox;
 mod lease;
 mod limits;
 mod listener;
+mod live;
 mod logging;
 mod metrics;
 mod node;

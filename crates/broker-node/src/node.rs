@@ -6,7 +6,7 @@ use crate::{
     admin::{self, Running},
     ballast,
     cluster::{self, ClusterGroup, Port},
-    config::{DurabilitySetting, Settings},
+    config::{DurabilitySetting, Settings, Source},
     connection::Connections,
     counters::NodeCounters,
     data_dir::DataDir,
@@ -56,11 +56,11 @@ const DESCRIPTORS_FEW: u64 = 10_000;
 /// Exit code after a second signal.
 const EXIT_IMPATIENT: i32 = 130;
 
-/// Runs a node until it is told to stop.
+/// Runs a node until it is told to stop; its settings are read again from where they came.
 ///
 /// # Errors
 /// Where it cannot start, saying what to do.
-pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
+pub(crate) fn run(settings: Settings, source: Source) -> anyhow::Result<()> {
     #[cfg(feature = "failpoints")]
     if let Ok(point) = std::env::var("QUELEA_FAILPOINT") {
         session_store::failpoint::arm(&point).map_err(anyhow::Error::msg)?;
@@ -97,7 +97,8 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     let slots = Slots::new(connections_max(&settings));
     subject.is_of(identity.cluster);
     let port = port.as_ref();
-    let data = Data { identity: &identity, storage: &storage, access: &access, port, subject };
+    let data =
+        Data { identity: &identity, storage: &storage, access: &access, port, subject, source: &source };
     let served = runtime.block_on(serve(Arc::new(settings), slots, data, (failed, failure)));
     runtime.block_on(front.close());
     // What has not ended in time is not waited for.
@@ -147,6 +148,7 @@ async fn serve(
     tasks.spawn(node.shards.clone().end_held());
     tasks.spawn(watch_access(Arc::clone(&node)));
     tasks.spawn(watch_overload(Arc::clone(&node)));
+    tasks.spawn(Arc::clone(&node.live).watch(data.source.clone())?);
     tasks.spawn(settle_in(Arc::clone(&node), data.identity.clone()));
     let sys_counters = counters.last().cloned().unwrap_or_default();
     tasks.spawn(sys::run(Arc::clone(&node), observer.clone(), sys_counters));
@@ -299,7 +301,7 @@ fn stop_at_once(signal: &'static str) -> ! {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// Means that certificates, users and rules are read again, which those hear themselves who have some.
+    /// Means that the configuration, certificates, users and rules are read again, which those hear themselves who have some.
     hangup: Signal,
 }
 
@@ -316,7 +318,7 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => info!(target: "quelea", signal = "SIGHUP", "reloading certificates, users and rules"),
+                _ = self.hangup.recv() => info!(target: "quelea", signal = "SIGHUP", "reloading configuration, certificates, users and rules"),
             }
         }
     }

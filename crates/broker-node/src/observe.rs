@@ -155,6 +155,7 @@ impl Observer {
             routes: self.cluster.routes.routes(),
             holds_lease: self.node.lease.allows(self.cluster.routes.applied()),
             stale: self.node.access.stale(),
+            config_stale: self.node.live.is_stale(),
             in_force: *self.node.lease.in_force().borrow(),
         }
     }

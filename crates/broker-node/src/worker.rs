@@ -22,6 +22,7 @@ use crate::fanout::{Fanout, TopicCache};
 use crate::inbox::InboxLimits;
 use crate::lease::Lease;
 use crate::limits::{Arrivals, Flapping, Overload, Places};
+use crate::live::Live;
 use crate::shard::Shards;
 use crate::sys::SysTopics;
 
@@ -47,8 +48,10 @@ impl Samples {
 /// What all threads of a node share.
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// The configuration.
+    /// The configuration as it was at start.
     pub(crate) settings: Arc<Settings>,
+    /// The keys of it that may change.
+    pub(crate) live: Arc<Live>,
     /// Bounds of the packets of connected clients.
     pub(crate) limits: Limits,
     /// Bounds of CONNECT, from a peer that has shown nothing yet.
@@ -105,8 +108,10 @@ impl Node {
         let places = Places::new(&settings.limits);
         let flapping = Flapping::new(&settings.limits.flapping);
         let overload = Overload::new(&settings.limits);
+        let live = Arc::new(Live::new(Arc::clone(&settings)));
         Self {
             settings,
+            live,
             limits,
             connect_limits,
             queue,

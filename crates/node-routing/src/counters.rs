@@ -48,6 +48,7 @@ counters! {
     peer_calls: "calls", "Requests to other nodes that have one answer.";
     peer_calls_late: "calls", "Requests to other nodes that were not answered in time.";
     peer_touches: "calls", "Times that this node touched another to see that it is there, asked it for a lease, or told it what is in force.";
+    lease_lapses: "times", "Times that this node had no lease for a while, since the next one came too late: it acknowledged nothing, and dropped QoS 0 for other nodes.";
     peer_asks: "calls", "Commands to the cluster group that were carried to another node, which leads it.";
     peer_streams: "streams", "Streams opened to other nodes.";
     peer_sent: "bytes", "Bytes of requests to other nodes.";

@@ -143,6 +143,11 @@ impl Toucher {
         self.within(to, within, told).await
     }
 
+    /// Counts that a lease came after the one before had run out.
+    pub fn count_lapse(&self) {
+        count(&self.reach.context.tally.lease_lapses, 1);
+    }
+
     async fn client(&self, to: PeerId) -> Result<PresenceClient<crate::line::Connection>, TransportError> {
         let line = self.reach.line(to, Purpose::Groups(Channel::Control))?;
         let connection = line.connection().await.map_err(|why| why.error(to))?;

@@ -322,8 +322,9 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
                 quiet(lines(
                     "Files out of force",
                     "none",
-                    "1 while the file with users or that with rules cannot be used.",
+                    "1 while the configuration, or the file with users or that with rules, cannot be used.",
                     &[
+                        (r#"quelea_config_stale{job="$job",instance=~"$instance"}"#, "configuration"),
                         (r#"quelea_users_stale{job="$job",instance=~"$instance"}"#, "users"),
                         (r#"quelea_rules_stale{job="$job",instance=~"$instance"}"#, "rules"),
                     ],

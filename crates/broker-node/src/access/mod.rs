@@ -9,6 +9,8 @@ mod file;
 mod hash;
 mod hasher;
 mod jwt;
+#[cfg(test)]
+mod noise;
 mod passwd;
 mod users;
 mod watch;

@@ -61,6 +61,12 @@ pub(crate) enum ConfigError {
         /// The address.
         address: String,
     },
+    /// Keys that differ from those that the node started with, and cannot change while it runs.
+    #[error("{keys}: cannot change while the node runs, restart it for that")]
+    NotLive {
+        /// Which.
+        keys: String,
+    },
     /// A listener that other machines reach, and no authentication.
     #[error(
         "listener {name:?} has the address {address:?}, which other machines reach, and no authentication is \

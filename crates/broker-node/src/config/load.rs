@@ -10,7 +10,7 @@ use std::{fs, path::Path};
 use toml::{Table, Value};
 
 /// What the environment variables of the configuration start with.
-const ENVIRONMENT_PREFIX: &str = "QUELEA__";
+pub(super) const ENVIRONMENT_PREFIX: &str = "QUELEA__";
 
 /// The settings that have a flag of their own; a flag wins over everything else.
 #[derive(Debug, Clone, Default)]
@@ -53,8 +53,14 @@ pub(crate) fn load(
         }
     }
     set_from_flags(&mut table, flags)?;
-    let mut settings = read_values(table)?;
+    let mut settings = of_table(table)?;
     settings.packet_trace = flags.packet_trace;
+    Ok(settings)
+}
+
+/// The settings in `table`, whose keys are known, checked.
+pub(super) fn of_table(table: Table) -> Result<Settings, ConfigError> {
+    let mut settings = read_values(table)?;
     if settings.listener.is_empty() {
         settings.listener.insert("mqtt".into(), ListenerSettings::default());
     }
@@ -160,7 +166,7 @@ fn set_from_flags(table: &mut Table, flags: &Flags) -> Result<(), ConfigError> {
 }
 
 /// Sets the value under a path of keys, making the tables on the way.
-fn set(table: &mut Table, keys: &[String], value: Value) -> Result<(), ConfigError> {
+pub(super) fn set(table: &mut Table, keys: &[String], value: Value) -> Result<(), ConfigError> {
     let Some((last, parents)) = keys.split_last() else { return Ok(()) };
     let mut table = table;
     for (depth, key) in parents.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! The configuration of a node: one typed struct a section, from defaults, a TOML file, the environment and flags.
-//! `cli` loads it once at start and hands it on as `Arc<Settings>`.
-//! Nothing here is read again or changed while the node runs, and nothing here opens a socket.
+//! `cli` loads it at start and hands it on as `Arc<Settings>`; `live` reads it again on SIGHUP, for the keys in `reload`.
+//! Nothing here opens a socket.
 
 mod access;
 mod check;
@@ -10,6 +10,7 @@ mod derived;
 mod error;
 #[cfg(test)]
 mod extremes;
+mod import;
 mod jwt;
 mod keys;
 mod limits;
@@ -18,6 +19,7 @@ mod load;
 mod operating;
 #[cfg(test)]
 mod page;
+mod reload;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -27,6 +29,7 @@ pub(crate) use access::ClientIdPolicy;
 pub(crate) use check_cluster::{SeedForm, is_peer_address, seed_form};
 pub(crate) use cluster_keys::{ClusterTls, SecretText};
 pub(crate) use error::ConfigError;
+pub(crate) use import::{ImportError, import};
 pub(crate) use jwt::JwtSettings;
 pub(crate) use limits::{FlappingBy, FlappingSettings, LimitSettings};
 #[cfg(test)]
@@ -34,8 +37,11 @@ pub(crate) use listener::SniFiles;
 pub(crate) use listener::{
     CertificateName, ListenAddress, ListenerSettings, Protocol, ProxyProtocol, TlsFiles,
 };
-pub(crate) use load::{Flags, load, to_toml};
+#[cfg(test)]
+use load::load;
+pub(crate) use load::{Flags, to_toml};
 pub(crate) use operating::AdminSettings;
+pub(crate) use reload::{Source, changes};
 pub(crate) use sections::{
     ClusterSettings, DurabilitySetting, HttpSettings, LogFormat, LogSettings, ProfileSetting, QueuePolicy,
     Settings, SharedStrategy,

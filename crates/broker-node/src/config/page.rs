@@ -77,6 +77,19 @@ fn default_of(defaults: &BTreeMap<String, Value>, key: &str) -> Option<String> {
 }
 
 #[test]
+fn the_manual_says_what_can_change_while_a_node_runs() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, section) = page.split_once("## Changing it while a node runs").unwrap();
+    let listed: Vec<&str> = section
+        .lines()
+        .map_while(|line| (!line.starts_with("## ")).then_some(line))
+        .filter_map(|line| line.strip_prefix("- `")?.strip_suffix('`'))
+        .collect();
+    assert_eq!(listed, reload::LIVE);
+}
+
+#[test]
 fn the_manual_has_every_key_with_its_default_and_no_other() {
     let (keys, defaults) = (keys(), leaves(Table::try_from(defaults()).unwrap()));
     let rows = rows();

@@ -176,7 +176,7 @@ async fn accept(
     if let Some(elsewhere) = worker.node.entrance.refusal() {
         return Err(elsewhere.into());
     }
-    let settings = &worker.node.settings;
+    let settings = worker.node.live.now();
     let will = will(connect, settings.mqtt.topic_levels_max)?;
     let (id, assigned) = client_id(connect, || worker.unique_client_id())?;
     if worker.node.access.has_banned(&who, Some(id.as_str())) {
@@ -188,7 +188,7 @@ async fn accept(
     }
     let place = limited::after_login(worker, &who, &id)?;
     let standing = Standing::of(&worker.node.access, who, id.as_str(), connect)?;
-    let terms = terms(connect, settings);
+    let terms = terms(connect, &settings);
     let inbox = Inbox::new(worker.node.next_connection(), worker.node.inbox);
     let mut client = Client::new(worker, &inbox, id, terms);
     let command = ConnectCommand {

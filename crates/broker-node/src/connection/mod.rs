@@ -369,7 +369,7 @@ impl Connection {
     }
 
     fn write_end(&self) -> Option<Instant> {
-        Some(self.stalled? + self.client.worker.node.settings.limits.write_timeout)
+        Some(self.stalled? + self.client.worker.node.live.now().limits.write_timeout)
     }
 
     fn set_timer(&mut self, now: Instant) {

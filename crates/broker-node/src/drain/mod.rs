@@ -111,7 +111,7 @@ impl Drain {
     /// Empties the node before it stops, as far as that goes in `drain.timeout`: leaderships first, so that clients who come
     /// elsewhere find who serves them. Without a majority nobody could take anything over, and nothing is waited for.
     pub(crate) async fn before_stop(self) {
-        let within = self.node.settings.drain.timeout;
+        let within = self.node.live.now().drain.timeout;
         self.node.entrance.close();
         self.yields.begin();
         let emptying = async {
@@ -158,7 +158,7 @@ impl Drain {
 
     /// Ends the connections of all clients, so many a second, and returns when none is left.
     async fn send_clients_away(&self, reason: ReasonCode) {
-        let rate = f64::from(self.node.settings.drain.clients_per_second);
+        let rate = f64::from(self.node.live.now().drain.clients_per_second);
         let began = Instant::now();
         let mut told = 0;
         loop {

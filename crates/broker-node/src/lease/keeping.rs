@@ -238,7 +238,13 @@ impl Shared {
 
     fn take(&self, outcome: Outcome, asked: node_routing::lease::Moment) {
         match outcome {
-            Outcome::Granted(grant) => self.keep.lease.granted(asked, grant),
+            Outcome::Granted(grant) => {
+                if let Some(silent) = self.keep.lease.granted(asked, grant) {
+                    self.keep.toucher.count_lapse();
+                    let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
+                    tracing::info!(silent_ms, "the node has a lease again");
+                }
+            }
             Outcome::Denied(why) => tracing::debug!(why, "there is no lease"),
             Outcome::NotWanted | Outcome::NotLeading => {}
         }
@@ -259,10 +265,12 @@ impl Shared {
 }
 
 impl Lease {
-    /// A lease that was asked for then.
-    fn granted(&self, asked: node_routing::lease::Moment, grant: Grant) {
-        if let super::Terms::Granted(holding, _) = &*self.terms {
-            holding.write().granted(asked, grant);
-        }
+    /// A lease that was asked for then; says how long there was none, where the one before had run out.
+    fn granted(&self, asked: node_routing::lease::Moment, grant: Grant) -> Option<Duration> {
+        let super::Terms::Granted(holding, _) = &*self.terms else { return None };
+        let mut holding = holding.write();
+        let lapsed = holding.lapsed_for(clock::now());
+        holding.granted(asked, grant);
+        lapsed
     }
 }

@@ -131,8 +131,9 @@ singles! {
 }
 
 singles! {
-    /// Of users and rules.
+    /// Of the configuration, users and rules.
     ACCESS {
+        config_stale: "files", |s: &Snapshot| s.config_stale, "1 while the configuration as it was last read cannot be used, and what was read of it before stays in force.";
         users_stale: "files", |s: &Snapshot| s.stale.0, "1 while the password file or keys of tokens cannot be used, and what was read of them before stays in force.";
         rules_stale: "files", |s: &Snapshot| s.stale.1, "1 while the file with the rules cannot be used, and what was read of it before stays in force.";
     }

@@ -14,7 +14,7 @@ impl Client {
         if self.terms.expiry_s == 0 && asked.is_some_and(|seconds| seconds > 0) {
             return Offence::SessionExpiryRaised.into();
         }
-        let maximum = self.worker.node.settings.max_session_expiry_s().unwrap_or(EXPIRY_NEVER);
+        let maximum = self.worker.node.live.now().max_session_expiry_s().unwrap_or(EXPIRY_NEVER);
         let will = match disconnect.reason {
             ReasonCode::Success => WillFate::Discard,
             _ => WillFate::Keep,

@@ -8,7 +8,7 @@ use crate::session::{Client, Ending, Pings};
 impl Client {
     /// Answers (`[MQTT-3.12.4-1]`); a client that sends more a second than configured is disconnected.
     pub(crate) fn pingreq(&mut self) -> Result<(), Ending> {
-        let max = self.worker.node.settings.limits.pings_per_second_max;
+        let max = self.worker.node.live.now().limits.pings_per_second_max;
         if max > 0 {
             let second = self.worker.node.clock.uptime().as_secs();
             if self.pings.second != second {

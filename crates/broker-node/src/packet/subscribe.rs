@@ -89,7 +89,7 @@ impl Client {
         codes: &mut [ReasonCode],
         filters: Vec<(usize, SubscribeTo)>,
     ) -> Vec<(PlainFilter, Subscribed)> {
-        let maximum = self.worker.node.settings.mqtt.subscriptions_per_client_max as usize;
+        let maximum = self.worker.node.live.now().mqtt.subscriptions_per_client_max as usize;
         let mut retained = Vec::new();
         for (place, to) in filters {
             let known = self.subscriptions.contains_key(&to.filter);

@@ -73,6 +73,8 @@ pub(crate) struct Snapshot {
     pub(crate) in_force: u64,
     /// Whether the file with the users, and that with the rules, cannot be used.
     pub(crate) stale: (bool, bool),
+    /// Whether the configuration as it was last read cannot be used.
+    pub(crate) config_stale: bool,
 }
 
 impl Snapshot {

@@ -76,6 +76,12 @@ impl Holding {
         self.end = self.end.max(lease.until);
     }
 
+    /// How long there has been none at `now`, where there was one before.
+    #[must_use]
+    pub fn lapsed_for(&self, now: Moment) -> Option<Duration> {
+        (!self.leases.is_empty() && now >= self.end).then(|| now.since(self.end))
+    }
+
     /// Whether this node may act at `now` on what it matched in a view as of entry `view`. The order is all: the bytes are
     /// read, then the view is loaded and matched, and then the clock is read. Whoever reads the clock first, or passes the
     /// index of a later view than the one that was matched, acknowledges what others have moved past.
