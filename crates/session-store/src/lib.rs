@@ -38,5 +38,8 @@ pub use inbound::Inbound;
 pub use message::{Message, MessageRef};
 pub use outbound::{Outbound, Outgoing};
 pub use outbox::Outbox;
-pub use shard::{APPLY_LEVEL_MAX, Found, Shard, ShardNumber, ShardSizes, StoredAt, StoredPage, digest_of};
+pub use shard::{
+    APPLY_LEVEL_MAX, Found, SessionSubscriptions, SessionSummary, Shard, ShardNumber, ShardSizes, StoredAt,
+    StoredPage, digest_of,
+};
 pub use stream::{Answer, Request, Source};

@@ -38,6 +38,7 @@ impl Shard {
             return Err("a client of which nothing is known is kept");
         }
         self.validate_connections()?;
+        self.validate_listing()?;
         self.validate_counted()?;
         self.streams.values().try_for_each(Stream::validate)?;
         self.outbox.validate()?;

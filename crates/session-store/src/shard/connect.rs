@@ -153,6 +153,7 @@ impl Shard {
         self.next_session = self.next_session.wrapping_add(1);
         self.generation += 1;
         self.sessions.insert(key, Session::new(client.clone(), self.generation));
+        self.with_session.insert(client.clone());
         key
     }
 
@@ -251,6 +252,7 @@ impl Shard {
         self.clear_due(id, Timer::Expiry);
         let Some(key) = self.clients.get_mut(id).and_then(|client| client.session.take()) else { return };
         let Some(session) = self.sessions.remove(&key) else { return };
+        self.with_session.remove(id);
         self.counted.remove(&session.counted.0);
         let connected = session.connection.is_some();
         for filter in session.subscriptions.keys() {

@@ -9,6 +9,7 @@ mod connect;
 mod deliver;
 mod digest;
 mod down;
+mod listing;
 mod out;
 mod picked;
 mod publish;
@@ -22,6 +23,7 @@ mod tick;
 
 pub use self::checkpoint::{Found, StoredAt, StoredPage};
 pub use self::digest::digest_of;
+pub use self::listing::{SessionSubscriptions, SessionSummary};
 pub use self::scan::{SCAN_PAGE, SCAN_STEPS};
 pub(crate) use self::sizes::Counted;
 pub use self::sizes::ShardSizes;
@@ -102,6 +104,8 @@ pub struct Shard {
     now: Millis,
     clients: Tracked<ClientId, Client>,
     sessions: Tracked<SessionKey, Session>,
+    /// The clients that have one, in order.
+    with_session: BTreeSet<ClientId>,
     next_session: u32,
     /// Sessions created so far.
     generation: u64,
@@ -143,6 +147,7 @@ impl Shard {
             now: Millis::default(),
             clients: Tracked::new(),
             sessions: Tracked::new(),
+            with_session: BTreeSet::new(),
             next_session: 0,
             generation: 0,
             index: FilterIndex::new(),

@@ -509,3 +509,6 @@ mod attach;
 
 #[path = "picked_tests.rs"]
 mod picked;
+
+#[path = "listing_tests.rs"]
+mod listing_tests;

@@ -249,6 +249,7 @@ impl Shard {
             counted: Local::default(),
         };
         self.counted.count(&mut session);
+        self.with_session.insert(session.client.clone());
         self.sessions.insert_written(key, session);
         Ok(())
     }
