@@ -78,8 +78,16 @@ fn each_role_may_what_it_is_for_and_every_change_is_in_the_audit_log() {
     assert!(code == Some(1) && said.contains("a token is needed"), "{said}");
     fs::write(api.dir.join("made-up"), "x".repeat(43)).unwrap();
     assert!(!api.may("made-up", &["status"]));
-    let asked: [(&[&str], [bool; 3]); 4] = [
+    let asked: [(&[&str], [bool; 3]); 12] = [
         (&["status"], [true, true, true]),
+        (&["clients"], [true, true, true]),
+        (&["sessions"], [true, true, true]),
+        (&["subscriptions"], [true, true, true]),
+        (&["retained"], [true, true, true]),
+        (&["retained", "--columns", "topic,payload"], [false, true, true]),
+        (&["retained", "purge", "none/#"], [false, false, true]),
+        (&["kick", "nobody"], [false, true, true]),
+        (&["sessions", "delete", "nobody"], [false, false, true]),
         (&["drain", "quelea-0"], [false, true, true]),
         (&["move-leader", "0", "--to", "quelea-0"], [false, true, true]),
         (&["leave", "nobody"], [false, false, true]),
@@ -88,15 +96,19 @@ fn each_role_may_what_it_is_for_and_every_change_is_in_the_audit_log() {
         let may = ["eve", "otto", "ada"].map(|who| api.may(who, arguments));
         assert_eq!(may, expected, "{arguments:?}");
     }
-    let log = api.log();
     let told = |words: &[&str]| {
-        let mut lines = log.lines().filter(|line| line.contains(" audit: "));
-        assert!(lines.any(|line| words.iter().all(|word| line.contains(word))), "{words:?} in\n{log}");
+        let has = |line: &str| line.contains(" audit: ") && words.iter().all(|word| line.contains(word));
+        wait_for(&format!("{words:?} in the log"), || api.log().lines().any(has));
     };
     told(&["WARN", "who=\"-\"", "127.0.0.1", "no token", "refused"]);
     told(&["WARN", "who=eve", "/quelea.admin.v1.Admin/Drain", "may not do this"]);
+    told(&["WARN", "who=otto", "\"kick\"", "\"nobody\"", "refused", "no client"]);
+    told(&["WARN", "who=ada", "\"delete-session\"", "\"nobody\"", "refused", "no persistent session"]);
+    told(&["WARN", "who=eve", "payloads of retained messages", "may not do this"]);
+    told(&["INFO", "who=ada", "\"purge-retained\"", "\"none/#\"", "done"]);
     told(&["INFO", "who=otto", "\"drain\"", "\"quelea-0\"", "done"]);
     told(&["WARN", "who=ada", "\"leave\"", "\"nobody\"", "refused", "there is no node"]);
+    let log = api.log();
     for (name, _) in TOKENS {
         let token = fs::read_to_string(api.dir.join(name)).unwrap();
         assert!(!log.contains(token.trim()), "the token of {name} is in the log");

@@ -19,6 +19,7 @@ mod issuer;
 mod jwks;
 mod jwt;
 mod limits;
+mod lists;
 mod login;
 mod page;
 mod passwd;

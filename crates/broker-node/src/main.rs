@@ -38,6 +38,7 @@ mod process;
 mod readiness;
 #[cfg(test)]
 mod replicated_tests;
+mod roll;
 mod routes;
 mod session;
 mod shard;

@@ -152,8 +152,8 @@ async fn serve(
     tasks.spawn(settle_in(Arc::clone(&node), data.identity.clone()));
     let sys_counters = counters.last().cloned().unwrap_or_default();
     tasks.spawn(sys::run(Arc::clone(&node), observer.clone(), sys_counters));
-    let (shards, lease) = (node.shards.clone(), node.lease.clone());
-    data.subject.runs(Running { observer, shards, lease: lease.clone(), listeners: listeners_at });
+    let lease = node.lease.clone();
+    data.subject.runs(Running { observer, node: Arc::clone(&node), listeners: listeners_at });
     let drain = data.port.map(|_| drain(&cluster, &node, data));
     drain.clone().into_iter().for_each(|drain| drop(tasks.spawn(drain.follow())));
     let connections = Connections::new(Arc::clone(&node), counters, stop.clone());

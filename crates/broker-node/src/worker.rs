@@ -23,6 +23,7 @@ use crate::inbox::InboxLimits;
 use crate::lease::Lease;
 use crate::limits::{Arrivals, Flapping, Overload, Places};
 use crate::live::Live;
+use crate::roll::Roll;
 use crate::shard::Shards;
 use crate::sys::SysTopics;
 
@@ -62,6 +63,8 @@ pub(crate) struct Node {
     pub(crate) inbox: InboxLimits,
     /// Who gets a message.
     pub(crate) fanout: Arc<Fanout>,
+    /// Who is connected.
+    pub(crate) roll: Roll,
     /// The homes of clients and topics.
     pub(crate) shards: Shards,
     /// What the node may acknowledge.
@@ -117,6 +120,7 @@ impl Node {
             queue,
             inbox,
             fanout,
+            roll: Roll::default(),
             shards,
             lease,
             access,

@@ -29,8 +29,13 @@ const ABOUT_BYTES_MAX: usize = 128;
 /// Which role a request takes; `None` for those that say nothing of the cluster.
 fn takes(path: &str) -> Option<Role> {
     match path {
-        "/quelea.admin.v1.Admin/Status" => Some(Role::Viewer),
-        "/quelea.admin.v1.Admin/Drain"
+        "/quelea.admin.v1.Admin/Status"
+        | "/quelea.admin.v1.Admin/ListClients"
+        | "/quelea.admin.v1.Admin/ListSessions"
+        | "/quelea.admin.v1.Admin/ListSubscriptions"
+        | "/quelea.admin.v1.Admin/ListRetained" => Some(Role::Viewer),
+        "/quelea.admin.v1.Admin/Kick"
+        | "/quelea.admin.v1.Admin/Drain"
         | "/quelea.admin.v1.Admin/Undrain"
         | "/quelea.admin.v1.Admin/MoveLeader" => Some(Role::Operator),
         _ if path.starts_with("/grpc.health.v1.Health/") => None,
@@ -45,6 +50,8 @@ fn takes(path: &str) -> Option<Role> {
 pub(super) struct Caller {
     /// Whose token it is; `-` where none is needed.
     name: Box<str>,
+    /// What for; `None` where everybody may do everything.
+    role: Option<Role>,
     from: IpAddr,
 }
 
@@ -53,6 +60,22 @@ impl Caller {
     pub(super) fn of<T>(request: &tonic::Request<T>) -> Result<Self, Status> {
         let caller = request.extensions().get::<Self>().cloned();
         caller.ok_or_else(|| Status::internal("nobody knows who asks"))
+    }
+
+    /// Whether it may do what takes this role.
+    ///
+    /// # Errors
+    /// It may not, which is told.
+    pub(super) fn takes(&self, needed: Role, what: &str) -> Result<(), Status> {
+        match self.role.filter(|role| *role < needed) {
+            None => Ok(()),
+            Some(role) => {
+                let why =
+                    format!("the role {:?} may not do this: it takes {:?}", role.as_str(), needed.as_str());
+                self.tell((what, ""), "refused", &why);
+                Err(Status::permission_denied(why))
+            }
+        }
     }
 
     /// Has something changed, and tells what became of that.
@@ -76,7 +99,7 @@ impl Caller {
     }
 
     fn tell(&self, (what, about): (&str, &str), outcome: &str, why: &str) {
-        let Self { name, from } = self;
+        let Self { name, from, .. } = self;
         let mut ends = about.char_indices().map(|(at, _)| at);
         let end = ends.find(|at| *at > ABOUT_BYTES_MAX).unwrap_or(about.len());
         let about = about.get(..end).unwrap_or_default();
@@ -127,7 +150,7 @@ impl Guard {
 
     fn check<B>(&self, request: &Request<B>) -> Result<Caller, Status> {
         let (from, path) = (self.from, request.uri().path());
-        let nobody = Caller { name: "-".into(), from };
+        let nobody = Caller { name: "-".into(), role: None, from };
         let (Some(tokens), Some(needed)) = (&self.tokens, takes(path)) else { return Ok(nobody) };
         let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix(SCHEME));
@@ -136,12 +159,8 @@ impl Guard {
             self.tell_stranger(path, token.is_some());
             return Err(Status::unauthenticated("a token is needed: quelea ctl --token-file FILE"));
         };
-        let caller = Caller { name: name.into(), from };
-        if role < needed {
-            let why = format!("the role {:?} may not do this: it takes {:?}", role.as_str(), needed.as_str());
-            caller.tell((path, ""), "refused", &why);
-            return Err(Status::permission_denied(why));
-        }
+        let caller = Caller { name: name.into(), role: Some(role), from };
+        caller.takes(needed, path)?;
         Ok(caller)
     }
 
@@ -207,8 +226,12 @@ mod tests {
     #[test]
     fn each_call_takes_a_role_and_what_is_not_known_the_highest() {
         assert_eq!(takes("/quelea.admin.v1.Admin/Status"), Some(Role::Viewer));
+        assert_eq!(takes("/quelea.admin.v1.Admin/ListClients"), Some(Role::Viewer));
         assert_eq!(takes("/quelea.admin.v1.Admin/Drain"), Some(Role::Operator));
+        assert_eq!(takes("/quelea.admin.v1.Admin/Kick"), Some(Role::Operator));
         assert_eq!(takes("/quelea.admin.v1.Admin/Leave"), Some(Role::Admin));
+        assert_eq!(takes("/quelea.admin.v1.Admin/DeleteSession"), Some(Role::Admin));
+        assert_eq!(takes("/quelea.admin.v1.Admin/PurgeRetained"), Some(Role::Admin));
         assert_eq!(takes("/quelea.admin.v1.Admin/NewInTheNextRelease"), Some(Role::Admin));
         assert_eq!(takes("/grpc.health.v1.Health/Check"), None);
         assert_eq!(takes(""), Some(Role::Admin));

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::node_proto::answer::Kind as Answered;
 use super::node_proto::question::Kind as Asked;
-use super::node_proto::{AboutYou, Answer, HandOver, HandedOver, Question};
+use super::node_proto::{AboutYou, Answer, HandOver, HandedOver, Kick, Question};
 use super::subject::Subject;
 
 /// How long another node may take to lead a group that is handed over to it.
@@ -32,6 +32,18 @@ impl Subject {
                 Ok(()) => Answered::HandedOver(HandedOver {}),
                 Err(why) => Answered::Refused(why),
             },
+            Asked::Clients(wanted) => {
+                self.clients(wanted).await.map_or_else(Answered::Refused, Answered::Clients)
+            }
+            Asked::Sessions(wanted) => {
+                self.sessions(wanted).await.map_or_else(Answered::Refused, Answered::Sessions)
+            }
+            Asked::Subscriptions(wanted) => {
+                self.subscriptions(wanted).await.map_or_else(Answered::Refused, Answered::Subscriptions)
+            }
+            Asked::Kick(Kick { client_id }) => {
+                self.kick(&client_id).map_or_else(Answered::Refused, Answered::Kicked)
+            }
         }
     }
 
@@ -42,7 +54,7 @@ impl Subject {
         if belongs.group.id().0 == group {
             return hand_over(&belongs.group, to).await;
         }
-        match running.shards.groups().find(|known| known.id().0 == group) {
+        match running.node.shards.groups().find(|known| known.id().0 == group) {
             Some(known) => hand_over(&known, to).await,
             None => Err("it has no replica of that group".to_owned()),
         }

@@ -2,12 +2,17 @@
 //! node belongs to a cluster. It decides nothing: what is to be goes into the cluster group's log, or to whoever leads a group.
 
 mod bounds;
+mod clients;
 mod guard;
 mod inside;
+mod pages;
 mod report;
+mod retained;
 mod server;
 mod service;
+mod sessions;
 mod subject;
+mod subscriptions;
 mod tokens;
 mod whole;
 

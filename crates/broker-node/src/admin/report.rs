@@ -23,7 +23,7 @@ impl Subject {
     fn report(&self) -> NodeReport {
         let running = self.running();
         let snapshot = self.snapshot();
-        let lease = running.map_or(Lease::Unspecified, |running| match running.lease.hold() {
+        let lease = running.map_or(Lease::Unspecified, |running| match running.node.lease.hold() {
             Hold::Holds => Lease::Held,
             Hold::Silent => Lease::Lapsed,
             Hold::Over => Lease::Over,
@@ -50,7 +50,7 @@ async fn add_replicas(
     let digest =
         digests.then_some(|machine: &raft_consensus::cluster::ClusterMachine| machine.state().digest());
     replicas.push(replica(&belongs.group, digest).await?);
-    for group in running.shards.groups() {
+    for group in running.node.shards.groups() {
         let digest = digests.then_some(|machine: &crate::shard::ShardMachine| machine.digest());
         replicas.push(replica(&group, digest).await?);
     }

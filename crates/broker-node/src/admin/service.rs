@@ -16,11 +16,15 @@ use super::node_proto::question::Kind as Asked;
 use super::proto::admin_server::Admin;
 use super::proto::move_leader_request::Which;
 use super::proto::{
-    DrainReply, DrainRequest, JoinReply, JoinRequest, LeaveReply, LeaveRequest, MoveLeaderReply,
-    MoveLeaderRequest, Role, StatusReply, StatusRequest, UndrainReply, UndrainRequest,
+    DeleteSessionReply, DeleteSessionRequest, DrainReply, DrainRequest, JoinReply, JoinRequest, KickReply,
+    KickRequest, LeaveReply, LeaveRequest, ListClientsReply, ListClientsRequest, ListRetainedReply,
+    ListRetainedRequest, ListSessionsReply, ListSessionsRequest, ListSubscriptionsReply,
+    ListSubscriptionsRequest, MoveLeaderReply, MoveLeaderRequest, PurgeRetainedReply, PurgeRetainedRequest,
+    Role, StatusReply, StatusRequest, UndrainReply, UndrainRequest,
 };
 use super::subject::{Belongs, Subject};
 use super::whole::{ask, belonging, group_of, whole};
+use super::{clients, retained, sessions, subscriptions, tokens};
 
 /// How long the cluster group may take to decide.
 const DECIDE_WITHIN: Duration = Duration::from_secs(10);
@@ -88,7 +92,7 @@ impl Desk {
         match ask(&self.0, belongs, asked).await.map_err(Status::unavailable)? {
             Answered::HandedOver(_) => Ok(Response::new(MoveLeaderReply { leader: to.0 })),
             Answered::Refused(why) => Err(Status::unavailable(why)),
-            Answered::AboutMe(_) => Err(Status::internal("the leader's answer makes no sense")),
+            _ => Err(Status::internal("the leader's answer makes no sense")),
         }
     }
 }
@@ -107,7 +111,7 @@ fn number_of(which: Option<Which>, shards: u16) -> Result<u32, Status> {
 }
 
 /// The node of a name or a number. Of nodes with one name the last counts, as it does for replicas.
-fn find(roster: &Roster, text: &str) -> Result<NodeId, Status> {
+pub(super) fn find(roster: &Roster, text: &str) -> Result<NodeId, Status> {
     let named = roster.iter().rev().find(|(_, member)| &*member.name == text).map(|(node, _)| *node);
     let numbered = || text.parse().ok().map(NodeId).filter(|node| roster.contains_key(node));
     named.or_else(numbered).ok_or_else(|| {
@@ -164,5 +168,64 @@ impl Admin for Desk {
         let asked = request.into_inner();
         let about = format!("{:?} to {}", asked.which, asked.to);
         caller.audited("move-leader", &about, self.hand_over(asked)).await
+    }
+
+    async fn list_clients(
+        &self,
+        request: Request<ListClientsRequest>,
+    ) -> Result<Response<ListClientsReply>, Status> {
+        Ok(Response::new(clients::list(&self.0, self.belongs()?, request.into_inner()).await?))
+    }
+
+    async fn kick(&self, request: Request<KickRequest>) -> Result<Response<KickReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let client = request.into_inner().client_id;
+        let kicking = async { clients::kick(&self.0, self.belongs()?, &client).await };
+        Ok(Response::new(caller.audited("kick", &client, kicking).await?))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsReply>, Status> {
+        Ok(Response::new(sessions::list(&self.0, self.belongs()?, request.into_inner()).await?))
+    }
+
+    async fn delete_session(
+        &self,
+        request: Request<DeleteSessionRequest>,
+    ) -> Result<Response<DeleteSessionReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let client = request.into_inner().client_id;
+        let deleting = async { sessions::delete(&self.0, self.belongs()?, &client).await };
+        caller.audited("delete-session", &client, deleting).await?;
+        Ok(Response::new(DeleteSessionReply {}))
+    }
+
+    async fn list_subscriptions(
+        &self,
+        request: Request<ListSubscriptionsRequest>,
+    ) -> Result<Response<ListSubscriptionsReply>, Status> {
+        Ok(Response::new(subscriptions::list(&self.0, self.belongs()?, request.into_inner()).await?))
+    }
+
+    async fn list_retained(
+        &self,
+        request: Request<ListRetainedRequest>,
+    ) -> Result<Response<ListRetainedReply>, Status> {
+        if request.get_ref().payload {
+            Caller::of(&request)?.takes(tokens::Role::Operator, "payloads of retained messages")?;
+        }
+        Ok(Response::new(retained::list(&self.0, request.into_inner()).await?))
+    }
+
+    async fn purge_retained(
+        &self,
+        request: Request<PurgeRetainedRequest>,
+    ) -> Result<Response<PurgeRetainedReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let filter = request.into_inner().filter;
+        let purging = retained::purge(&self.0, &filter);
+        Ok(Response::new(caller.audited("purge-retained", &filter, purging).await?))
     }
 }

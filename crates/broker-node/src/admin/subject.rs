@@ -10,11 +10,10 @@ use session_store::NodeId;
 use tokio::sync::watch;
 
 use crate::cluster::{Asks, ClusterView, Raft, Seeds};
-use crate::lease::Lease;
 use crate::observe::Observer;
 use crate::readiness::Readiness;
-use crate::shard::Shards;
 use crate::sys::Snapshot;
+use crate::worker::Node;
 
 /// A node, as far as it has come. Clones are the same.
 #[derive(Clone)]
@@ -51,10 +50,8 @@ pub(crate) struct Belongs {
 pub(crate) struct Running {
     /// What it counts.
     pub(crate) observer: Observer,
-    /// Its shards.
-    pub(crate) shards: Shards,
-    /// What it may acknowledge.
-    pub(crate) lease: Lease,
+    /// What serves its clients.
+    pub(crate) node: Arc<Node>,
     /// Its listeners by name, and where they are.
     pub(crate) listeners: Vec<(String, String)>,
 }

@@ -34,9 +34,9 @@ const NAME_BYTES_MAX: usize = 64;
 pub(crate) enum Role {
     /// See everything.
     Viewer,
-    /// Move clients and leaderships between nodes.
+    /// Disconnect clients, and move them and leaderships between nodes.
     Operator,
-    /// Change which nodes belong to the cluster.
+    /// Change which nodes belong to the cluster, end sessions, remove retained messages.
     Admin,
 }
 

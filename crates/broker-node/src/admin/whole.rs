@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use prost::Message;
 use raft_consensus::cluster::{ClusterId, Duty, Member, Roster};
 use session_store::NodeId;
+use tokio::time::{Instant, sleep};
 
 use super::node_proto::answer::Kind as Answered;
 use super::node_proto::question::Kind as Asked;
@@ -19,8 +20,17 @@ use super::subject::{Belongs, Subject};
 
 /// How long another node has to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// The same where it makes a page of a list, or ends a connection.
+const LIST_WITHIN: Duration = Duration::from_secs(5);
 /// The same where it has to look at all that it has.
 const DIGESTS_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long shards are waited for that nobody says to lead, and between two questions.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What is said of an answer to another question.
+pub(super) const NONSENSE: &str = "its answer makes no sense";
 
 /// What was heard of a node, or why nothing was.
 type Word = Result<AboutMe, String>;
@@ -40,8 +50,7 @@ pub(super) async fn ask(
     let asker = belongs.asks.asker().ok_or("there is no way to other nodes")?;
     let question = Question { kind: Some(question) }.encode_to_vec().into();
     let answer = asker.question(to.0.into(), question, within).await.map_err(|error| error.to_string())?;
-    let nonsense = || "its answer makes no sense".to_owned();
-    Answer::decode(answer).ok().and_then(|answer| answer.kind).ok_or_else(nonsense)
+    Answer::decode(answer).ok().and_then(|answer| answer.kind).ok_or_else(|| NONSENSE.to_owned())
 }
 
 async fn hear(subject: &Subject, belongs: &Belongs, to: NodeId, digests: bool) -> Word {
@@ -49,8 +58,39 @@ async fn hear(subject: &Subject, belongs: &Belongs, to: NodeId, digests: bool) -
     match ask(subject, belongs, (to, Asked::AboutYou(AboutYou { digests }), within)).await? {
         Answered::AboutMe(about) => Ok(about),
         Answered::Refused(why) => Err(why),
-        Answered::HandedOver(_) => Err("its answer makes no sense".to_owned()),
+        _ => Err(NONSENSE.to_owned()),
     }
+}
+
+/// How long it is asked again where somebody is not heard: a shard is without a leader for a moment when that moves.
+pub(super) struct Patience(Instant);
+
+impl Patience {
+    /// From now on.
+    pub(super) fn new() -> Self {
+        Self(Instant::now() + HEARD_WITHIN)
+    }
+
+    /// Waits before the next question; `false` where there is to be none.
+    pub(super) async fn again(&self) -> bool {
+        let goes_on = Instant::now() < self.0;
+        if goes_on {
+            sleep(AGAIN).await;
+        }
+        goes_on
+    }
+}
+
+/// Puts a question to each of these nodes, to all at once.
+pub(super) async fn ask_each(
+    subject: &Subject,
+    belongs: &Belongs,
+    questions: Vec<(NodeId, Asked)>,
+) -> Vec<(NodeId, Result<Answered, String>)> {
+    let asked = questions
+        .into_iter()
+        .map(async |(node, question)| (node, ask(subject, belongs, (node, question, LIST_WITHIN)).await));
+    join_all(asked).await
 }
 
 /// Asks nodes, all at once.

@@ -23,6 +23,7 @@ use crate::inbox::{Inbox, Mail};
 use crate::lease::Admission;
 use crate::listener::Peer;
 use crate::packet::Denied;
+use crate::roll::Card;
 use crate::session::{Client, Standing, Terms};
 use crate::shard::Shards;
 
@@ -72,7 +73,10 @@ pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instan
         }
         Ok(Err(refusal)) => refusal,
         Ok(Ok((connect, identified))) => match Box::pin(accept(socket, &connect, identified)).await {
-            Ok(client) => {
+            Ok(mut client) => {
+                // Before CONNACK is written.
+                let card = Card::of(&client, from, socket.kind());
+                client.entry = Some(socket.worker.node.roll.enter(card));
                 let (listener, kind) = (from.listener.name.as_str(), socket.kind().as_str());
                 let user = client.standing.as_ref().and_then(|standing| standing.user());
                 debug!(client = %client.id, user, %peer, listener, kind, version = %client.terms.version, "connected");
@@ -262,7 +266,7 @@ async fn take_back(unanswered: Unanswered) {
     shards.end(home, end, &inbox).await;
 }
 
-async fn answer_of_home(inbox: &Arc<Inbox>) -> (Result<Connected, Refused>, Mail) {
+pub(super) async fn answer_of_home(inbox: &Arc<Inbox>) -> (Result<Connected, Refused>, Mail) {
     let mut rest = Mail::default();
     let mut end = None;
     loop {

@@ -115,8 +115,8 @@ impl Connection {
     async fn end_transient_session(&mut self) {
         let client = &mut self.client;
         let node = Arc::clone(&client.worker.node);
-        if !client.subscriptions.is_empty() {
-            let subscriptions = std::mem::take(&mut client.subscriptions);
+        let subscriptions = std::mem::take(&mut *client.subscriptions.lock());
+        if !subscriptions.is_empty() {
             node.fanout.unsubscribe_all(subscriptions.keys(), client.inbox.id());
         }
         // After the subscriptions: what was matched before is there now, what comes later is picked again.

@@ -4,6 +4,7 @@
 
 mod acks;
 mod authenticate;
+mod clear;
 mod connect;
 mod end;
 mod frames;
@@ -22,6 +23,7 @@ use mqtt_codec::ReasonCode;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 pub(crate) use self::acks::{AckQueue, DueAck, Owed};
+pub(crate) use self::clear::{Cleared, clear};
 pub(crate) use self::frames::RawPacket;
 pub(crate) use self::out::Out;
 use self::socket::Socket;

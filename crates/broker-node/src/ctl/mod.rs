@@ -4,6 +4,8 @@
 mod connection;
 mod find;
 mod json;
+mod lists;
+mod rows;
 mod secure;
 mod table;
 
@@ -16,8 +18,8 @@ use tonic::Code;
 
 use self::connection::{Api, Failed};
 use crate::admin::proto::{
-    DrainRequest, JoinRequest, LeaveRequest, MoveLeaderRequest, StatusReply, StatusRequest, UndrainRequest,
-    move_leader_request::Which,
+    DrainRequest, JoinRequest, KickRequest, LeaveRequest, MoveLeaderRequest, StatusReply, StatusRequest,
+    UndrainRequest, move_leader_request::Which,
 };
 
 /// Exit code where no node answered.
@@ -45,6 +47,19 @@ enum Verb {
     Nodes,
     /// The cluster group and the shards: who leads them, and where each replica is
     Shards(LookArgs),
+    /// Clients that are connected, to any node
+    Clients(lists::ClientsArgs),
+    /// Persistent sessions, whether their clients are connected or away
+    Sessions(lists::SessionsArgs),
+    /// What clients are subscribed to
+    Subscriptions(lists::SubscriptionsArgs),
+    /// Retained messages
+    Retained(lists::RetainedArgs),
+    /// Disconnect a client, wherever it is
+    Kick {
+        /// Its client identifier
+        client_id: String,
+    },
     /// Have a node send its clients elsewhere and lead nothing, until undrain
     Drain(NodeArgs),
     /// Take a drain back
@@ -131,6 +146,19 @@ async fn act(api: &mut Api, verb: Verb, as_json: bool) -> Result<String, Failed>
         Verb::Shards(LookArgs { digests }) => {
             let status = joined(client.status(StatusRequest { digests }).await?.into_inner())?;
             if as_json { json::groups(&status) } else { table::groups(&status) }
+        }
+        Verb::Clients(args) => lists::clients(client, args, as_json).await?,
+        Verb::Sessions(args) => lists::sessions(client, args, as_json).await?,
+        Verb::Subscriptions(args) => lists::subscriptions(client, args, as_json).await?,
+        Verb::Retained(args) => lists::retained(client, args, as_json).await?,
+        Verb::Kick { client_id } => {
+            let nodes = client.kick(KickRequest { client_id: client_id.clone() }).await?.into_inner().nodes;
+            match as_json {
+                true => format!("{}\n", serde_json::json!({ "nodes": nodes })),
+                false => {
+                    format!("{} was disconnected from {}\n", rows::printable(&client_id), nodes.join(", "))
+                }
+            }
         }
         Verb::Drain(NodeArgs { node }) => {
             let number = client.drain(DrainRequest { node: node.clone() }).await?.into_inner().node;

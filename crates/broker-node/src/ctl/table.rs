@@ -59,7 +59,7 @@ fn nodes_of(cluster: &Cluster) -> String {
         [&node.name, &number, &run, standing, lives, held, &clients, &version, address, &says]
             .map(str::to_owned)
     };
-    render(&head.map(str::to_owned), cluster.nodes.iter().map(row))
+    render(head.map(str::to_owned), cluster.nodes.iter().map(row))
 }
 
 /// What a group is called.
@@ -75,7 +75,7 @@ fn groups_of(cluster: &Cluster) -> String {
     let rows = cluster.groups.iter().flat_map(|group| {
         group.replicas.iter().enumerate().map(move |(at, of)| row_of(cluster, group, (at, of)))
     });
-    render(&head.map(str::to_owned), rows)
+    render(head.map(str::to_owned), rows)
 }
 
 fn row_of(cluster: &Cluster, group: &Group, (at, replica): (usize, &Replica)) -> [String; 9] {
@@ -102,16 +102,19 @@ fn row_of(cluster: &Cluster, group: &Group, (at, replica): (usize, &Replica)) ->
     ]
 }
 
-fn render<const N: usize>(head: &[String; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let rows: Vec<[String; N]> = std::iter::once(head.clone()).chain(rows).collect();
+/// Rows below a head that has as many cells.
+pub(super) fn render<R: AsRef<[String]>>(head: R, rows: impl Iterator<Item = R>) -> String {
+    let columns = head.as_ref().len();
+    let rows: Vec<R> = std::iter::once(head).chain(rows).collect();
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
+        let cells = rows.iter().filter_map(|row| row.as_ref().get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0) + GAP
     };
-    let widths: Vec<usize> = (0..N).map(width).collect();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in &rows {
-        let line: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let line: String =
+            row.as_ref().iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text += line.trim_end();
         text.push('\n');
     }
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["quelea-1".to_owned(), "1".to_owned()], ["q".to_owned(), String::new()]];
-        let text = render(&["NODE".to_owned(), "NUMBER".to_owned()], rows.into_iter());
+        let text = render(["NODE".to_owned(), "NUMBER".to_owned()], rows.into_iter());
         assert_eq!(text, "NODE      NUMBER\nquelea-1  1\nq\n");
     }
 }

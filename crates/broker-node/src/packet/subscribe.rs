@@ -92,8 +92,9 @@ impl Client {
         let maximum = self.worker.node.live.now().mqtt.subscriptions_per_client_max as usize;
         let mut retained = Vec::new();
         for (place, to) in filters {
-            let known = self.subscriptions.contains_key(&to.filter);
-            if !known && self.subscriptions.len() >= maximum {
+            let mut subscriptions = self.subscriptions.lock();
+            let known = subscriptions.contains_key(&to.filter);
+            if !known && subscriptions.len() >= maximum {
                 if let Some(code) = codes.get_mut(place) {
                     *code = ReasonCode::QuotaExceeded;
                 }
@@ -103,7 +104,7 @@ impl Client {
             if let (true, Filter::Plain(plain)) = (to.retained.applies(!known), &to.filter) {
                 retained.push((plain.clone(), to.subscribed));
             }
-            self.subscriptions.insert(to.filter, to.subscribed);
+            subscriptions.insert(to.filter, to.subscribed);
         }
         retained
     }

@@ -48,7 +48,7 @@ impl Client {
 
     /// Removes a subscription of a transient session; says whether there was one.
     pub(crate) fn unsubscribe_here(&mut self, filter: &Filter) -> bool {
-        let existed = self.subscriptions.remove(filter).is_some();
+        let existed = self.subscriptions.lock().remove(filter).is_some();
         if existed {
             self.worker.node.fanout.unsubscribe(filter, self.inbox.id());
             self.scans.remove(filter.plain());

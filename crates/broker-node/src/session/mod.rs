@@ -13,7 +13,7 @@ mod silence;
 mod standing;
 mod stored;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,10 +21,8 @@ use std::task::{Context, Poll};
 use mqtt_codec::{Disconnect, Offence, Packet, PacketId, PacketKind, ReasonCode, Subscribe, Text, Version};
 use session_store::authentication::Authentication;
 use session_store::command::{Push, SubscribeTo, WillFate};
-use session_store::matching::Subscribed;
 use session_store::scan::Scans;
 use session_store::{ClientId, Epoch, Inbound, Outbound};
-use topic_index::Filter;
 
 pub(crate) use self::aliases::{InboundAliases, OutboundAliases};
 use self::barrier::Gate;
@@ -39,6 +37,7 @@ use crate::connection::{AckQueue, Out};
 use crate::fanout::{Fanout, Gathering, Matched, Now};
 use crate::inbox::Inbox;
 use crate::limits::{Place, Throttle};
+use crate::roll::{Entry, Subscriptions};
 use crate::shard::Staged;
 use crate::worker::Worker;
 
@@ -175,14 +174,16 @@ pub(crate) struct Client {
     pub(crate) place: Option<Box<Place>>,
     /// How fast it may publish; `None` where it may as fast as it can.
     pub(crate) throttle: Option<Box<Throttle>>,
+    /// Its place in the roll of the node; `None` until CONNECT is accepted.
+    pub(crate) entry: Option<Entry>,
 
     // What it gets.
     pub(crate) out: Out,
     pub(crate) aliases_out: OutboundAliases,
     /// A transient session's queue.
     pub(crate) outbound: Outbound,
-    /// A transient session's subscriptions.
-    pub(crate) subscriptions: BTreeMap<Filter, Subscribed>,
+    /// A transient session's subscriptions; whoever lists them has a look too.
+    pub(crate) subscriptions: Subscriptions,
     /// Packets of a persistent session that wait for the socket.
     pub(crate) pushes: VecDeque<Push>,
     /// Bytes of those of QoS 0.
@@ -229,10 +230,11 @@ impl Client {
             standing: None,
             place: None,
             throttle: Throttle::new(&worker.node.settings.limits, worker.node.clock),
+            entry: None,
             out: Out::default(),
             aliases_out: OutboundAliases::new(terms.topic_alias_maximum),
             outbound: Outbound::new(false),
-            subscriptions: BTreeMap::new(),
+            subscriptions: Subscriptions::default(),
             pushes: VecDeque::new(),
             released: Released::default(),
             pushes_qos0_bytes: 0,

@@ -147,7 +147,7 @@ impl Client {
             ));
         }
         let denied = |filter: &&Filter| standing.may_subscribe(filter.plain()).is_none();
-        let denied: Vec<Filter> = self.subscriptions.keys().filter(denied).cloned().collect();
+        let denied: Vec<Filter> = self.subscriptions.lock().keys().filter(denied).cloned().collect();
         worker.counters.subscriptions_revoked.add(denied.len() as u64);
         for filter in &denied {
             self.unsubscribe_here(filter);
@@ -163,6 +163,12 @@ impl Client {
 
     /// What becomes of its will at the end, where `asked` is what would become of it by itself.
     pub(crate) fn will_fate(&mut self, asked: WillFate) -> WillFate {
+        let kicked = self.entry.as_ref().is_some_and(|entry| entry.card.is_kicked());
+        let asked = match asked {
+            // Whoever is made to go is gone: only a node's own stop has them back at once.
+            WillFate::KeepAtLeast(_) if kicked => WillFate::Keep,
+            other => other,
+        };
         // It ends already, whatever that finds.
         let _ending = self.look_again();
         let allowed = self.standing.as_ref().is_none_or(|standing| standing.may_publish_will());

@@ -2,6 +2,7 @@
 //! node leads. Owned by the shard's Raft group; never waits.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,8 +19,8 @@ use session_store::picks::{InGroup, Taker};
 use session_store::retained::PageQuery;
 use session_store::store::{Changes, Checkpoint};
 use session_store::{
-    APPLY_LEVEL_MAX, ClientId, ConnectionId, Effect, Epoch, Found, Host, Incarnation, Millis, NodeId, Shard,
-    ShardNumber, ShardSizes, StoredAt, record,
+    APPLY_LEVEL_MAX, ClientId, ConnectionId, Effect, Epoch, Found, Host, Incarnation, Millis, NodeId,
+    SessionSubscriptions, SessionSummary, Shard, ShardNumber, ShardSizes, StoredAt, record,
 };
 use topic_index::Filter;
 
@@ -116,6 +117,16 @@ impl ShardMachine {
     pub(crate) fn outbox_from(&self, position: u64, limit: usize) -> Vec<(u64, OutboxItem)> {
         let items = self.state.outbox().from(position).take(limit);
         items.map(|(position, item)| (position, item.clone())).collect()
+    }
+
+    /// The sessions of the clients from a bound on, so many at most.
+    pub(crate) fn sessions_from(&self, from: Bound<&str>, most: usize) -> Vec<SessionSummary> {
+        self.state.sessions_from(from, most)
+    }
+
+    /// The subscriptions of the sessions of clients from a bound on, about so many.
+    pub(crate) fn subscriptions_from(&self, from: Bound<&str>, most: usize) -> Vec<SessionSubscriptions> {
+        self.state.subscriptions_from(from, most)
     }
 
     /// Whether a client has a persistent session.

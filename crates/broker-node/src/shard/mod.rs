@@ -54,6 +54,7 @@ use self::link::RoomHere;
 pub(crate) use self::linked::Linked;
 pub(crate) use self::machine::ShardMachine;
 use self::pages::StoredPages;
+pub(crate) use self::pages::caught_up;
 pub(crate) use self::peers::Peers;
 use self::peers::Word;
 pub(crate) use self::staged::Staged;

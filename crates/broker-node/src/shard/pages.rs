@@ -32,7 +32,7 @@ pub(super) struct StoredPages {
 
 /// Waits until this node, which leads, has applied everything that was committed before; `None` where it does not lead, or
 /// does not hear so from the others in time: whoever asks asks again, and perhaps another node.
-pub(super) async fn caught_up(group: &ShardGroup) -> Option<()> {
+pub(crate) async fn caught_up(group: &ShardGroup) -> Option<()> {
     timeout(PAGE_TIMEOUT, group.caught_up()).await.ok()?.ok()
 }
 
