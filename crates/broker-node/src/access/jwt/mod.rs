@@ -1,5 +1,6 @@
 //! Tokens in place of passwords (JWT, RFC 7519; checked as RFC 8725 advises): whether one counts, and what it grants. Asked by `Access`
-//! for each CONNECT with one. Nothing of a token or a key is ever logged.
+//! for each CONNECT with one. Nothing of a token or a key is ever logged. Signatures are checked by ring: the libraries for tokens that
+//! are maintained bring aws-lc, or an `rsa` crate with an advisory that has no fix (RUSTSEC-2023-0071).
 
 mod claims;
 mod json;
