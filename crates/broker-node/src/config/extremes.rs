@@ -1,30 +1,15 @@
 //! Every key at its smallest and at its largest value, and beyond: it is refused with its name, or everything that follows from it can
 //! be computed (CVE-2026-42209: a division by a setting that is 0). In no binary.
 
+use super::page::leaves;
 use super::*;
 use crate::failure::failure_pair;
 use crate::limits::{Arrivals, Flapping, Overload, Places, Throttle};
 use crate::listener::Peer;
 use mqtt_codec::Version;
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use toml::{Table, Value};
-
-/// The keys of a table that have values.
-fn leaves(table: Table) -> BTreeMap<String, Value> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![(String::new(), table)];
-    while let Some((path, table)) = open.pop() {
-        for (key, value) in table {
-            match value {
-                Value::Table(inner) => open.push((format!("{path}{key}."), inner)),
-                value => drop(found.insert(format!("{path}{key}"), value)),
-            }
-        }
-    }
-    found
-}
 
 /// What else a key could be set to: text is a size, a duration, or something that has no extremes.
 fn extremes(value: &Value) -> Vec<String> {

@@ -44,8 +44,8 @@ fn rows() -> Vec<Row> {
     nodes.lines().filter_map(|line| row(line, "")).chain(listeners).collect()
 }
 
-/// The keys of a table that have values, with these. A list of tables is one value.
-fn leaves(table: Table) -> BTreeMap<String, Value> {
+/// The keys of a table that have values, with these. A list of tables is one value. `extremes` asks for them too.
+pub(super) fn leaves(table: Table) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
     let mut open = vec![(String::new(), table)];
     while let Some((path, table)) = open.pop() {
