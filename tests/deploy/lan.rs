@@ -16,6 +16,9 @@ use crate::skipped;
 /// What names of ours begin with, before the number of the process that they belong to.
 const PREFIX: &str = "qd";
 
+/// The bridge's own, locally administered.
+const HARDWARE_ADDRESS: &str = "02:00:00:00:00:01";
+
 /// A network that is there until it is dropped. Only one test of the process has any at a time.
 pub(crate) struct Lan {
     /// Of containers: a folder each.
@@ -80,7 +83,9 @@ impl Lan {
 
     fn lay() -> Result<(), String> {
         let bridge = bridge();
-        run("ip", &["link", "add", &bridge, "type", "bridge"])?;
+        // A bridge without an address of its own takes the lowest of its members'. It would change with one that leaves, and
+        // the others would send to the old one until their tables forget it: up to a minute.
+        run("ip", &["link", "add", &bridge, "address", HARDWARE_ADDRESS, "type", "bridge"])?;
         run("ip", &["address", "add", &format!("{}.1/24", subnet()), "dev", &bridge])?;
         run("ip", &["link", "set", &bridge, "up"])?;
         Ok(())
@@ -153,5 +158,19 @@ impl Drop for Lan {
         drop(self.dns.wait());
         drop(run("ip", &["link", "delete", &bridge()]));
         drop(fs::remove_dir_all(&self.dir));
+    }
+}
+
+#[test]
+fn a_network_keeps_its_address_when_somebody_leaves_it() {
+    let Some(mut lan) = Lan::new() else { return };
+    let address = || fs::read_to_string(format!("/sys/class/net/{}/address", bridge())).unwrap();
+    let addresses: Vec<String> = (0..4).map(|_| lan.address()).collect();
+    let names: Vec<String> = addresses.iter().map(|address| lan.namespace(address)).collect();
+    assert_eq!(address().trim(), HARDWARE_ADDRESS);
+    for name in &names {
+        run("ip", &["netns", "delete", name]).unwrap();
+        drop(run("ip", &["link", "delete", name]));
+        assert_eq!(address().trim(), HARDWARE_ADDRESS);
     }
 }
