@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use raft_consensus::cluster::Live;
 use raft_consensus::proposer::Ended;
 use session_store::Host;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::cluster::ClusterView;
@@ -28,6 +30,8 @@ pub(crate) struct Others {
     pub(crate) lease: Lease,
     /// Where routes are brought.
     pub(crate) cluster: Arc<dyn AsksCluster>,
+    /// The runs that live.
+    pub(crate) live: watch::Receiver<Live>,
     me: Host,
     says: Arc<dyn SaysToHosts>,
 }
@@ -65,7 +69,8 @@ impl JoinOthers<'_> {
             lease: lease.clone(),
             counters,
         });
-        Others { streams, barriers: Arc::clone(&view.barriers), announced, lease, cluster, me, says }
+        let (barriers, live) = (Arc::clone(&view.barriers), view.live.clone());
+        Others { streams, barriers, announced, lease, cluster, live, me, says }
     }
 }
 

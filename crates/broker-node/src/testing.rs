@@ -129,10 +129,11 @@ impl TestNode {
         lease: impl FnOnce(&ClusterView) -> Lease,
     ) -> Self {
         let host = first_run(1);
-        let (_, live) = watch::channel(LowestLive::from([(host.node, host.incarnation)]));
+        let (_, lowest_live) = watch::channel(LowestLive::from([(host.node, host.incarnation)]));
+        let (_, live) = watch::channel(vec![host]);
         let storage = open(data, &settings);
         let clock = Clock::start();
-        let cluster = ClusterView::told(live, clock.of_groups(1), &Following::new(host));
+        let cluster = ClusterView::told((lowest_live, live), clock.of_groups(1), &Following::new(host));
         let run = TestRun { host, clock, lease: lease(&cluster), cluster, joins: None };
         let members = Members {
             nodes: vec![1],

@@ -174,6 +174,8 @@ pub enum Question {
     Stored(StoredAt, ConnectionId),
     /// A host, to give messages of the shard's outbox to transient members of shared groups there, in their order.
     ForMembers(Host, Vec<ForMember>),
+    /// A host: whether it has an answer to all retained publishes to the shard that it had begun by now.
+    Settled,
 }
 
 /// What was found, or done.
@@ -185,4 +187,6 @@ pub enum Found {
     Stored(Option<StoredPage>),
     /// What became of messages for members.
     Given(Given),
+    /// Whether there is an answer to all retained publishes.
+    Settled(bool),
 }

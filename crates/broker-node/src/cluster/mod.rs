@@ -63,6 +63,8 @@ const READY_TIMEOUT: Duration = Duration::from_secs(600);
 pub(crate) struct ClusterView {
     /// Of each member the lowest run that is not dead, as far as this node has applied the group's log.
     pub(crate) lowest_live: watch::Receiver<LowestLive>,
+    /// The runs that live, as far as this node has applied the group's log.
+    pub(crate) live: watch::Receiver<Live>,
     /// The level of `apply` that holds in the cluster, which all members know: shards are raised to it.
     pub(crate) level: watch::Receiver<u32>,
     /// The time that entries of all groups carry.
@@ -81,12 +83,13 @@ impl Following {
     /// What the parts of a node follow by it.
     fn view(
         &self,
-        (lowest_live, level): (watch::Receiver<LowestLive>, watch::Receiver<u32>),
+        (lowest_live, live): (watch::Receiver<LowestLive>, watch::Receiver<Live>),
+        level: watch::Receiver<u32>,
         time: WallClock,
     ) -> ClusterView {
         let (routes, applied) = (Arc::clone(&self.routes), self.applied.subscribe());
         let barriers = Arc::clone(&self.barriers);
-        ClusterView { lowest_live, level, time, routes, applied, barriers, among: None }
+        ClusterView { lowest_live, live, level, time, routes, applied, barriers, among: None }
     }
 }
 
@@ -105,11 +108,11 @@ pub(crate) struct Among {
 impl ClusterView {
     /// One that a test tells what to say, at the last level.
     pub(crate) fn told(
-        lowest_live: watch::Receiver<LowestLive>,
+        runs: (watch::Receiver<LowestLive>, watch::Receiver<Live>),
         time: WallClock,
         following: &Following,
     ) -> Self {
-        following.view((lowest_live, watch::channel(APPLY_LEVEL_MAX).1), time)
+        following.view(runs, watch::channel(APPLY_LEVEL_MAX).1, time)
     }
 }
 
@@ -200,7 +203,8 @@ impl StartCluster<'_> {
         })
         .await?;
         let asks = Asks::new(node, group.clone(), following.applied.subscribe(), asker);
-        let view = following.view((lowest_live, level), WallClock::clone(&self.time));
+        let runs = (lowest_live, watch::Receiver::clone(&live));
+        let view = following.view(runs, level, WallClock::clone(&self.time));
         let hearsay = Hearsay::new(self.identity.founding().shards);
         Ok(Opened { group, task, asks, view, roster, live, hearsay })
     }

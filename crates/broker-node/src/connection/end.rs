@@ -130,8 +130,8 @@ impl Connection {
             part.iter().for_each(|(group, message)| dispatch.redispatch(group, (message, 0)));
             let dispatched = dispatch.finish();
             client.worker.counters.count_dropped(dispatched.dropped);
-            for (shard, command) in dispatched.commands {
-                node.shards.send(shard, command, &client.inbox).await;
+            for command in dispatched.commands {
+                node.shards.send(command, &client.inbox).await;
             }
             node.shards.send_unasked(dispatched.hosts).await;
         }

@@ -159,8 +159,8 @@ impl Connection {
         let worker = Rc::clone(&self.client.worker);
         let (shards, inbox) = (&worker.node.shards, &self.client.inbox);
         let mut sending = pin!(async {
-            for (shard, command) in commands {
-                shards.send(shard, command, inbox).await;
+            for command in commands {
+                shards.send(command, inbox).await;
             }
             let dropped = shards.send_to_hosts(hosts, inbox).await;
             worker.counters.dropped_streams_full.add(dropped);

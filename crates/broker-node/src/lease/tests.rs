@@ -166,7 +166,7 @@ impl Node {
         });
         let mut port = Port { server: None, ways, answers };
         port.answer(view).await;
-        let cluster = ClusterView::told(lowest_live, time.of_entries(), &following);
+        let cluster = ClusterView::told((lowest_live, live.clone()), time.of_entries(), &following);
         let lease = Lease::none_yet(&cluster, &profile, (&granting, reach.refused_as_dead()));
         let refusing = broadcast::Sender::new(REFUSING);
         let succeeding =

@@ -123,6 +123,9 @@ impl Client {
     ) -> Option<(u32, bool)> {
         let worker = Rc::clone(&self.worker);
         let topic = message.body.topic();
+        let topic_home = message.retain.then(|| worker.node.shards.home_of_topic(topic));
+        // Before the match, so that whoever subscribes behind it waits for what it misses by that.
+        let flight = topic_home.and_then(|home| worker.node.shards.begin_retained(home));
         let now = worker.node.fanout.now();
         let matched = match self.run.matching(topic, now) {
             Some(matched) => matched,
@@ -140,12 +143,14 @@ impl Client {
         if nobody {
             worker.counters.messages_without_subscriber.add(1);
         }
-        let topic_home = message.retain.then(|| worker.node.shards.home_of_topic(topic));
         let Self { run, staged, inbox, id, .. } = self;
         let accepted = Accepted { message: MessageRef::clone(message), publisher: id, topic_home, number };
         let waits = run.gathered.add((&worker.node.fanout, &matched), accepted, |to, item| {
             staged.publish(to, (Some(inbox.id()), id), item);
         });
+        if let (Some(home), Some(flight)) = (topic_home, flight) {
+            staged.depart(home, flight);
+        }
         Some((waits, nobody))
     }
 

@@ -144,8 +144,11 @@ impl Client {
     }
 
     pub(super) async fn retain(&mut self, topic: &str, payload: u64) -> bool {
-        let retain = true;
-        self.publish_with(Publish { retain, ..message(topic, payload, QoS::AtLeastOnce) }).await
+        self.retain_at(topic, payload, QoS::AtLeastOnce).await
+    }
+
+    pub(super) async fn retain_at(&mut self, topic: &str, payload: u64, qos: QoS) -> bool {
+        self.publish_with(Publish { retain: true, ..message(topic, payload, qos) }).await
     }
 
     /// Publishes at QoS 1 or 2, and waits for nothing.

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_consensus::cluster::LowestLive;
+use raft_consensus::cluster::{Live, LowestLive};
 use raft_consensus::disk::FileDisk;
 use raft_consensus::group::Timing;
 use raft_consensus::network::{
@@ -42,7 +42,8 @@ pub(super) struct Cluster {
     /// Where the nodes are, if they reach each other by ports.
     view: Option<watch::Sender<View>>,
     ports: BTreeMap<u32, Port>,
-    live: watch::Sender<LowestLive>,
+    lowest_live: watch::Sender<LowestLive>,
+    live: watch::Sender<Live>,
     directories: BTreeMap<u32, TempDir>,
     incarnations: BTreeMap<u32, u32>,
     pub(super) nodes: BTreeMap<u32, TestNode>,
@@ -58,7 +59,7 @@ struct Starting {
     group: StandIn,
     hosts: HostPeers,
     view: Option<watch::Sender<View>>,
-    live: watch::Receiver<LowestLive>,
+    runs: (watch::Receiver<LowestLive>, watch::Receiver<Live>),
 }
 
 /// What a node has before its groups start.
@@ -133,7 +134,7 @@ impl Starting {
 
     fn run(self) -> TestRun {
         let (clock, following) = (Clock::start(), self.group.begin(self.host));
-        let cluster = ClusterView::told(self.live, clock.of_groups(self.node.into()), &following);
+        let cluster = ClusterView::told(self.runs, clock.of_groups(self.node.into()), &following);
         let lease = Lease::alone(&ClusterView { applied: self.group.in_force(), ..cluster.clone() });
         let joins: (Arc<dyn AsksCluster>, HostPeers) = (Arc::new(self.group), self.hosts);
         TestRun { host: self.host, clock, cluster, lease, joins: Some(joins) }
@@ -176,7 +177,8 @@ impl Cluster {
             hosts: HostPeers::default(),
             view: None,
             ports: BTreeMap::new(),
-            live: watch::Sender::new(LowestLive::new()),
+            lowest_live: watch::Sender::default(),
+            live: watch::Sender::default(),
             directories,
             incarnations: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -198,12 +200,16 @@ impl Cluster {
         let incarnation = self.incarnations.entry(node).or_default();
         *incarnation += 1;
         let host = Host { node: NodeId(node), incarnation: Incarnation(*incarnation) };
-        self.live.send_modify(|live| live.extend([(host.node, host.incarnation)]));
+        self.lowest_live.send_modify(|live| live.extend([(host.node, host.incarnation)]));
+        self.live.send_modify(|live| {
+            live.retain(|run| run.node != host.node);
+            live.push(host);
+        });
         let (network, peers, view) = (self.network.clone(), self.peers.clone(), self.view.clone());
         let (group, hosts) = (self.group.clone(), self.hosts.clone());
         let data = self.directories[&node].path().to_owned();
-        let live = self.live.subscribe();
-        Starting { node, host, data, network, peers, group, hosts, view, live }
+        let runs = (self.lowest_live.subscribe(), self.live.subscribe());
+        Starting { node, host, data, network, peers, group, hosts, view, runs }
     }
 
     pub(super) async fn restart(&mut self, node: u32) {
@@ -258,7 +264,8 @@ impl Cluster {
         let incarnation = Incarnation(self.incarnations[&node]);
         self.group.down(Host { node: NodeId(node), incarnation });
         let next = incarnation.next();
-        self.live.send_modify(|live| live.extend([(NodeId(node), next)]));
+        self.lowest_live.send_modify(|live| live.extend([(NodeId(node), next)]));
+        self.live.send_modify(|live| live.retain(|run| run.node != NodeId(node)));
     }
 
     pub(super) fn address(&self, node: u32) -> &str {

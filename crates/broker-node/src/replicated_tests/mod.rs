@@ -8,6 +8,7 @@ mod group;
 mod lost;
 mod moving;
 mod port;
+mod retained;
 mod silence;
 mod spread;
 

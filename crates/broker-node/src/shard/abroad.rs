@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use raft_consensus::cluster::Owner;
+use raft_consensus::cluster::{Live, Owner};
 use session_store::command::Publish;
 use session_store::word::FramePart;
 use session_store::{Host, ShardId};
@@ -17,6 +17,11 @@ impl Shards {
     /// What a node with peers has besides; `None` where it has none.
     pub(crate) fn others(&self) -> Option<&Others> {
         self.inner.others.as_ref()
+    }
+
+    /// The runs of nodes that live, as far as this one knows; none where it has no peers.
+    pub(super) fn live_runs(&self) -> Live {
+        self.others().map(|others| others.live.borrow().clone()).unwrap_or_default()
     }
 
     /// The owner of a client's persistent routes, and the number of them with which all is in force that its home has

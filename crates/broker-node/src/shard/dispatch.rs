@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use session_store::command::{Command, GroupPick, Publish, PublishItem};
+use session_store::command::{GroupPick, Publish, PublishItem};
 use session_store::matching::GroupRef;
 use session_store::outbox::{OutboxItem, OutboxKind};
 use session_store::picks::{InGroup, Pick, Taker};
 use session_store::word::ForMember;
 use session_store::{ClientId, ConnectionId, Host, Incarnation, MessageRef, NodeId};
 
-use super::Staged;
+use super::{Staged, ToShard};
 use crate::fanout::{Accepted, Destination, Fanout, Gathering, Matched, Placed};
 use crate::inbox::Dropped;
 
@@ -62,7 +62,7 @@ pub(crate) struct Dispatch {
 #[derive(Debug)]
 pub(crate) struct Dispatched {
     /// Commands for shards, in the order in which they are to arrive.
-    pub(crate) commands: Vec<(u16, Command)>,
+    pub(crate) commands: Vec<ToShard>,
     /// Publishes for other hosts, likewise.
     pub(crate) hosts: Vec<(Host, Publish)>,
     /// What transient members of groups get of an outbox, in the order of its positions.
@@ -197,7 +197,7 @@ impl Dispatch {
 mod tests {
     use bytes::Bytes;
     use mqtt_codec::{QoS, SharedPublish, Text};
-    use session_store::command::{Members, RouteChange};
+    use session_store::command::{Command, Members, RouteChange};
     use session_store::limits::QueuePolicy;
     use session_store::matching::{GroupName, Subscribed};
     use session_store::{Message, ShardId};
@@ -236,15 +236,14 @@ mod tests {
     }
 
     /// For each command: its shard, its publisher, and the first payload byte of each message.
-    fn sent<'a>(commands: &'a [(u16, Command)]) -> Vec<(u16, &'a str, Vec<u8>)> {
+    fn sent(commands: &[ToShard]) -> Vec<(u16, &str, Vec<u8>)> {
         let payload = |item: &PublishItem| item.message.body.payload()[0];
-        let sent = |(shard, command): &'a (u16, Command)| match command {
-            Command::Publish(publish) => {
-                (*shard, publish.publisher.as_str(), publish.items.iter().map(payload).collect())
-            }
-            other => panic!("{other:?}"),
-        };
-        commands.iter().map(sent).collect()
+        let mut all = Vec::new();
+        for to in commands {
+            let Command::Publish(publish) = &to.command else { panic!("{to:?}") };
+            all.push((to.shard, publish.publisher.as_str(), publish.items.iter().map(payload).collect()));
+        }
+        all
     }
 
     #[test]
@@ -324,8 +323,8 @@ mod tests {
         let mut commands: Vec<_> = dispatched
             .commands
             .iter()
-            .map(|(shard, command)| match command {
-                Command::Publish(publish) => (*shard, publish.items.iter().map(told).collect::<Vec<_>>()),
+            .map(|to| match &to.command {
+                Command::Publish(publish) => (to.shard, publish.items.iter().map(told).collect::<Vec<_>>()),
                 other => panic!("{other:?}"),
             })
             .collect();

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::drains::Turn;
 use super::link::Asker;
 use super::parked::Request;
-use super::{Shards, weight};
+use super::{Shards, ToShard, weight};
 use crate::inbox::Inbox;
 
 /// How long a request may wait for a log that has no space, before its connection is ended; up to twice that.
@@ -68,7 +68,7 @@ impl Shards {
             }
         }
         self.has_space_for(shard).await;
-        self.send(shard, command, from).await;
+        self.send(ToShard::new(shard, command), from).await;
     }
 
     /// Whether there is a session that a CONNECT goes on with, as far as this node knows.

@@ -9,16 +9,19 @@ use parking_lot::Mutex;
 use session_store::command::Reply;
 use session_store::word::Told;
 use session_store::{Answer, ConnectionId, Effect, Host, Source};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::directory::{Directory, Entries};
 use super::guests::Guests;
+use super::in_flight::InFlight;
 use super::lane::Target;
 use super::link::{Asker, Link, Words};
 use super::machine::Totals;
 use super::parked::Parked;
 use super::peers::Word;
 use super::relay::RelayMail;
+use super::settled::{Rounds, SETTLES_WITHIN};
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
 use crate::routes::ShardRoutes;
@@ -41,6 +44,9 @@ pub(crate) struct Home {
     pub(super) overtaken: watch::Sender<bool>,
     /// What the shard's leader announces, if that is this node; what this host was told of it, whoever leads.
     pub(super) routes: ShardRoutes,
+    /// Retained publishes of this node that are on their way to the shard, and what all nodes are asked about theirs.
+    pub(super) in_flight: Arc<InFlight>,
+    pub(super) rounds: Rounds,
     pub(super) totals: Totals,
     pub(super) counters: Arc<NodeCounters>,
     /// What the shard's outbox has for transient members of groups on this node, whoever leads it.
@@ -73,6 +79,8 @@ impl Home {
             relay: RelayMail::default(),
             overtaken: watch::Sender::new(false),
             routes: ShardRoutes::default(),
+            in_flight: Arc::default(),
+            rounds: Rounds::default(),
             totals: Totals::default(),
             counters: Arc::clone(counters),
             guests: Guests::default(),
@@ -99,6 +107,7 @@ impl Home {
                 let _asked_again = answer.send(given);
             }
             Word::ForMembers(..) => {}
+            Word::Settled(answer) => self.say_when_settled(answer),
             Word::Attach(host, number) => {
                 let mut attaching = self.attaching.lock();
                 // Earlier runs of the node do not listen any more.
@@ -111,6 +120,18 @@ impl Home {
                 let _said_again = self.words.try_send(word);
             }
         }
+    }
+
+    fn say_when_settled(&self, answer: oneshot::Sender<bool>) {
+        if self.in_flight.is_settled() {
+            let _asked_again = answer.send(true);
+            return;
+        }
+        let in_flight = Arc::clone(&self.in_flight);
+        tokio::spawn(async move {
+            let settled = timeout(SETTLES_WITHIN, in_flight.until_settled()).await.is_ok();
+            let _asked_again = answer.send(settled);
+        });
     }
 
     /// The hosts that want to hear what concerns them.
@@ -170,7 +191,7 @@ impl Home {
             }
             return;
         };
-        let Asker { inbox, applied, ends } = asker;
+        let Asker { inbox, applied, ends, flight } = asker;
         if let (Some(inbox), Some((_, reply))) = (&inbox, reply) {
             if matches!(reply, Reply::Connected(Err(_))) {
                 entries.remove(inbox.id());
@@ -184,6 +205,8 @@ impl Home {
                 entries.remove(inbox.id());
             }
         }
+        // Who looks for it finds it from here on.
+        drop(flight);
         if let Some(applied) = applied {
             let _nobody_waits = applied.send(());
         }

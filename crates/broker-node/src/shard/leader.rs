@@ -182,7 +182,7 @@ impl Leader {
                     }
                 });
             }
-            Word::Attach(..) | Word::Told(_) | Word::Taken(..) | Word::ForMembers(..) => {}
+            Word::Attach(..) | Word::Told(_) | Word::Taken(..) | Word::ForMembers(..) | Word::Settled(_) => {}
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use session_store::command::{Command, Published, Reply};
 use session_store::{ConnectionId, Request, Source};
 use tokio::sync::{Notify, oneshot};
 
+use super::in_flight::Flight;
 use super::weight;
 use crate::inbox::Inbox;
 
@@ -32,6 +33,8 @@ pub(crate) struct Asker {
     pub(crate) applied: Option<oneshot::Sender<()>>,
     /// The request was the connection's last.
     pub(crate) ends: bool,
+    /// It has retained publishes, which are on their way until it is answered.
+    pub(crate) flight: Option<Flight>,
 }
 
 impl Asker {

@@ -31,6 +31,7 @@ enum Asker {
     Page(oneshot::Sender<Page>),
     Stored(oneshot::Sender<Option<StoredPage>>),
     ForMembers(oneshot::Sender<Given>),
+    Settled(oneshot::Sender<bool>),
 }
 
 impl Asker {
@@ -39,6 +40,7 @@ impl Asker {
             Self::Page(answer) => answer.is_closed(),
             Self::Stored(answer) => answer.is_closed(),
             Self::ForMembers(answer) => answer.is_closed(),
+            Self::Settled(answer) => answer.is_closed(),
         }
     }
 }
@@ -134,6 +136,10 @@ impl Linked {
             Word::ForMembers(host, messages, answer) => {
                 let number = self.ears.asked.lock().put(Asker::ForMembers(answer));
                 say(Lane::Told, &word::Word::Question(number, Question::ForMembers(host, messages)));
+            }
+            Word::Settled(answer) => {
+                let number = self.ears.asked.lock().put(Asker::Settled(answer));
+                say(Lane::Prompt, &word::Word::Question(number, Question::Settled));
             }
         }
     }
@@ -232,6 +238,11 @@ impl Ears {
                 home.hear(Word::ForMembers(host, messages, answer));
                 self.answer((from, ShardId(home.number), number), answered, Found::Given);
             }
+            word::Word::Question(number, Question::Settled) => {
+                let (answer, answered) = oneshot::channel();
+                home.hear(Word::Settled(answer));
+                self.answer((from, ShardId(home.number), number), answered, Found::Settled);
+            }
             word::Word::Found(number, found) => self.found(number, found),
             // These are about no shard.
             word::Word::Frame(_) | word::Word::Heard(_) => {}
@@ -265,6 +276,9 @@ impl Ears {
             }
             (Some(Asker::ForMembers(answer)), Found::Given(given)) => {
                 let _nobody_waits = answer.send(given);
+            }
+            (Some(Asker::Settled(answer)), Found::Settled(settled)) => {
+                let _nobody_waits = answer.send(settled);
             }
             // Too late, or no answer to this: it is asked again.
             _ => {}

@@ -13,6 +13,7 @@ mod drains;
 mod guests;
 mod held;
 mod home;
+mod in_flight;
 mod lane;
 mod leader;
 mod link;
@@ -26,6 +27,7 @@ mod peers;
 mod picking;
 mod relay;
 mod requests;
+mod settled;
 mod staged;
 mod start;
 mod weight;
@@ -50,6 +52,7 @@ pub(crate) use self::dispatch::Dispatch;
 use self::drains::Drains;
 pub(crate) use self::held::HELD_MAX;
 use self::home::Home;
+use self::in_flight::Flight;
 use self::link::RoomHere;
 pub(crate) use self::linked::Linked;
 pub(crate) use self::machine::ShardMachine;
@@ -57,7 +60,7 @@ use self::pages::StoredPages;
 pub(crate) use self::pages::caught_up;
 pub(crate) use self::peers::Peers;
 use self::peers::Word;
-pub(crate) use self::staged::Staged;
+pub(crate) use self::staged::{Staged, ToShard};
 pub(crate) use self::start::{Members, StartShards};
 use crate::cluster::Among;
 use crate::fanout::Fanout;
@@ -173,14 +176,20 @@ impl Shards {
         self.inner.replicas.get(usize::from(shard)).map(|replica| &replica.group)
     }
 
+    /// A retained message is about to be matched that is for this shard; it is on its way until what is returned is dropped.
+    pub(crate) fn begin_retained(&self, topic_home: u16) -> Option<Flight> {
+        self.home(topic_home).map(|home| home.in_flight.begin())
+    }
+
     /// Says something about a shard to a node, or to this one.
     fn tell(&self, to: NodeId, shard: u16, word: Word) {
         self.inner.peers.tell(to, shard, word);
     }
 
     /// Gives a command to a shard; waits while it has too much to do. When the node stops it is lost.
-    pub(crate) async fn send(&self, shard: u16, command: Command, from: &Arc<Inbox>) {
-        let asker = link::Asker { inbox: Some(Arc::clone(from)), ..link::Asker::default() };
+    pub(crate) async fn send(&self, to: ToShard, from: &Arc<Inbox>) {
+        let ToShard { shard, command, flight, .. } = to;
+        let asker = link::Asker { inbox: Some(Arc::clone(from)), flight, ..link::Asker::default() };
         let _stopping = self.give(shard, command, asker).await;
     }
 
@@ -213,7 +222,8 @@ impl Shards {
     /// Tells the home of a client that its connection has ended, and waits until that is committed.
     pub(crate) async fn end(&self, shard: u16, end: End, from: &Arc<Inbox>) {
         let (applied, committed) = oneshot::channel();
-        let asker = link::Asker { inbox: Some(Arc::clone(from)), applied: Some(applied), ends: true };
+        let (inbox, applied) = (Some(Arc::clone(from)), Some(applied));
+        let asker = link::Asker { inbox, applied, ends: true, flight: None };
         if self.ask(shard, Command::End(end), asker).await.is_some() {
             let _stopping = committed.await;
         }
@@ -307,7 +317,7 @@ impl Shards {
         let mut dispatch = Dispatch::new(fanout);
         dispatch.publish(&ClientId::new(""), (message, 0), None);
         let dispatched = dispatch.finish();
-        for (shard, command) in dispatched.commands {
+        for ToShard { shard, command, .. } in dispatched.commands {
             let _stopping = self.give(shard, command, link::Asker::default()).await;
         }
         dispatched.dropped

@@ -32,6 +32,8 @@ pub(crate) enum Word {
     Told(Told),
     /// To a host: messages of the shard's outbox for transient members of shared groups there, in their order.
     ForMembers(Host, Vec<ForMember>, oneshot::Sender<Given>),
+    /// To any node: whether it has an answer to all retained publishes to this shard that it had begun by now.
+    Settled(oneshot::Sender<bool>),
     /// To the leader of an outbox: this shard has everything of it up to this position.
     Taken(u16, u64),
 }

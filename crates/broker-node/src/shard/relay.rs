@@ -25,11 +25,11 @@ use super::guests::{HostLane, by_host};
 use super::lane::{Lane, Lanes, Target};
 use super::picking::{Next, next};
 use super::requests::requests;
-use super::{Dispatch, PageWanted, ShardGroup, Shards, weight};
+use super::{Dispatch, Flight, PageWanted, ShardGroup, Shards, weight};
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
 
-/// Pages that one relay waits for at a time; with so many, what comes behind waits too.
+/// Pages that one relay waits for at a time; with so many, other sessions wait for theirs.
 const PAGES_MAX: usize = 1_024;
 /// Before items are matched again where no lease allows what was matched.
 const NO_LEASE: Duration = Duration::from_millis(10);
@@ -46,6 +46,8 @@ pub(crate) struct RelayMail {
     scans: Mutex<VecDeque<(ClientId, Ask)>>,
     /// The highest position that each target has.
     answered: Mutex<BTreeMap<Target, u64>>,
+    /// What is retained and on its way to a target, by its position.
+    flights: Mutex<Vec<(Target, u64, Flight)>>,
     progress: Notify,
     /// Up to which position ordinary transient subscribers on this node have what was for them, whoever leads the shard.
     given_here: AtomicU64,
@@ -73,11 +75,20 @@ impl RelayMail {
         self.work.notify_one();
     }
 
+    /// Something retained is on its way to a target.
+    fn depart(&self, (target, position): (Target, u64), flight: Flight) {
+        let answered = self.answered.lock();
+        if answered.get(&target).is_none_or(|highest| *highest < position) {
+            self.flights.lock().push((target, position, flight));
+        }
+    }
+
     /// A target has everything up to a position.
     pub(super) fn answered(&self, target: Target, position: u64) {
         let mut answered = self.answered.lock();
         let highest = answered.entry(target).or_default();
         *highest = position.max(*highest);
+        self.flights.lock().retain(|(to, at, _)| *to != target || *at > position);
         drop(answered);
         self.progress.notify_waiters();
         self.work.notify_one();
@@ -143,6 +154,7 @@ impl Relay {
             }
             if let Some(home) = self.shards.home(self.number) {
                 home.relay.lagging.store(0, Ordering::Relaxed);
+                home.relay.flights.lock().clear();
             }
         }
     }
@@ -155,14 +167,14 @@ impl Relay {
         let mut dispatch = Dispatch::new(&self.fanout);
         let (mut pages, mut lanes) = (JoinSet::new(), Lanes::default());
         let (mut next, mut held) = (1, false);
+        // What an earlier leader sent may have reached some already: until it is sent again it is on its way to all homes.
+        let mut unsent = self.begin_all();
+        mail.more.store(true, Ordering::Release);
         loop {
-            let scan = mail.scans.lock().pop_front();
+            while pages.try_join_next().is_some() {}
+            let scan = (pages.len() < PAGES_MAX).then(|| mail.scans.lock().pop_front()).flatten();
             let scans = scan.is_some();
             if let Some((client, ask)) = scan {
-                while pages.try_join_next().is_some() {}
-                if pages.len() >= PAGES_MAX {
-                    pages.join_next().await;
-                }
                 // What comes behind it does not wait for the page.
                 pages.spawn(look_up((self.number, self.group.clone()), self.shards.clone(), client, ask));
             }
@@ -171,6 +183,7 @@ impl Relay {
             let Ready { items, logged, .. } = ready;
             held |= ready.held;
             if let Some(last) = items.last().map(|(position, _)| *position) {
+                self.begin(mail, &items);
                 let dispatched = self.give_out_allowed(&mut dispatch, &items, logged).await?;
                 lanes.sends_logged(logged);
                 self.send(dispatched, None, &mut lanes).await;
@@ -186,8 +199,27 @@ impl Relay {
             }
             let lagged = self.go_on(&mut dispatch, next, &mut lanes).await?;
             mail.lagging.store(lanes.lagging(), Ordering::Relaxed);
+            if looks && (items.is_empty() || held) {
+                unsent.clear();
+            }
             if items.is_empty() && !scans && !lagged {
                 mail.work.notified().await;
+            }
+        }
+    }
+
+    /// Whatever is retained in the outbox is on its way to any home.
+    fn begin_all(&self) -> Vec<Flight> {
+        (0..self.shards.count()).filter_map(|home| self.shards.begin_retained(home)).collect()
+    }
+
+    /// Those of the items that are retained are on their way to the homes of their topics.
+    fn begin(&self, mail: &RelayMail, items: &[(u64, OutboxItem)]) {
+        let is_stored = |item: &OutboxItem| item.message.retain && item.kind == OutboxKind::Publish;
+        for (position, item) in items.iter().filter(|(_, item)| is_stored(item)) {
+            let home = self.shards.home_of_topic(item.message.body.topic());
+            if let Some(flight) = self.shards.begin_retained(home) {
+                mail.depart((Target::Shard(home), *position), flight);
             }
         }
     }
@@ -282,7 +314,8 @@ impl Relay {
     async fn send(&self, dispatched: Dispatched, only: Option<Target>, lanes: &mut Lanes) {
         self.counters.count_dropped(dispatched.dropped);
         let is_for = |target| only.is_none_or(|only| only == target);
-        let shards = requests(ShardId(self.number), dispatched.commands);
+        let commands = dispatched.commands.into_iter().map(|to| (to.shard, to.command)).collect();
+        let shards = requests(ShardId(self.number), commands);
         for (target, together) in shards.into_iter().filter(|(target, _)| is_for(Target::Shard(*target))) {
             let lane = || Lane { outbox: self.number, target, shards: self.shards.clone() };
             lanes.send(target, together, lane).await;
@@ -331,7 +364,10 @@ async fn look_up(
     }
     let Ask { scan, filter, shard, from } = ask;
     let bounds = PageBounds { topics: SCAN_PAGE, steps: SCAN_STEPS };
-    let page = shards.page(shard, PageWanted { filter, from, bounds }).await?;
+    let page = shards.page(shard, PageWanted { filter, from, bounds }).await;
+    // Another may be waited for now.
+    shards.home(number)?.relay.work.notify_one();
+    let page = page?;
     let scanned = Scanned { client, scan, messages: page.messages, after: page.next };
     shards.has_space().await;
     match group.room_for(weight::scanned(&scanned).bytes).await {

@@ -6,20 +6,37 @@ use session_store::ConnectionId;
 use session_store::command::{Ack, Acks, Command, Publish, PublishItem};
 use session_store::{ClientId, Epoch, Host};
 
+use super::in_flight::Flight;
 use crate::fanout::Destination;
 
-/// Commands by their shard.
-pub(crate) type ForShards = Vec<(u16, Command)>;
+/// A command for a shard.
+#[derive(Debug)]
+pub(crate) struct ToShard {
+    /// The shard.
+    pub(crate) shard: u16,
+    /// The command.
+    pub(crate) command: Command,
+    /// It has retained publishes: the oldest of them, which stands for all.
+    pub(crate) flight: Option<Flight>,
+    /// Bytes of its publishes.
+    bytes: usize,
+}
+
+impl ToShard {
+    /// A command that publishes nothing.
+    pub(crate) fn new(shard: u16, command: Command) -> Self {
+        Self { shard, command, flight: None, bytes: 0 }
+    }
+}
+
 /// Publishes by their host.
 pub(crate) type ForHosts = Vec<(Host, Publish)>;
 
 /// Commands by shard, and publishes by host, in the order in which they are to arrive.
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
-    commands: Vec<(u16, Command)>,
+    commands: Vec<ToShard>,
     hosts: Vec<(Host, Publish, usize)>,
-    /// Bytes of the publishes of each command.
-    bytes: Vec<usize>,
     bytes_total: usize,
 }
 
@@ -35,26 +52,28 @@ impl Staged {
     }
 
     /// Takes all of it: what is for shards, and what is for hosts.
-    pub(crate) fn take(&mut self) -> (ForShards, ForHosts) {
+    pub(crate) fn take(&mut self) -> (Vec<ToShard>, ForHosts) {
         let Self { commands, hosts, .. } = std::mem::take(self);
         (commands, hosts.into_iter().map(|(host, publish, _)| (host, publish)).collect())
     }
 
     /// Drops what needs space in a log, and with it what others were to have of the same publishes.
     pub(crate) fn retain_freeing(&mut self) {
-        self.commands.retain(|(_, command)| command.frees());
+        self.commands.retain(|to| to.command.frees());
         self.hosts.clear();
     }
 
     /// Adds a command.
     pub(crate) fn push(&mut self, shard: u16, command: Command) {
-        self.push_sized(shard, command, 0);
+        self.commands.push(ToShard::new(shard, command));
     }
 
-    fn push_sized(&mut self, shard: u16, command: Command, bytes: usize) {
-        self.commands.push((shard, command));
-        self.bytes.push(bytes);
-        self.bytes_total += bytes;
+    /// What was added last for a shard has a retained publish, which had begun before it was matched.
+    pub(crate) fn depart(&mut self, shard: u16, flight: Flight) {
+        if let Some(to) = self.commands.iter_mut().rfind(|to| to.shard == shard) {
+            // An older one ends no sooner.
+            to.flight.get_or_insert(flight);
+        }
     }
 
     /// Adds a publish, to those of the same client that are already there for this destination if nothing came
@@ -71,8 +90,8 @@ impl Staged {
             Destination::Shard(shard) => shard,
             Destination::Host(host) => return self.publish_to_host(host, (reply_to, client), item),
         };
-        let last = self.commands.iter_mut().zip(&mut self.bytes).rev().find(|((to, _), _)| *to == shard);
-        if let Some(((_, Command::Publish(publish)), bytes)) = last
+        let last = self.commands.iter_mut().rfind(|to| to.shard == shard);
+        if let Some(ToShard { command: Command::Publish(publish), bytes, .. }) = last
             && publish.publisher == *client
             && publish.items.len() < ENTRY_ITEMS_MAX
             && *bytes + size <= ENTRY_BYTES_MAX
@@ -83,7 +102,8 @@ impl Staged {
             return;
         }
         let publish = Publish { reply_to, publisher: client.clone(), items: vec![item] };
-        self.push_sized(shard, Command::Publish(publish), size);
+        self.commands.push(ToShard { bytes: size, ..ToShard::new(shard, Command::Publish(publish)) });
+        self.bytes_total += size;
     }
 
     fn publish_to_host(
@@ -110,8 +130,8 @@ impl Staged {
 
     /// Adds an acknowledgement, to those that are already there if nothing came between.
     pub(crate) fn ack(&mut self, home: u16, (client, epoch): (&ClientId, Epoch), ack: Ack) {
-        let last = self.commands.iter_mut().rev().find(|(to, _)| *to == home);
-        if let Some((_, Command::Acks(acks))) = last {
+        let last = self.commands.iter_mut().rfind(|to| to.shard == home);
+        if let Some(ToShard { command: Command::Acks(acks), .. }) = last {
             acks.acks.push(ack);
             return;
         }
@@ -143,7 +163,7 @@ mod tests {
             let mut staged = Staged::default();
             (0..count).for_each(|_| staged.publish(to, (None, &ClientId::new("c")), item(bytes)));
             assert!(staged.bytes() >= bytes * count);
-            let items = |(_, command)| match command {
+            let items = |to: ToShard| match to.command {
                 Command::Publish(publish) => publish.items.len(),
                 other => panic!("{other:?}"),
             };

@@ -30,6 +30,7 @@ pub(super) fn to_wire(number: u64, question: &Question) -> wire::Question {
         Question::ForMembers(host, messages) => {
             Kind::ForMembers(wire::ForMembers { host: Some(host.to_wire()), messages: all_to_wire(messages) })
         }
+        Question::Settled => Kind::Settled(wire::Nothing {}),
     };
     wire::Question { number, kind: Some(kind) }
 }
@@ -51,6 +52,7 @@ pub(super) fn from_wire(wire: wire::Question) -> Result<(u64, Question), RecordE
             Host::from_wire(required(asked.host, "for_members.host")?)?,
             all_from_wire(asked.messages)?,
         ),
+        Kind::Settled(_) => Question::Settled,
     };
     Ok((wire.number, question))
 }
@@ -65,6 +67,7 @@ pub(super) fn found_to_wire(number: u64, found: &Found) -> wire::Found {
         Found::Stored(Some(page)) => Kind::Stored(page.to_wire()),
         Found::Stored(None) => Kind::Nothing(wire::Nothing {}),
         Found::Given(given) => Kind::Given(given.to_wire()),
+        Found::Settled(settled) => Kind::Settled(*settled),
     };
     wire::Found { number, kind: Some(kind) }
 }
@@ -79,6 +82,7 @@ pub(super) fn found_from_wire(wire: wire::Found) -> Result<(u64, Found), RecordE
         Kind::Stored(page) => Found::Stored(Some(StoredPage::from_wire(page)?)),
         Kind::Nothing(_) => Found::Stored(None),
         Kind::Given(given) => Found::Given(Given::from_wire(given)?),
+        Kind::Settled(settled) => Found::Settled(settled),
     };
     Ok((wire.number, found))
 }

@@ -1,0 +1,127 @@
+//! What a look-up of retained messages waits for: that each node has an answer of the topic's home to every retained publish
+//! that it had begun. What begins later is matched against the new subscription. One round of questions is under way for
+//! each shard at a time, and answers everybody who came before it began.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use session_store::NodeId;
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Shards;
+use super::peers::Word;
+
+/// How long a node may take to say whether it has settled, before it is asked again: twice as long as it waits before it says
+/// that it has not.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a node waits for its publishes before it says that some are still on their way.
+pub(super) const SETTLES_WITHIN: Duration = Duration::from_secs(1);
+/// A node that has said nothing for so long is not waited for: its leases have run out and its clients were closed, or it is
+/// about to be taken for dead. None of what it had on its way was acknowledged.
+const SILENT_FOR: Duration = Duration::from_secs(10);
+/// Before a node is asked again that could not hear.
+const NOT_HEARD: Duration = Duration::from_millis(50);
+
+/// The rounds of questions about one shard.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    /// How many have begun.
+    begun: AtomicU64,
+    /// The last one that came to its end.
+    ended: Mutex<u64>,
+}
+
+impl Rounds {
+    /// Returns when a round has come to its end that began after this was called; `round` is one.
+    async fn after_now(&self, round: impl Future<Output = ()>) {
+        let begun = self.begun.load(Ordering::Acquire);
+        let mut ended = self.ended.lock().await;
+        if *ended > begun {
+            return;
+        }
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+        round.await;
+        *ended = number;
+    }
+}
+
+impl Shards {
+    /// Waits until the retained publishes to a shard that any node had begun by now are in it.
+    pub(super) async fn until_retained_settled(&self, shard: u16) {
+        let Some(home) = self.home(shard) else { return };
+        if self.others().is_none() {
+            return home.in_flight.until_settled().await;
+        }
+        home.rounds.after_now(self.ask_all(shard)).await;
+    }
+
+    async fn ask_all(&self, shard: u16) {
+        let nodes: BTreeSet<NodeId> = self.live_runs().into_iter().map(|run| run.node).collect();
+        join_all(nodes.into_iter().map(|node| self.until_settled_on(node, shard))).await;
+    }
+
+    /// Asks a node until it has settled, is dead, or has said nothing for long.
+    async fn until_settled_on(&self, node: NodeId, shard: u16) {
+        let mut heard = Instant::now();
+        while heard.elapsed() < SILENT_FOR && self.live_runs().iter().any(|run| run.node == node) {
+            let (answer, answered) = oneshot::channel();
+            self.tell(node.0.into(), shard, Word::Settled(answer));
+            match timeout(ANSWER_TIMEOUT, answered).await {
+                Ok(Ok(true)) => return,
+                Ok(Ok(false)) => heard = Instant::now(),
+                Ok(Err(_)) => sleep(NOT_HEARD).await,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_round_answers_all_who_came_before_it_and_nobody_who_came_later() {
+        let rounds = Rounds::default();
+        let goes_on: [Arc<Notify>; 3] = std::array::from_fn(|_| Arc::default());
+        let [mut first, mut second, mut third] = goes_on.each_ref().map(|goes_on| {
+            let goes_on = Arc::clone(goes_on);
+            Box::pin(rounds.after_now(async move { goes_on.notified().await }))
+        });
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        // They came while the first round was under way.
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        assert!(third.as_mut().poll(&mut context).is_pending());
+        goes_on[0].notify_one();
+        assert!(first.as_mut().poll(&mut context).is_ready());
+        assert!(second.as_mut().poll(&mut context).is_pending(), "it asks itself");
+        goes_on[1].notify_one();
+        assert!(second.as_mut().poll(&mut context).is_ready());
+        assert!(third.as_mut().poll(&mut context).is_ready(), "the second round began after it had come");
+    }
+
+    #[tokio::test]
+    async fn a_round_that_nobody_waits_for_any_more_answers_nobody() {
+        let rounds = Rounds::default();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut first = Box::pin(rounds.after_now(std::future::pending()));
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        let mut second = Box::pin(rounds.after_now(std::future::pending()));
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        drop(first);
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        let mut third = Box::pin(rounds.after_now(async {}));
+        assert!(third.as_mut().poll(&mut context).is_pending());
+        drop(second);
+        third.await;
+    }
+}
