@@ -36,10 +36,26 @@ pub fn three_free_ports() -> u16 {
     found.expect("three free ports")
 }
 
-/// Sends a signal by its name, without `SIG`, to a process that is there.
+/// Sends a signal by its name, without `SIG`, to a process that is there. Behind `STOP` it stands still.
 pub fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status();
     assert!(pid > 0 && sent.is_ok_and(|status| status.success()), "kill -s {name} {pid}");
+    if name == "STOP" {
+        let deadline = Instant::now() + PATIENCE;
+        while !stands_still(pid) {
+            assert!(Instant::now() < deadline, "process {pid} does not stop");
+            pause(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Whether each thread of a process has stopped (proc_pid_stat(5)): one of them has to run to hear of the signal, and the others
+/// go on until then.
+fn stands_still(pid: u32) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    let mut states =
+        tasks.flatten().map(|task| fs::read_to_string(task.path().join("stat")).unwrap_or_default());
+    states.all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
 }
 
 /// A cluster of three nodes, numbered from 1. It ends with the test, or at the latest with the test's process.
