@@ -8,6 +8,7 @@ use mqtt_codec::ReasonCode;
 use parking_lot::{Mutex, MutexGuard};
 use session_store::ConnectionId;
 
+use super::Shards;
 use crate::inbox::Inbox;
 
 /// The connections of one shard's clients.
@@ -86,5 +87,29 @@ impl Entries {
     /// The connection has ended, or was refused.
     pub(crate) fn remove(&mut self, id: ConnectionId) {
         self.inboxes.remove(&id);
+    }
+}
+impl Shards {
+    /// Ends the connections of all clients.
+    pub(crate) fn end_connections(&self, reason: ReasonCode) {
+        self.inner.homes.iter().for_each(|home| home.directory.end_all(reason));
+    }
+
+    /// Ends the connections of the clients that are there now.
+    pub(crate) fn end_present(&self, reason: ReasonCode) {
+        self.inner.homes.iter().for_each(|home| home.directory.end_present(reason));
+    }
+
+    /// Has the connections that are there look again what their clients may do.
+    pub(crate) fn wake_connections(&self) {
+        self.inner.homes.iter().for_each(|home| home.directory.wake_all());
+    }
+
+    /// Ends so many of the connections of clients that were not told so yet. Says how many it told, and how many are left of all.
+    pub(crate) fn send_away(&self, away: &mut Away, reason: ReasonCode, most: usize) -> (usize, usize) {
+        self.inner.homes.iter().fold((0, 0), |(told, left), home| {
+            let (more, stay) = home.directory.send_away(away, reason, most - told);
+            (told + more, left + stay)
+        })
     }
 }

@@ -52,7 +52,6 @@ pub(crate) use self::dispatch::Dispatch;
 use self::drains::Drains;
 pub(crate) use self::held::HELD_MAX;
 use self::home::Home;
-use self::in_flight::Flight;
 use self::link::RoomHere;
 pub(crate) use self::linked::Linked;
 pub(crate) use self::machine::ShardMachine;
@@ -174,11 +173,6 @@ impl Shards {
 
     fn group(&self, shard: u16) -> Option<&ShardGroup> {
         self.inner.replicas.get(usize::from(shard)).map(|replica| &replica.group)
-    }
-
-    /// A retained message is about to be matched that is for this shard; it is on its way until what is returned is dropped.
-    pub(crate) fn begin_retained(&self, topic_home: u16) -> Option<Flight> {
-        self.home(topic_home).map(|home| home.in_flight.begin())
     }
 
     /// Says something about a shard to a node, or to this one.
@@ -321,29 +315,6 @@ impl Shards {
             let _stopping = self.give(shard, command, link::Asker::default()).await;
         }
         dispatched.dropped
-    }
-
-    /// Ends the connections of all clients.
-    pub(crate) fn end_connections(&self, reason: ReasonCode) {
-        self.inner.homes.iter().for_each(|home| home.directory.end_all(reason));
-    }
-
-    /// Ends the connections of the clients that are there now.
-    pub(crate) fn end_present(&self, reason: ReasonCode) {
-        self.inner.homes.iter().for_each(|home| home.directory.end_present(reason));
-    }
-
-    /// Has the connections that are there look again what their clients may do.
-    pub(crate) fn wake_connections(&self) {
-        self.inner.homes.iter().for_each(|home| home.directory.wake_all());
-    }
-
-    /// Ends so many of the connections of clients that were not told so yet. Says how many it told, and how many are left of all.
-    pub(crate) fn send_away(&self, away: &mut Away, reason: ReasonCode, most: usize) -> (usize, usize) {
-        self.inner.homes.iter().fold((0, 0), |(told, left), home| {
-            let (more, stay) = home.directory.send_away(away, reason, most - told);
-            (told + more, left + stay)
-        })
     }
 
     /// CONNECTs of this host that wait for another connection of their client to stop.

@@ -22,10 +22,11 @@ use topic_index::PageBounds;
 
 use super::dispatch::{Dispatched, Relayed};
 use super::guests::{HostLane, by_host};
+use super::in_flight::Flight;
 use super::lane::{Lane, Lanes, Target};
 use super::picking::{Next, next};
 use super::requests::requests;
-use super::{Dispatch, Flight, PageWanted, ShardGroup, Shards, weight};
+use super::{Dispatch, PageWanted, ShardGroup, Shards, weight};
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
 

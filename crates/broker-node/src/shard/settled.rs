@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Shards;
+use super::in_flight::Flight;
 use super::peers::Word;
 
 /// How long a node may take to say whether it has settled, before it is asked again: twice as long as it waits before it says
@@ -49,6 +50,11 @@ impl Rounds {
 }
 
 impl Shards {
+    /// A retained message is about to be matched that is for this shard; it is on its way until what is returned is dropped.
+    pub(crate) fn begin_retained(&self, topic_home: u16) -> Option<Flight> {
+        self.home(topic_home).map(|home| home.in_flight.begin())
+    }
+
     /// Waits until the retained publishes to a shard that any node had begun by now are in it.
     pub(super) async fn until_retained_settled(&self, shard: u16) {
         let Some(home) = self.home(shard) else { return };
