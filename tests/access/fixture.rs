@@ -63,6 +63,13 @@ impl Fixture {
         fs::rename(beside, self.path(name)).unwrap();
     }
 
+    /// Starts the broker anew on the same files.
+    pub(crate) fn restart(&mut self) {
+        let broker = self.broker.as_mut().unwrap();
+        let _status = broker.stop();
+        broker.restart(&[]);
+    }
+
     /// A client of this user, whose password is right.
     pub(crate) fn client(&self, version: Version, id: &str, user: &str) -> RawClient {
         RawClient::connect(&self.addr(), &log_in(version, id, user))

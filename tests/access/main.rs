@@ -9,12 +9,14 @@
 )]
 
 mod admin;
+mod again;
 mod bans;
 #[path = "../hostile/ca.rs"]
 #[allow(dead_code, reason = "some of it only the tests of TLS itself need")]
 mod ca;
 mod certificates;
 mod fixture;
+mod hook;
 mod issuer;
 mod jwks;
 mod jwt;
@@ -26,4 +28,5 @@ mod passwd;
 mod reload;
 mod revoke;
 mod rules;
+mod scram;
 mod settings;

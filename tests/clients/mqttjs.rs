@@ -2,7 +2,11 @@
 //! One scenario (`js/scenario.js`) serves all of them; what it must print is here.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::Stdio;
+
+use e2e_tests::process;
 
 use crate::child::{Finished, Tool, run};
 use crate::node::{Directory, Node};
@@ -122,4 +126,34 @@ fn in_chromium_a_certificate_of_another_authority_is_refused() {
     let refused = in_a_page(&chromium, &profile, &[(node.url("wss"), 5)]);
     assert!(refused.lines().iter().any(|line| line.starts_with("FAILED: Error")), "{refused:?}");
     assert!(refused.stderr.contains("net::ERR_CERT_AUTHORITY_INVALID"), "{refused:?}");
+}
+
+/// Both sides show that they know the password, as another one's code computes it.
+#[test]
+fn in_node_a_client_logs_in_by_scram() {
+    need!(tools::node("scram.js"));
+    let dir = Directory::new();
+    let file = dir.file("users");
+    fs::create_dir_all(dir.file("")).unwrap();
+    for (user, password) in [("a,b=c", "open sesame"), ("ann", "pass")] {
+        let mut command = process::bound_to_us(&process::binary());
+        command.args(["passwd", "--scram", &file, user]).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = process::spawn(command).unwrap();
+        child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+    let node = Node::with_config(&format!("[auth.password]\nfile = {file:?}\n"));
+    let log_in = |listener: &str, method: &str, user: &str, password: &str| {
+        let mut command = tools::node("scram.js").unwrap();
+        command.args([&node.url(listener), method, user, password]);
+        run(command).lines().join("; ")
+    };
+    let connected = "connected, broker proved true, got hello";
+    for (listener, method) in [("mqtt", "SCRAM-SHA-256"), ("ws", "SCRAM-SHA-512")] {
+        assert_eq!(log_in(listener, method, "a,b=c", "open sesame"), connected);
+        assert_eq!(log_in(listener, method, "ann", "pass"), connected);
+        assert_eq!(log_in(listener, method, "ann", "wrong"), "refused with 135");
+        assert_eq!(log_in(listener, method, "nobody", "pass"), "refused with 135");
+    }
+    assert_eq!(log_in("mqtt", "SCRAM-SHA-1", "ann", "pass"), "refused with 140");
 }

@@ -160,9 +160,14 @@ node_counters! {
     subscriptions_revoked: "subscriptions", "Subscriptions of transient sessions removed because their client lost the right to them.";
     logins_refused: "connections", "CONNECTs refused because user name or password was wrong, or none was given.";
     logins_busy: "connections", "CONNECTs refused because too many others logged in.";
+    hook_answers: "answers", "Answers about logins that the HTTP hook gave.";
+    hook_answers_remembered: "answers", "Answers about logins that the HTTP hook had given before.";
+    hook_failures: "connections", "CONNECTs refused because the HTTP hook gave no answer that can be used.";
     password_hashes: "hashes", "Password hashes computed for CONNECTs.";
     tokens_accepted: "connections", "Clients that showed a token (JWT) which counts.";
-    tokens_expired: "connections", "Connections closed because their token expired.";
+    tokens_expired: "connections", "Connections closed because their token, or what the HTTP hook said of them, expired.";
+    reauthentications: "times", "Times that a connected client authenticated again (AUTH).";
+    reauthentications_failed: "connections", "Connections closed because their client did not authenticate again, or not in time.";
     qos2_in_doubt: "messages", "QoS 2 exchanges given up because a transient session ended.";
     protocol_errors: "connections", "Connections closed because the client broke the protocol.";
     keep_alive_timeouts: "connections", "Connections closed because the client was silent for 1.5 times its keep alive.";

@@ -22,7 +22,7 @@ use session_store::{Host, Incarnation, NodeId};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::access::Access;
+use crate::access::{Access, Shown};
 use crate::clock::Clock;
 use crate::cluster::{ClusterView, Following};
 use crate::config::{ListenerSettings, Protocol, Settings};
@@ -118,14 +118,14 @@ pub(crate) struct TestNode {
 
 impl TestNode {
     /// A node alone in its cluster, with methods of enhanced authentication.
-    pub(crate) async fn alone(data: &Path, settings: Settings, methods: Vec<Arc<dyn Method>>) -> Self {
+    pub(crate) async fn alone(data: &Path, settings: Settings, methods: Vec<Arc<dyn Method<Shown>>>) -> Self {
         Self::alone_under(data, (settings, methods), Lease::alone).await
     }
 
     /// The same under a lease of the test's own.
     pub(crate) async fn alone_under(
         data: &Path,
-        (settings, methods): (Settings, Vec<Arc<dyn Method>>),
+        (settings, methods): (Settings, Vec<Arc<dyn Method<Shown>>>),
         lease: impl FnOnce(&ClusterView) -> Lease,
     ) -> Self {
         let host = first_run(1);
@@ -156,7 +156,7 @@ impl TestNode {
         run: TestRun,
         (storage, settings): (Storage, Settings),
         mut members: Members<'_, N>,
-        methods: Vec<Arc<dyn Method>>,
+        methods: Vec<Arc<dyn Method<Shown>>>,
     ) -> anyhow::Result<Self> {
         let TestRun { host, clock, cluster, lease, joins } = run;
         let settings = Arc::new(settings);

@@ -13,7 +13,7 @@ use session_store::authentication::Method;
 use session_store::limits::QueueLimits;
 use session_store::{ConnectionId, Host};
 
-use crate::access::Access;
+use crate::access::{Access, Shown, methods};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::counters::NodeCounters;
@@ -72,7 +72,7 @@ pub(crate) struct Node {
     /// Who may connect, and do what.
     pub(crate) access: Arc<Access>,
     /// Methods of enhanced authentication.
-    pub(crate) methods: Vec<Arc<dyn Method>>,
+    pub(crate) methods: Vec<Arc<dyn Method<Shown>>>,
     /// Whether it takes new clients.
     pub(crate) entrance: Entrance,
     /// How fast connections come.
@@ -105,7 +105,7 @@ impl Node {
         let queue = settings.queue_limits();
         let inbox = settings.inbox_limits();
         let (host, connections) = (shards.host(), AtomicU64::new(1));
-        let (sys, methods) = (Arc::default(), Vec::new());
+        let (sys, methods) = (Arc::default(), methods(&access));
         let entrance = Entrance::new(&settings.drain.server_reference);
         let arrivals = Arc::new(Arrivals::new(&settings.limits));
         let places = Places::new(&settings.limits);

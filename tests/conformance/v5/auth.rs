@@ -1,4 +1,4 @@
-//! Sections 3.15 and 4.12: AUTH and enhanced authentication, of which this broker knows no method yet.
+//! Sections 3.15 and 4.12: AUTH and enhanced authentication, of which a broker without authentication knows no method.
 
 use e2e_tests::packets::{self, Connect, Publish, Will};
 use e2e_tests::parse::ConnAck;

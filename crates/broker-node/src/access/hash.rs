@@ -1,4 +1,4 @@
-//! One password hash as a line of a password file has it: argon2id, or PBKDF2-SHA512 as Mosquitto writes it (`$7$`).
+//! One password hash as a line of a password file has it: argon2id, PBKDF2-SHA512 as Mosquitto writes it (`$7$`), or that of SCRAM.
 //! Read by `users`, made by `passwd`, computed by `hasher`. Never says in `Debug` or in an error what it holds.
 
 use std::fmt;
@@ -11,6 +11,8 @@ use ring::pbkdf2::{self, PBKDF2_HMAC_SHA512};
 use ring::rand::{SecureRandom, SystemRandom};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
+
+use super::scram::{Keys, Mechanism};
 
 /// What new passwords are hashed with: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -25,14 +27,14 @@ const LANES_MAX: u32 = 16;
 const ITERATIONS_MAX: u32 = 5_000_000;
 /// Bytes of a hash: less is no hash, more is none that anybody writes.
 const HASH_BYTES_ALLOWED: std::ops::RangeInclusive<usize> = 16..=64;
-const SALT_BYTES_ALLOWED: std::ops::RangeInclusive<usize> = 8..=64;
+pub(super) const SALT_BYTES_ALLOWED: std::ops::RangeInclusive<usize> = 8..=64;
 
 /// Why a text is no password hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadHash {
-    /// None of the two forms.
+    /// None of the three forms.
     #[error(
-        "expected a hash that begins with $argon2id$ (from `quelea passwd`) or $7$ (from `mosquitto_passwd`)"
+        "expected a hash that begins with $argon2id$ (from `quelea passwd`), SCRAM-SHA- (from `quelea passwd --scram`) or $7$ (from `mosquitto_passwd`)"
     )]
     Form,
     /// Its parts are missing, too many, or not what they should be; the line may be cut off.
@@ -40,7 +42,7 @@ pub(crate) enum BadHash {
     Damaged,
     /// It would cost too much, or next to nothing.
     #[error(
-        "the hash has costs that are not allowed: argon2id with up to 256 MiB, 16 passes and 16 lanes; $7$ with up to 5,000,000 iterations"
+        "the hash has costs that are not allowed: argon2id with up to 256 MiB, 16 passes and 16 lanes; SCRAM with 4,096 to 1,000,000 iterations; $7$ with up to 5,000,000"
     )]
     Costs,
 }
@@ -57,6 +59,7 @@ pub(crate) struct PasswordHash {
 enum Kind {
     Argon2id { memory_kib: u32, passes: u32, lanes: u32 },
     Pbkdf2Sha512 { iterations: NonZeroU32 },
+    Scram { mechanism: Mechanism, iterations: NonZeroU32 },
 }
 
 impl fmt::Debug for PasswordHash {
@@ -132,11 +135,22 @@ impl PasswordHash {
         Self { kind, salt: [0; SALT_BYTES].into(), hash: [0; HASH_BYTES].into() }
     }
 
+    /// What a password is held against that its user sends as it is.
+    pub(crate) fn of_scram(keys: &Keys) -> Self {
+        let Keys { mechanism, iterations, salt, stored, .. } = keys;
+        let kind = Kind::Scram { mechanism: *mechanism, iterations: *iterations };
+        Self { kind, salt: salt.clone(), hash: stored.clone() }
+    }
+
     /// Whether it is the hash of this password. Takes milliseconds of a core and megabytes of memory.
     pub(crate) fn verify(&self, password: &[u8]) -> bool {
         match self.kind {
             Kind::Pbkdf2Sha512 { iterations } => {
                 pbkdf2::verify(PBKDF2_HMAC_SHA512, iterations, &self.salt, password, &self.hash).is_ok()
+            }
+            Kind::Scram { mechanism, iterations } => {
+                let found = mechanism.stored_key(password, &self.salt, iterations);
+                bool::from(found.as_ref().ct_eq(&self.hash))
             }
             Kind::Argon2id { memory_kib, passes, lanes } => {
                 let mut found = Zeroizing::new(vec![0; self.hash.len()]);

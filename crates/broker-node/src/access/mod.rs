@@ -8,10 +8,16 @@ mod certificate;
 mod file;
 mod hash;
 mod hasher;
+mod hook;
+mod http;
 mod jwt;
+mod login;
+mod methods;
 #[cfg(test)]
 mod noise;
 mod passwd;
+mod queue;
+mod scram;
 mod users;
 mod watch;
 
@@ -20,23 +26,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mqtt_codec::{Connect, ReasonCode};
+use mqtt_codec::ReasonCode;
 use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 pub(crate) use self::acl::Rights;
 use self::acl::{Clause, Rules};
 use self::bans::{Bans, Suspect};
-use self::certificate::Names;
 pub(crate) use self::file::{BadFile, Watched, read_text};
-pub(crate) use self::hasher::network_of;
-use self::hasher::{Busy, Hasher};
+use self::hasher::Hasher;
+pub(crate) use self::hook::Asked;
+use self::hook::Hook;
 use self::jwt::{Grant, Tokens};
+pub(crate) use self::methods::{Shown, methods};
 pub(crate) use self::passwd::{PasswdArgs, rewrite, run as passwd};
-use self::users::{Login, Users};
+pub(crate) use self::queue::network_of;
+use self::users::Users;
 pub(crate) use self::watch::{watch, watch_file};
-use crate::config::{ClientIdPolicy, ListenerSettings, Settings};
+use crate::config::{AuthSource, ClientIdPolicy, ListenerSettings, Settings};
 use crate::listener::Peer;
 
 /// What separates a user's name from the rest of a client identifier that is bound to it.
@@ -61,7 +68,7 @@ pub(crate) struct Principal {
     pub(crate) common_name: Option<Box<str>>,
     /// Its name is in the password file, and not in its certificate.
     has_password: bool,
-    /// Its name is in this token.
+    /// Its name is in this token, or in what the hook said.
     token: Option<Arc<Grant>>,
     /// Where it comes from; `None` on this machine's unix sockets.
     pub(crate) address: Option<IpAddr>,
@@ -79,7 +86,7 @@ impl Principal {
 
     /// Whether it has shown a token.
     pub(crate) fn has_token(&self) -> bool {
-        self.token.is_some()
+        self.token.as_ref().is_some_and(|token| token.is_of_token())
     }
 
     /// Whether it has shown by itself which client identifier is its own.
@@ -97,6 +104,8 @@ pub(crate) enum Refusal {
     Anonymous,
     /// Too many others log in.
     Busy,
+    /// Nobody could say whether it is who it says.
+    Unavailable,
     /// It is banned, as its address or its user is.
     Banned,
 }
@@ -108,6 +117,7 @@ impl Refusal {
             Self::BadCredentials => ReasonCode::BadUserNameOrPassword,
             Self::Anonymous => ReasonCode::NotAuthorized,
             Self::Busy => ReasonCode::ServerBusy,
+            Self::Unavailable => ReasonCode::ServerUnavailable,
             Self::Banned => ReasonCode::Banned,
         }
     }
@@ -128,6 +138,9 @@ pub(crate) struct Access {
     client_ids: ClientIdPolicy,
     users: Option<Watched<Users>>,
     tokens: Option<Tokens>,
+    hook: Option<Hook>,
+    /// In which order they are asked.
+    order: Vec<AuthSource>,
     rules: Option<Watched<Rules>>,
     bans: Option<Watched<Bans>>,
     hasher: Hasher,
@@ -160,6 +173,8 @@ impl Access {
             client_ids: auth.client_ids,
             users: users.transpose()?,
             tokens: Tokens::open(&auth.jwt)?,
+            hook: Hook::open(&auth.http)?,
+            order: auth.order.clone(),
             rules: rules.transpose()?,
             bans: auth.bans_file.as_deref().map(|path| Watched::open(path, Bans::parse)).transpose()?,
             hasher: Hasher::new(),
@@ -178,76 +193,8 @@ impl Access {
             }
             Anonymous::Nowhere => {}
         }
-    }
-
-    /// Who a CONNECT is from, or why it is refused; and how many hashes that took.
-    pub(crate) async fn log_in(&self, connect: &Connect, from: &Origin) -> (Result<Principal, Refusal>, u64) {
-        let nobody = certified(from);
-        // Before anything is computed for it.
-        if self.has_banned(&nobody, None) {
-            return (Err(Refusal::Banned), 0);
-        }
-        let (found, hashes) = self.identify(connect, nobody).await;
-        match found {
-            Ok(who) if self.has_banned(&who, None) => (Err(Refusal::Banned), hashes),
-            found => (found, hashes),
-        }
-    }
-
-    async fn identify(&self, connect: &Connect, nobody: Principal) -> (Result<Principal, Refusal>, u64) {
-        if nobody.user.is_some() {
-            return (Ok(nobody), 0);
-        }
-        let user_name = connect.user_name.as_ref().map(mqtt_codec::Text::as_str);
-        if let Some(token) = self.shown_token(connect, user_name).await {
-            return (Ok(Principal { user: Some(token.user().into()), token: Some(token), ..nobody }), 0);
-        }
-        // Where there are tokens, what is shown has to be right, and may be a password yet.
-        if self.tokens.is_some()
-            && connect.password.is_some()
-            && (self.users.is_none() || user_name.is_none())
-        {
-            return (Err(Refusal::BadCredentials), 0);
-        }
-        let address = nobody.address;
-        let Some(users) = self.users.as_ref().map(Watched::current) else {
-            return (self.let_in(nobody), 0);
-        };
-        let Some(user) = user_name else { return (self.let_in(nobody), 0) };
-        // Without a password nothing is computed for anybody.
-        let Some(password) = &connect.password else { return (Err(Refusal::BadCredentials), 0) };
-        let known = Principal { user: Some(user.into()), has_password: true, ..nobody };
-        let attempt = match users.login(user, password) {
-            Login::Known => return (Ok(known), 0),
-            Login::Compute(attempt) => attempt,
-        };
-        let secret = Zeroizing::new(password.to_vec());
-        match self.hasher.verify(attempt.hash.clone(), secret, address).await {
-            Err(Busy) => (Err(Refusal::Busy), 0),
-            Ok(verified) if attempt.finish(verified) => (Ok(known), 1),
-            Ok(_) => (Err(Refusal::BadCredentials), 1),
-        }
-    }
-
-    /// The token in the place of the password, if it counts.
-    async fn shown_token(&self, connect: &Connect, user_name: Option<&str>) -> Option<Arc<Grant>> {
-        let (tokens, password) = (self.tokens.as_ref()?, connect.password.as_ref()?);
-        // Boxed: most clients show none, and none has to wait for keys but rarely.
-        match Box::pin(tokens.check(password, user_name)).await? {
-            Ok(grant) => Some(Arc::new(grant)),
-            Err(why) => {
-                tracing::debug!(target: "quelea::access", client = %connect.client_id, %why, "a token does not count");
-                None
-            }
-        }
-    }
-
-    fn let_in(&self, nobody: Principal) -> Result<Principal, Refusal> {
-        let here = nobody.address.is_none_or(|address| address.to_canonical().is_loopback());
-        match self.anonymous {
-            Anonymous::Everywhere => Ok(nobody),
-            Anonymous::OnThisMachine if here => Ok(nobody),
-            Anonymous::OnThisMachine | Anonymous::Nowhere => Err(Refusal::Anonymous),
+        if self.hook.as_ref().is_some_and(Hook::is_in_the_clear) {
+            tracing::warn!(target: "quelea::access", "auth.http.url is not https: passwords of clients go there as they are");
         }
     }
 
@@ -269,7 +216,8 @@ impl Access {
 
     /// Whether a client that is connected has to look again what it may do, now or ever.
     pub(crate) fn is_open(&self) -> bool {
-        self.users.is_none() && self.tokens.is_none() && self.rules.is_none() && self.bans.is_none()
+        let asks = self.users.is_some() || self.tokens.is_some() || self.hook.is_some();
+        !asks && self.rules.is_none() && self.bans.is_none()
     }
 
     /// Changes when what is in force changes. To be read before what depends on it.
@@ -319,16 +267,10 @@ impl Access {
         let (users, rules) = (self.users.as_ref(), self.rules.as_ref());
         let bans = self.bans.as_ref().is_some_and(Watched::is_stale);
         let tokens = self.tokens.as_ref().is_some_and(Tokens::is_stale);
+        let headers = self.hook.as_ref().and_then(|hook| hook.headers.as_ref());
+        let tokens = tokens || headers.is_some_and(Watched::is_stale);
         (tokens || users.is_some_and(Watched::is_stale), bans || rules.is_some_and(Watched::is_stale))
     }
-}
-
-/// Who somebody is by its certificate alone.
-fn certified(from: &Origin) -> Principal {
-    let Some(der) = &from.certificate else { return Principal::at(from.peer) };
-    let user_from = from.listener.tls.as_ref().and_then(|tls| tls.user_name_from);
-    let Names { common_name, user } = certificate::names(der, user_from);
-    Principal { user, common_name, ..Principal::at(from.peer) }
 }
 
 /// Reads what the configuration names, and keeps nothing of it.

@@ -1,12 +1,17 @@
 //! Files with users, rules, bans and hashes as they should never be: damaged at random. Reading them ends with what they say or with an
-//! error. And rules in any order, of which the first lines never allow more than all of them. The seed is in each message.
+//! error. So do messages of SCRAM and answers of the hook, and no damaged proof counts. And rules in any order, of which the first lines never allow more than all of them. The seed is in each message.
+
+use std::sync::Arc;
 
 use mqtt_codec::QoS;
+use session_store::authentication::{Exchange, Step};
 
 use super::Principal;
 use super::acl::Rules;
 use super::bans::Bans;
 use super::hash::PasswordHash;
+use super::hook::Said;
+use super::scram::{Mechanism, Scram};
 use super::users::Users;
 
 const SEED: u64 = 20_261_121;
@@ -19,6 +24,9 @@ const MOSQUITTO: &str =
     "topic read a/#\nuser ann\ntopic write b/é\ntopic deny b/c\npattern readwrite dev/%c/%u\n";
 const USERS: &str =
     "ann:$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";
+const SCRAM: &str = "ann:SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=\n";
+const ANSWER: &str =
+    r#"{"result":"allow","user":"ann","groups":["a","b"],"acl":{"publish":["a/%u/#"]},"expire_at":2000.5}"#;
 const BANS: &str = "address 10.0.0.0/8\nuser \"ann b\" until=2027-01-01T00:00:00Z\nclient c-1\n";
 
 /// Numbers that follow from the seed (SplitMix64).
@@ -67,11 +75,35 @@ fn damaged_files_are_read_or_refused() {
         note(Rules::parse(&noise.damaged(RULES)).map(drop));
         note(Rules::parse_mosquitto(&noise.damaged(MOSQUITTO)).map(drop));
         note(Bans::parse(&noise.damaged(BANS)).map(drop));
+        note(Users::parse(&noise.damaged(SCRAM)).map(drop).map_err(|why| why.to_string()));
+        note(Said::parse(noise.damaged(ANSWER).as_bytes(), None, 1_000.0).map(drop));
         note(Users::parse(&noise.damaged(USERS)).map(drop).map_err(|why| why.to_string()));
         let hash = USERS.trim_end().trim_start_matches("ann:");
         note(PasswordHash::parse(&noise.damaged(hash)).map(drop).map_err(|why| why.to_string()));
     }
     assert!(read > FORMS / 4 && refused > FORMS / 4, "{read} read, {refused} refused, seed {SEED}");
+}
+
+#[test]
+fn damaged_messages_show_nothing() {
+    const FIRST: &str = "n,,n=ann,r=rOprNGfwEbeRWgbNEkqO";
+    let mut noise = Noise(SEED);
+    let users = Arc::new(Users::parse(SCRAM).unwrap());
+    let (mut challenged, mut refused) = (0, 0);
+    for _ in 0..FORMS {
+        let mut scram = Scram::new(Mechanism::Sha256, Arc::clone(&users));
+        let Step::Challenge(challenge) = scram.step(noise.damaged(FIRST).as_bytes()) else {
+            refused += 1;
+            continue;
+        };
+        challenged += 1;
+        let challenge = String::from_utf8(challenge.to_vec()).unwrap();
+        let nonce = challenge.split(',').next().unwrap();
+        let last = format!("c=biws,{nonce},p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
+        let last = if challenged % 2 == 0 { last } else { noise.damaged(&last) };
+        assert_eq!(scram.step(last.as_bytes()), Step::Rejected, "{last}, seed {SEED}");
+    }
+    assert!(challenged > FORMS / 10 && refused > FORMS / 10, "{challenged} and {refused}, seed {SEED}");
 }
 
 /// Who is asked about, and as which client.

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::num::NonZeroU32;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::file::read_text;
 use super::hash::PasswordHash;
+use super::scram::{ITERATIONS, ITERATIONS_ALLOWED, Keys, Mechanism};
 use super::users::{COMMENT, Users};
 
 /// The first line of a new file.
@@ -35,6 +37,12 @@ pub(crate) struct PasswdArgs {
     /// Take the password from the first line of this file, such as a mounted secret, in place of standard input
     #[arg(long, value_name = "FILE", conflicts_with = "delete")]
     password_file: Option<PathBuf>,
+    /// Write keys for SCRAM-SHA-256 and SCRAM-SHA-512 in place of an argon2id hash; name and password do as before
+    #[arg(long, conflicts_with = "delete")]
+    scram: bool,
+    /// How often clients hash their password for SCRAM: give all users the same
+    #[arg(long, value_name = "N", requires = "scram", default_value_t = ITERATIONS, value_parser = clap::value_parser!(u32).range(i64::from(*ITERATIONS_ALLOWED.start())..=i64::from(*ITERATIONS_ALLOWED.end())))]
+    iterations: u32,
 }
 
 /// Does what the command line says. Without `--delete` the password is the first line of `--password-file` or of standard
@@ -43,7 +51,7 @@ pub(crate) struct PasswdArgs {
 /// # Errors
 /// The file cannot be used or written, the name or the password is none, or there is no such user to remove.
 pub(crate) fn run(args: &PasswdArgs) -> anyhow::Result<()> {
-    let PasswdArgs { file, user, delete, password_file } = args;
+    let PasswdArgs { file, user, delete, password_file, .. } = args;
     let allowed = !user.is_empty()
         && !user.starts_with(COMMENT)
         && !user.contains(':')
@@ -59,7 +67,14 @@ pub(crate) fn run(args: &PasswdArgs) -> anyhow::Result<()> {
     };
     let users = Users::parse(&before).with_context(|| format!("{} cannot be used", file.display()))?;
     ensure!(!*delete || users.contains(user), "{} has no user {user:?}", file.display());
-    let line = if *delete { None } else { Some(line(user, &password(user, password_file.as_deref())?)?) };
+    let line = if *delete {
+        None
+    } else {
+        let password = password(user, password_file.as_deref())?;
+        let hash =
+            if args.scram { scram(&password, args.iterations)? } else { PasswordHash::text_of(&password) };
+        Some(format!("{user}:{}\n", hash.context("the system has no random numbers")?))
+    };
     rewrite(file, &replaced(&before, user, line.as_deref()))?;
     let done = match (delete, users.contains(user)) {
         (true, _) => "removed",
@@ -69,9 +84,13 @@ pub(crate) fn run(args: &PasswdArgs) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout(), "{done} {user}")?)
 }
 
-fn line(user: &str, password: &[u8]) -> anyhow::Result<String> {
-    let hash = PasswordHash::text_of(password).context("the system has no random numbers")?;
-    Ok(format!("{user}:{hash}\n"))
+/// Keys for SCRAM of each kind. Of others than these letters clients may make different ones (RFC 4013).
+fn scram(password: &[u8], iterations: u32) -> anyhow::Result<Option<String>> {
+    let plain = password.iter().all(|byte| (b' '..=b'~').contains(byte));
+    ensure!(plain, "a password for SCRAM has printable ASCII characters alone");
+    let iterations = NonZeroU32::new(iterations).context("iterations are at least one")?;
+    let texts = Mechanism::ALL.map(|mechanism| Keys::text_of(mechanism, password, iterations));
+    Ok(texts.into_iter().collect::<Option<Vec<_>>>().map(|texts| texts.join(" ")))
 }
 
 /// The file with the line of one user replaced, removed, or added at the end; all else stays as it is.

@@ -1,4 +1,5 @@
-//! A password file: a line `USER:HASH` for each user, as `quelea passwd` and `mosquitto_passwd` write it.
+//! A password file: a line `USER:HASH` for each user, as `quelea passwd` and `mosquitto_passwd` write it; of SCRAM there may be two
+//! hashes, with a blank between.
 //! Read through `file`, asked by `Access`. A file of which one line is wrong is wrong as a whole.
 
 use std::fmt;
@@ -9,6 +10,7 @@ use parking_lot::Mutex;
 use ring::hmac;
 
 use super::hash::{BadHash, PasswordHash};
+use super::scram::{Candidate, Keys, Mechanism, PREFIX};
 
 /// What begins a comment.
 pub(crate) const COMMENT: char = '#';
@@ -41,6 +43,8 @@ pub(crate) enum BadUsers {
 /// A user.
 struct Entry {
     hash: PasswordHash,
+    /// For SCRAM, one of a kind.
+    scram: Box<[Keys]>,
     /// What stands for the password that was right last; devices that come back all at once cost a hash each only
     /// the first time.
     seen: Mutex<Option<hmac::Tag>>,
@@ -54,6 +58,10 @@ pub(crate) struct Users {
     strangers: RandomState,
     /// Of this process alone.
     key: hmac::Key,
+    /// What the salts of SCRAM that nobody has follow from: the same on every node that has the file.
+    made_up: hmac::Key,
+    /// The first keys of each kind, which those are like.
+    like: Vec<Keys>,
 }
 
 /// What is to be computed for a login.
@@ -93,20 +101,28 @@ impl Users {
             }
             let parts = line.split_once(':').filter(|(user, _)| !user.is_empty());
             let (user, hash) = parts.ok_or(BadUsers::Form { line: line_number })?;
-            let parsed = PasswordHash::parse(hash.trim_end());
-            let hash = parsed.map_err(|source| BadUsers::Hash { line: line_number, source })?;
+            let entry = Entry::parse(hash.trim_end());
+            let entry = entry.map_err(|source| BadUsers::Hash { line: line_number, source })?;
             if by_name.insert(user.into(), entries.len()).is_some() {
                 return Err(BadUsers::Twice { line: line_number });
             }
-            entries.push(Entry { hash, seen: Mutex::new(None) });
+            entries.push(entry);
         }
+        Ok(Self::of(entries, by_name))
+    }
+
+    fn of(entries: Vec<Entry>, by_name: HashMap<Box<str>, usize>) -> Self {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new());
         // Without random numbers nothing is remembered that could be guessed: the key only has to be one that is not known.
         let key = key.unwrap_or_else(|_| {
             let seed = RandomState::new().hash_one(entries.len()).to_ne_bytes();
             hmac::Key::new(hmac::HMAC_SHA256, &seed)
         });
-        Ok(Self { entries, by_name, strangers: RandomState::new(), key })
+        let all = || entries.iter().flat_map(|entry| &entry.scram);
+        let first = |mechanism: Mechanism| all().find(|keys| keys.mechanism == mechanism).cloned();
+        let like = Mechanism::ALL.into_iter().filter_map(first).collect();
+        let made_up = all().next().map_or_else(|| key.clone(), Keys::key_of_strangers);
+        Self { entries, by_name, strangers: RandomState::new(), key, made_up, like }
     }
 
     /// Whether there is such a user.
@@ -131,6 +147,17 @@ impl Users {
         Login::Compute(Attempt { hash: hash.unwrap_or_else(PasswordHash::of_nobody), user: found, tag })
     }
 
+    /// What a login by SCRAM is held against. For who has no keys of this kind they are made up, always the same: of as many iterations as
+    /// the first user's in the file, whose keys the salt follows from too, so that nobody can tell that it is.
+    pub(crate) fn scram(&self, mechanism: Mechanism, user: &str) -> Candidate {
+        let of = |entry: &Entry| entry.scram.iter().find(|keys| keys.mechanism == mechanism).cloned();
+        let like = self.like.iter().find(|keys| keys.mechanism == mechanism);
+        let made_up = Keys::made_up(mechanism, like, &self.made_up, user);
+        let found = self.by_name.get(user).and_then(|place| of(self.entries.get(*place)?));
+        let exists = found.is_some();
+        Candidate { keys: found.unwrap_or(made_up), exists }
+    }
+
     fn stand_in(&self, user: &str) -> Option<&Entry> {
         let count = self.entries.len() as u64;
         let place = self.strangers.hash_one(user).checked_rem(count)?;
@@ -138,7 +165,38 @@ impl Users {
     }
 }
 
+impl Default for Users {
+    /// Nobody.
+    fn default() -> Self {
+        Self::of(Vec::new(), HashMap::new())
+    }
+}
+
+impl Entry {
+    /// Reads what is behind a user's name.
+    fn parse(text: &str) -> Result<Self, BadHash> {
+        let mut scram: Vec<Keys> = Vec::new();
+        if text.starts_with(PREFIX) {
+            for text in text.split(' ') {
+                let keys = Keys::parse(text)?;
+                if scram.iter().any(|other| other.mechanism == keys.mechanism) {
+                    return Err(BadHash::Damaged);
+                }
+                scram.push(keys);
+            }
+        }
+        let hash =
+            scram.first().map_or_else(|| PasswordHash::parse(text), |keys| Ok(PasswordHash::of_scram(keys)));
+        Ok(Self { hash: hash?, scram: scram.into(), seen: Mutex::new(None) })
+    }
+}
+
 impl Attempt<'_> {
+    /// Whether there is such a user.
+    pub(crate) fn is_users(&self) -> bool {
+        self.user.is_some()
+    }
+
     /// Whether the login is right, given whether the hash was that of the password.
     pub(crate) fn finish(self, verified: bool) -> bool {
         match self.user {
@@ -192,6 +250,32 @@ mod tests {
         assert_eq!(log_in(&users, "carl", "b"), (false, 1), "not even with the password of who stands in");
         let nobody = Users::parse("# nobody\n").unwrap();
         assert_eq!(log_in(&nobody, "carl", "a"), (false, 1));
+    }
+
+    /// Who has keys for SCRAM may send the password as well, and it costs what theirs do.
+    #[test]
+    fn keys_for_scram_are_of_a_password_too() {
+        let keys = |mechanism| Keys::text_of(mechanism, b"a", 4_096.try_into().unwrap()).unwrap();
+        let [sha256, sha512] = Mechanism::ALL.map(keys);
+        for line in [&sha256, &sha512, &format!("{sha256} {sha512}")] {
+            let users = Users::parse(&format!("ann:{line}\n")).unwrap();
+            assert_eq!(log_in(&users, "ann", "b"), (false, 1));
+            assert_eq!(log_in(&users, "ann", "a"), (true, 1));
+            assert_eq!(log_in(&users, "ann", "a"), (true, 0));
+            for (mechanism, text) in [(Mechanism::Sha256, &sha256), (Mechanism::Sha512, &sha512)] {
+                assert_eq!(users.scram(mechanism, "ann").exists, line.contains(text.as_str()));
+            }
+        }
+        for bad in [
+            format!("{sha256} {sha256}"),
+            format!("{sha256}  {sha512}"),
+            format!("{sha256} "),
+            format!("{sha256} plain"),
+            format!("{sha256} {}", PasswordHash::text_of(b"x").unwrap()),
+        ] {
+            let expected = bad.ends_with(' ');
+            assert_eq!(Users::parse(&format!("ann:{bad}\n")).is_ok(), expected, "{bad}");
+        }
     }
 
     #[test]

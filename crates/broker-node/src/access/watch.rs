@@ -53,6 +53,8 @@ async fn watch_files(access: &Arc<Access>, renewed: &impl Fn()) {
             let keys = reload(tokens.and_then(|tokens| tokens.keys.as_ref()), "keys of tokens", forced);
             let rules = reload(looking.rules.as_ref(), "rules", forced);
             let bans = reload(looking.bans.as_ref(), "bans", forced);
+            let headers = looking.hook.as_ref().and_then(|hook| hook.headers.as_ref());
+            let _next_time = reload(headers, "headers of the HTTP hook", forced);
             users || secrets || keys || rules || bans
         });
         if looked.await.unwrap_or(false) {

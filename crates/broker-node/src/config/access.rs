@@ -2,14 +2,14 @@
 //! Holds the names of files, never what is in them.
 
 use super::{
-    ConfigError, ListenerSettings, Settings,
+    ConfigError, HookSettings, ListenerSettings, Settings, hook,
     jwt::{self, JwtSettings},
 };
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// `[auth]`
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct AuthSettings {
     /// Whether clients without credentials may connect. Without any authentication they may on loopback addresses and
@@ -17,6 +17,9 @@ pub(crate) struct AuthSettings {
     pub(crate) allow_anonymous: bool,
     /// Which client identifiers a client may choose. Default `any`.
     pub(crate) client_ids: ClientIdPolicy,
+    /// In which order tokens, passwords and the HTTP hook are asked; the first that knows a client decides. Default `jwt`,
+    /// `password`, `http`.
+    pub(crate) order: Vec<AuthSource>,
     /// The file with who is banned: addresses, users, client identifiers; read again when it changes. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bans_file: Option<PathBuf>,
@@ -24,6 +27,39 @@ pub(crate) struct AuthSettings {
     pub(crate) password: PasswordSettings,
     /// Tokens.
     pub(crate) jwt: JwtSettings,
+    /// A server that is asked.
+    pub(crate) http: HookSettings,
+}
+
+impl Default for AuthSettings {
+    fn default() -> Self {
+        Self {
+            allow_anonymous: false,
+            client_ids: ClientIdPolicy::default(),
+            order: AuthSource::ALL.into(),
+            bans_file: None,
+            password: PasswordSettings::default(),
+            jwt: JwtSettings::default(),
+            http: HookSettings::default(),
+        }
+    }
+}
+
+/// Who can say whether a client is who it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AuthSource {
+    /// Tokens: one that counts.
+    Jwt,
+    /// The password file, of the users that it has.
+    Password,
+    /// The HTTP hook.
+    Http,
+}
+
+impl AuthSource {
+    /// All that there are, in the order in which they are asked where nobody says otherwise.
+    const ALL: [Self; 3] = [Self::Jwt, Self::Password, Self::Http];
 }
 
 /// `[auth.password]`
@@ -62,7 +98,7 @@ pub(crate) struct AclSettings {
 impl AuthSettings {
     /// Whether clients have a way to show who they are.
     pub(crate) fn is_configured(&self) -> bool {
-        self.password.file.is_some() || self.jwt.is_configured()
+        self.password.file.is_some() || self.jwt.is_configured() || self.http.url.is_some()
     }
 }
 
@@ -70,9 +106,18 @@ impl AuthSettings {
 pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     let (auth, acl) = (&settings.auth, &settings.acl);
     jwt::check(&auth.jwt)?;
+    hook::check(&auth.http)?;
+    if AuthSource::ALL.iter().any(|source| auth.order.iter().filter(|one| *one == source).count() != 1) {
+        let value = format!("{:?}", auth.order).to_lowercase();
+        return Err(ConfigError::value(
+            "auth.order",
+            &value,
+            "jwt, password and http, each once, in any order",
+        ));
+    }
     let certificates = settings.listener.values().any(ListenerSettings::names_clients);
     if auth.client_ids == ClientIdPolicy::User && !auth.is_configured() && !certificates {
-        let expected = "\"any\", as no authentication is configured (auth.password.file, auth.jwt, listener.NAME.tls.user_name_from)";
+        let expected = "\"any\", as no authentication is configured (auth.password.file, auth.jwt, auth.http, listener.NAME.tls.user_name_from)";
         return Err(ConfigError::value("auth.client_ids", "\"user\"", expected));
     }
     if let (Some(_), Some(path)) = (&acl.file, &acl.mosquitto_file) {
@@ -85,6 +130,8 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
         ("auth.jwt.secret_file", &auth.jwt.secret_file),
         ("auth.jwt.keys_file", &auth.jwt.keys_file),
         ("auth.jwt.jwks_ca", &auth.jwt.jwks_ca),
+        ("auth.http.ca", &auth.http.ca),
+        ("auth.http.headers_file", &auth.http.headers_file),
         ("acl.file", &acl.file),
         ("acl.mosquitto_file", &acl.mosquitto_file),
     ];
@@ -101,6 +148,7 @@ impl Settings {
         self.auth.password.file = Some(PathBuf::new());
         self.auth.bans_file = Some(PathBuf::new());
         self.auth.jwt = JwtSettings::sample();
+        self.auth.http = HookSettings::sample();
         self.acl = AclSettings { file: Some(PathBuf::new()), mosquitto_file: Some(PathBuf::new()) };
     }
 }

@@ -106,7 +106,8 @@ pub(super) fn check(jwt: &JwtSettings) -> Result<(), ConfigError> {
     if !jwt.is_configured() {
         return check_unused(jwt);
     }
-    let scheme = jwt.jwks_url.as_deref().map(scheme_of).transpose()?;
+    let scheme_of = |url: &String| scheme_of("auth.jwt.jwks_url", url, URL_EXPECTED);
+    let scheme = jwt.jwks_url.as_ref().map(scheme_of).transpose()?;
     if let Some(path) = jwt.jwks_ca.as_ref().filter(|_| scheme.as_deref() != Some("https")) {
         let expected = "nothing, as auth.jwt.jwks_url is not https";
         return Err(ConfigError::value("auth.jwt.jwks_ca", &format!("{path:?}"), expected));
@@ -154,9 +155,9 @@ fn check_unused(jwt: &JwtSettings) -> Result<(), ConfigError> {
     }
 }
 
-/// Whether the keys come by http or https; what else is no URL of keys.
-fn scheme_of(url: &str) -> Result<String, ConfigError> {
-    let bad = || ConfigError::value("auth.jwt.jwks_url", &format!("{url:?}"), URL_EXPECTED);
+/// Whether a URL is of http or https; what else is none that can be asked.
+pub(super) fn scheme_of(key: &str, url: &str, expected: &str) -> Result<String, ConfigError> {
+    let bad = || ConfigError::value(key, &format!("{url:?}"), expected);
     let uri: Uri = url.parse().map_err(|_| bad())?;
     let named = uri
         .authority()

@@ -10,6 +10,7 @@ mod derived;
 mod error;
 #[cfg(test)]
 mod extremes;
+mod hook;
 mod import;
 mod jwt;
 mod keys;
@@ -25,10 +26,11 @@ mod sections;
 mod tests;
 mod units;
 
-pub(crate) use access::ClientIdPolicy;
+pub(crate) use access::{AuthSource, ClientIdPolicy};
 pub(crate) use check_cluster::{SeedForm, is_peer_address, seed_form};
 pub(crate) use cluster_keys::{ClusterTls, SecretText};
 pub(crate) use error::ConfigError;
+pub(crate) use hook::HookSettings;
 pub(crate) use import::{ImportError, import};
 pub(crate) use jwt::JwtSettings;
 pub(crate) use limits::{FlappingBy, FlappingSettings, LimitSettings};

@@ -7,10 +7,11 @@ use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use mqtt_codec::{Auth, Connect, Packet, PacketKind, ReasonCode, Text, Version, decode};
-use session_store::authentication::{Answer, Authentication};
+use session_store::authentication::Answer;
 
 use super::socket::Socket;
-use crate::access::{Origin, Principal, Refusal};
+use crate::access::{Asked, Origin, Principal, Refusal};
+use crate::session::Authentication;
 
 /// Why there is no CONNACK with success.
 pub(super) enum Refused {
@@ -36,45 +37,68 @@ pub(super) async fn identify(
     connect: &Connect,
     from: &Origin,
 ) -> Result<Identified, Refused> {
-    let (authentication, data) = Box::pin(authenticate(socket, connect)).await?;
-    if authentication.method().is_some() {
-        return Ok(Identified { who: Principal::at(from.peer), authentication, data });
-    }
-    let worker = &socket.worker;
-    let (found, hashes) = Box::pin(worker.node.access.log_in(connect, from)).await;
+    let worker = std::rc::Rc::clone(&socket.worker);
     let counters = &worker.counters;
-    counters.password_hashes.add(hashes);
-    match found {
-        Ok(who) => {
-            counters.tokens_accepted.add(u64::from(who.has_token()));
-            Ok(Identified { who, authentication, data })
+    let found = if connect.authentication_method.is_some() {
+        Box::pin(authenticate(socket, connect, from)).await?
+    } else {
+        let (found, took) = Box::pin(worker.node.access.log_in(connect, from)).await;
+        counters.password_hashes.add(took.hashes);
+        match took.asked {
+            Some(Asked::Server) => counters.hook_answers.add(1),
+            Some(Asked::Memory) => counters.hook_answers_remembered.add(1),
+            Some(Asked::Failed) => counters.hook_failures.add(1),
+            None => {}
         }
-        Err(refusal) => {
-            let busy = refusal == Refusal::Busy;
-            if busy { &counters.logins_busy } else { &counters.logins_refused }.add(1);
-            Err(Refused::Told(refusal.reason()))
-        }
-    }
+        let who = found.map_err(|refusal| {
+            match refusal {
+                Refusal::Busy => counters.logins_busy.add(1),
+                // Counted with the hook.
+                Refusal::Unavailable => {}
+                _ => counters.logins_refused.add(1),
+            }
+            Refused::Told(refusal.reason())
+        })?;
+        Identified { who, authentication: Authentication::default(), data: None }
+    };
+    counters.tokens_accepted.add(u64::from(found.who.has_token()));
+    Ok(found)
 }
 
-/// Authenticates a client; gives the state for later and the data that CONNACK carries.
-async fn authenticate(
-    socket: &mut Socket,
-    connect: &Connect,
-) -> Result<(Authentication, Option<Bytes>), Refused> {
+/// Authenticates a client by the method that it names.
+async fn authenticate(socket: &mut Socket, connect: &Connect, from: &Origin) -> Result<Identified, Refused> {
     let worker = std::rc::Rc::clone(&socket.worker);
+    let refused = |reason: ReasonCode| {
+        let known = matches!(reason, ReasonCode::NotAuthorized | ReasonCode::Banned);
+        worker.counters.logins_refused.add(u64::from(known));
+        Refused::Told(reason)
+    };
+    let access = &worker.node.access;
+    let nobody = access.stranger(from).map_err(|refusal| refused(refusal.reason()))?;
     let mut state = Authentication::default();
-    let method = connect.authentication_method.as_ref().map(Text::as_str);
+    let method = connect.authentication_method.as_ref().map_or("", Text::as_str);
     let data = connect.authentication_data.as_deref().unwrap_or(&[]);
     let mut answer = state.connect(&worker.node.methods, method, data);
     loop {
-        match answer.map_err(|refusal| Refused::Told(refusal.reason()))? {
-            Answer::Accepted(data) => return Ok((state, data)),
-            Answer::Challenge(data) => challenge(socket, connect, data).await?,
+        match answer.map_err(|refusal| refused(refusal.reason()))? {
+            Answer::Accepted(data, shown) => {
+                let named = connect.user_name.as_ref().map(Text::as_str);
+                let who = access.shown(shown, nobody, named).map_err(|refusal| match refusal {
+                    // Whatever is wrong with a method is told alike.
+                    Refusal::BadCredentials => refused(ReasonCode::NotAuthorized),
+                    other => refused(other.reason()),
+                })?;
+                return Ok(Identified { who, authentication: state, data });
+            }
+            Answer::Wait => answer = poll_fn(|context| state.poll(context)).await,
+            Answer::Challenge(data) => {
+                challenge(socket, connect, data).await?;
+                let auth = next_auth(socket, connect).await?;
+                let method = auth.authentication_method.as_ref().map(Text::as_str);
+                let data = auth.authentication_data.as_deref().unwrap_or(&[]);
+                answer = state.auth(auth.reason, method, data);
+            }
         }
-        let auth = next_auth(socket, connect).await?;
-        let method = auth.authentication_method.as_ref().map(Text::as_str);
-        answer = state.auth(auth.reason, method, auth.authentication_data.as_deref().unwrap_or(&[]));
     }
 }
 

@@ -189,6 +189,9 @@ impl Connection {
             if let Poll::Ready(spoke) = self.client.poll_silence(context) {
                 spoke?;
             }
+            if let Poll::Ready(authenticated) = self.client.poll_auth(context) {
+                authenticated?;
+            }
             let _goes_on = (self.client.poll_gate(context), self.client.poll_parked(context));
             self.poll_mail(context)?;
             if !self.client.staged.is_empty() {
@@ -342,6 +345,9 @@ impl Connection {
     }
 
     fn poll_timer(&mut self, context: &mut Context<'_>) -> Result<(), Ending> {
+        if std::mem::take(&mut self.client.ends.have_moved) {
+            self.set_timer(Instant::now());
+        }
         loop {
             let Some(timer) = &mut self.timer else { return Ok(()) };
             let Poll::Ready(()) = timer.as_mut().poll(context) else { return Ok(()) };

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use mqtt_codec::{Disconnect, Offence, Packet, PacketId, PacketKind, ReasonCode, Subscribe, Text, Version};
-use session_store::authentication::Authentication;
 use session_store::command::{Push, SubscribeTo, WillFate};
 use session_store::scan::Scans;
 use session_store::{ClientId, Epoch, Inbound, Outbound};
@@ -31,8 +30,9 @@ use self::parked::ParkedPublishes;
 use self::released::Released;
 pub(crate) use self::retained::PageFuture;
 use self::silence::Silence;
-pub(crate) use self::standing::Standing;
+pub(crate) use self::standing::{Ends, Standing};
 pub(crate) use self::stored::StoredMessages;
+use crate::access::Shown;
 use crate::connection::{AckQueue, Out};
 use crate::fanout::{Fanout, Gathering, Matched, Now};
 use crate::inbox::Inbox;
@@ -40,6 +40,9 @@ use crate::limits::{Place, Throttle};
 use crate::roll::{Entry, Subscriptions};
 use crate::shard::Staged;
 use crate::worker::Worker;
+
+/// How far a connection has got with enhanced authentication.
+pub(crate) type Authentication = session_store::authentication::Authentication<Shown>;
 
 /// Bytes that may wait for the socket before no further QoS 1 and 2 message is encoded.
 pub(crate) const HIGH_WATER: usize = 256 * 1024;
@@ -168,6 +171,8 @@ pub(crate) struct Client {
     pub(crate) aliases_in: InboundAliases,
     pub(crate) pings: Pings,
     pub(crate) authentication: Authentication,
+    /// When it has to go.
+    pub(crate) ends: Ends,
     /// Who it is and what it may do; `None` where nobody asks.
     pub(crate) standing: Option<Box<Standing>>,
     /// Its place among those of its address and its user; `None` where nobody counts them.
@@ -227,6 +232,7 @@ impl Client {
             aliases_in: InboundAliases::new(alias_maximum),
             pings: Pings::default(),
             authentication: Authentication::default(),
+            ends: Ends::default(),
             standing: None,
             place: None,
             throttle: Throttle::new(&worker.node.settings.limits, worker.node.clock),

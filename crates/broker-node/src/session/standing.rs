@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use topic_index::{Filter, PlainFilter};
 
 use super::{Client, Ending};
-use crate::access::{Access, Principal, Rights};
+use crate::access::{Access, Principal, Rights, Shown};
 use crate::packet::Denied;
 
 /// Who a client is, and what it may do, as of one version of users and rules.
@@ -22,6 +22,15 @@ pub(crate) struct Standing {
     version: u64,
     /// When its token is over.
     until: Option<Instant>,
+}
+
+/// What a connection has to be over by, beside its token.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    /// When an authentication has to have come to its end that is under way.
+    pub(crate) authentication: Option<Instant>,
+    /// Whether the connection's timer has to be set again.
+    pub(crate) have_moved: bool,
 }
 
 /// What a will needs.
@@ -92,9 +101,28 @@ impl Standing {
 }
 
 impl Client {
-    /// When its token is over; `None` for never.
+    /// When its token is over, or the time that it has to authenticate again; `None` for never.
     pub(crate) fn standing_end(&self) -> Option<Instant> {
-        self.standing.as_ref()?.until
+        let token = self.standing.as_ref().and_then(|standing| standing.until);
+        token.into_iter().chain(self.ends.authentication).min()
+    }
+
+    /// Takes over what a client has shown that authenticated again: the end of its token is that of the new one, and so are its
+    /// rights.
+    ///
+    /// # Errors
+    /// It is another user, or may not be this client any more; or it is a member of a shared group that it may not be in any more.
+    pub(crate) fn stand_as(&mut self, shown: Shown) -> Result<(), Ending> {
+        let worker = Rc::clone(&self.worker);
+        let access = &worker.node.access;
+        let Some(standing) = &mut self.standing else { return Ok(()) };
+        let Some(who) = access.shown_again(shown, &standing.who, self.id.as_str()) else {
+            worker.counters.reauthentications_failed.add(1);
+            return Err(Ending::told(ReasonCode::NotAuthorized, "authenticated as somebody else"));
+        };
+        standing.until = access.until(&who);
+        standing.who = who;
+        self.take_standing()
     }
 
     /// Whether it may publish such a message.
@@ -116,25 +144,38 @@ impl Client {
     /// Looks again what it may do, if users or rules have changed since.
     ///
     /// # Errors
-    /// Its user, or the key of its token, was removed; its token is over; or it is a member of a shared group that it may
-    /// not be in any more: what it has of the group goes to others with the end of its connection.
+    /// Its user, or the key of its token, was removed; its token is over, or the time to authenticate again; or it is a member
+    /// of a shared group that it may not be in any more: what it has of the group goes to others with the end of its connection.
     pub(crate) fn look_again(&mut self) -> Result<(), Ending> {
         self.renew_standing()?;
         let over = |until: &mut Instant| *until <= Instant::now();
+        if self.ends.authentication.take_if(over).is_some() {
+            self.worker.counters.reauthentications_failed.add(1);
+            return Err(Ending::told(
+                ReasonCode::NotAuthorized,
+                "the authentication was not finished in time",
+            ));
+        }
         if self.standing.as_mut().and_then(|standing| standing.until.take_if(over)).is_none() {
             return Ok(());
         }
         self.worker.counters.tokens_expired.add(1);
-        Err(Ending::told(ReasonCode::NotAuthorized, "the token has expired"))
+        Err(Ending::told(ReasonCode::NotAuthorized, "what the client was let in by has expired"))
     }
 
     fn renew_standing(&mut self) -> Result<(), Ending> {
+        let version = self.worker.node.access.version();
+        if self.standing.as_ref().is_none_or(|standing| standing.version == version) {
+            return Ok(());
+        }
+        self.take_standing()
+    }
+
+    /// Takes over what is in force now for who it is now.
+    fn take_standing(&mut self) -> Result<(), Ending> {
         let worker = Rc::clone(&self.worker);
         let access = &worker.node.access;
         let Some(standing) = &mut self.standing else { return Ok(()) };
-        if standing.version == access.version() {
-            return Ok(());
-        }
         if access.has_banned(&standing.who, Some(self.id.as_str())) {
             standing.renew(access, self.id.as_str());
             standing.rights = Some(Rights::default());

@@ -24,11 +24,26 @@ pub(crate) struct Grant {
     client_id: Option<Box<str>>,
     groups: Box<[Box<str>]>,
     rules: Option<Granted>,
-    /// What it is signed with.
-    pub(super) key: KeyPrint,
+    /// What it is signed with; `None` for what is no token but said by the hook.
+    pub(super) key: Option<KeyPrint>,
 }
 
 impl Grant {
+    /// What the hook says of a login.
+    pub(in crate::access) fn of_hook(
+        user: Box<str>,
+        until_s: Option<f64>,
+        groups: Box<[Box<str>]>,
+        rules: Option<Granted>,
+    ) -> Self {
+        Self { user, until_ms: until_s.map(ms), client_id: None, groups, rules, key: None }
+    }
+
+    /// Whether it was shown by a token.
+    pub(crate) fn is_of_token(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// The name of who shows it.
     pub(crate) fn user(&self) -> &str {
         &self.user
@@ -89,9 +104,13 @@ pub(super) fn grant(
         }),
     };
     let user = text(find(claims, &settings.user_claim)).ok_or(BadToken::Claim("auth.jwt.user_claim"))?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and bounded above")]
-    let until_ms = until_s.map(|until_s| (until_s * 1e3) as u64);
-    Ok(Grant { user, until_ms, client_id, groups, rules, key })
+    Ok(Grant { user, until_ms: until_s.map(ms), client_id, groups, rules, key: Some(key) })
+}
+
+/// Seconds in milliseconds.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and bounded")]
+fn ms(seconds: f64) -> u64 {
+    (seconds * 1e3) as u64
 }
 
 /// Until when it counts.
@@ -142,13 +161,13 @@ fn find<'a>(claims: &'a Object, name: &str) -> Option<&'a Value> {
 }
 
 /// A name: some text without control characters.
-fn text(value: Option<&Value>) -> Option<Box<str>> {
+pub(in crate::access) fn text(value: Option<&Value>) -> Option<Box<str>> {
     let text = value?.as_str()?;
     (!text.is_empty() && !text.contains(char::is_control)).then(|| text.into())
 }
 
 /// Names, or one.
-fn list(value: &Value, most: usize) -> Option<Box<[Box<str>]>> {
+pub(in crate::access) fn list(value: &Value, most: usize) -> Option<Box<[Box<str>]>> {
     match value {
         Value::Array(all) if all.len() <= most => all.iter().map(|one| text(Some(one))).collect(),
         Value::Array(_) => None,

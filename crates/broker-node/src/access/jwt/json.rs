@@ -7,10 +7,10 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::{Map, Number, Value};
 
 /// An object of JSON.
-pub(super) type Object = Map<String, Value>;
+pub(in crate::access) type Object = Map<String, Value>;
 
 /// Reads an object, and nothing behind it. `None` for all else; deeper than 128 levels is none either.
-pub(super) fn object(text: &[u8]) -> Option<Object> {
+pub(in crate::access) fn object(text: &[u8]) -> Option<Object> {
     match serde_json::from_slice(text) {
         Ok(Strict(Value::Object(object))) => Some(object),
         _ => None,

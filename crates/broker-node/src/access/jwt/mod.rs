@@ -3,7 +3,7 @@
 //! are maintained bring aws-lc, or an `rsa` crate with an advisory that has no fix (RUSTSEC-2023-0071).
 
 mod claims;
-mod json;
+pub(super) mod json;
 mod keys;
 mod remote;
 #[cfg(test)]
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) use self::claims::Grant;
+pub(super) use self::claims::{list, text};
 use self::keys::Keys;
 use self::remote::Remote;
 use self::token::{BadToken, Token};
@@ -91,7 +92,7 @@ impl Tokens {
 
     /// Whether a token that counted still would, but for its times.
     pub(super) fn knows(&self, grant: &Grant) -> bool {
-        self.current().any(|(keys, _)| keys.have(grant.key))
+        grant.key.is_none_or(|key| self.current().any(|(keys, _)| keys.have(key)))
     }
 
     /// The keys in force, and whether they were fetched; those come last.
