@@ -9,6 +9,7 @@
     reason = "test code: a panic with a message is how a test fails"
 )]
 
+mod barred;
 mod best_effort;
 mod between;
 mod checks;
@@ -71,6 +72,13 @@ fn what_was_acknowledged_holds_where_packets_are_dropped() {
         firewall::ends_no_lease(&cluster);
         holds(cluster, seed, &mut Random::new(seed), &faults::OF_PACKETS);
     });
+}
+
+#[test]
+fn a_node_that_gets_no_lease_leads_nothing() {
+    let seed = seed();
+    println!("seed {seed}");
+    barred::leads_nothing(&Cluster::started(seed, None), &mut Random::new(seed));
 }
 
 /// A firewall of the test's own, where there are no namespaces.

@@ -84,7 +84,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// What each node that runs says of the cluster.
-    fn statuses(&self) -> String {
+    pub(crate) fn statuses(&self) -> String {
         let told = |(node, broker): (&Number, &e2e_tests::Broker)| {
             let admin = broker.addr("admin");
             let output = self.network.at(*node, || ctl::run(&admin, &["status"]));

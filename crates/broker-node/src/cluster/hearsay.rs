@@ -21,6 +21,7 @@ pub(crate) struct Hearsay {
 pub(crate) struct Own {
     leads: BTreeMap<u32, Led>,
     yields: bool,
+    silent: bool,
     left: bool,
     empty: bool,
 }
@@ -43,7 +44,7 @@ impl Hearsay {
     /// Puts what the node says of itself into a touch.
     pub(crate) fn say(&self, touch: Touch) -> Touch {
         let own = self.own.borrow();
-        Touch { leads: own.leads.values().cloned().collect(), yields: own.yields, ..touch }
+        Touch { leads: own.leads.values().cloned().collect(), yields: own.gives_away(), ..touch }
     }
 
     /// Follows what there is to say.
@@ -102,6 +103,16 @@ impl Hearsay {
         last.into_iter().map(|(group, led)| (group, led.members.clone())).collect()
     }
 
+    /// This node has had no lease for long, or has one again.
+    pub(crate) fn set_silent(&self, silent: bool) {
+        self.own.send_if_modified(|own| std::mem::replace(&mut own.silent, silent) != silent);
+    }
+
+    /// Whether this node gives its leaderships away.
+    pub(crate) fn gives_away(&self) -> bool {
+        self.own.borrow().gives_away()
+    }
+
     /// The way to have this node give its leaderships away.
     pub(crate) fn yields(&self) -> Yields {
         Yields { own: self.own.clone() }
@@ -119,6 +130,10 @@ impl Hearsay {
 }
 
 impl Own {
+    fn gives_away(&self) -> bool {
+        self.yields || self.silent
+    }
+
     /// Whether others say that this node has left the cluster.
     pub(crate) fn has_left(&self) -> bool {
         self.left
@@ -140,11 +155,6 @@ impl Yields {
     /// Not any more.
     pub(crate) fn end(&self) {
         self.set(false);
-    }
-
-    /// Whether it does.
-    pub(crate) fn now(&self) -> bool {
-        self.own.borrow().yields
     }
 
     /// Says whether the node has no clients any more and takes none.
@@ -191,6 +201,20 @@ mod tests {
         }
         assert_eq!(heard.borrow().leads, BTreeMap::from([(1, (3, led(1, 5, &[3])))]));
         assert!(heard.borrow().yield_now.is_empty());
+    }
+
+    #[test]
+    fn who_drains_and_who_has_no_lease_gives_its_leaderships_away() {
+        let hearsay = Hearsay::new(6);
+        let says = || (hearsay.gives_away(), hearsay.say(Touch::default()).yields);
+        assert_eq!(says(), (false, false));
+        hearsay.set_silent(true);
+        hearsay.yields().begin();
+        assert_eq!(says(), (true, true));
+        hearsay.set_silent(false);
+        assert_eq!(says(), (true, true), "it drains");
+        hearsay.yields().end();
+        assert_eq!(says(), (false, false));
     }
 
     #[test]

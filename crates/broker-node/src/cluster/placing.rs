@@ -209,7 +209,7 @@ impl<M: Machine> Placing<M> {
         let (me, heard) = (self.group.me(), self.hearsay.heard());
         let heard = heard.borrow();
         let yields = |node: NodeId| {
-            if node == me { self.hearsay.yields().now() } else { heard.yield_now.contains(&node) }
+            if node == me { self.hearsay.gives_away() } else { heard.yield_now.contains(&node) }
         };
         let serves = |node: NodeId| {
             let member = u32::try_from(node).ok().and_then(|node| roster.get(&session_store::NodeId(node)));

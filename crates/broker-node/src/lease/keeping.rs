@@ -233,6 +233,8 @@ impl Shared {
         let reached = of_late.map(|(node, _)| *node).chain([self.keep.me.node]).collect();
         let heard = self.keep.granting.heard_of_late();
         let wall_ms = self.keep.time.wall_ms();
+        // Others hear of it by this touch.
+        self.keep.hearsay.set_silent(self.keep.lease.yields());
         self.keep.hearsay.say(Touch { applied, wants_lease, reached, heard, wall_ms, ..Touch::default() })
     }
 

@@ -137,6 +137,14 @@ impl Lease {
         }
     }
 
+    /// Whether others had better lead what this node leads, since it has no lease.
+    fn yields(&self) -> bool {
+        match &*self.terms {
+            Terms::Alone => false,
+            Terms::Granted(holding, _) => holding.read().yields(clock::now()),
+        }
+    }
+
     /// What the node may do on its view as it is now.
     pub(crate) fn hold(&self) -> Hold {
         let view = self.routes.applied();

@@ -6,13 +6,12 @@ use std::pin::Pin;
 
 use mqtt_codec::QoS;
 use session_store::matching::Subscribed;
-use session_store::scan::Ask;
 use session_store::shard::SCAN_STEPS;
 use session_store::{MessageRef, Outgoing};
 use topic_index::{PageBounds, PlainFilter};
 
 use super::{Client, HIGH_WATER};
-use crate::shard::{Page, PageWanted};
+use crate::shard::Page;
 
 /// Messages of one page: as many as go out by one write or two.
 const PAGE: usize = 256;
@@ -31,11 +30,10 @@ impl Client {
         if !self.wants_page() {
             return None;
         }
-        let Ask { scan, filter, shard, from } = self.scans.ask()?;
-        let shards = self.worker.node.shards.clone();
-        let wanted = PageWanted { filter, from, bounds: BOUNDS };
+        let ask = self.scans.ask()?;
+        let (scan, shards) = (ask.scan, self.worker.node.shards.clone());
         Some(Box::pin(async move {
-            let page = shards.page(shard, wanted).await;
+            let page = shards.look_up(ask, BOUNDS).await;
             // Other connections of the thread get their turn between pages, however many are empty.
             tokio::task::yield_now().await;
             (scan, page)

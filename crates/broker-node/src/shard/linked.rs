@@ -196,8 +196,16 @@ impl Hears for Ears {
                 continue;
             }
             let home = homes.as_ref().and_then(|homes| homes.get(usize::from(shard.0)));
-            if let Some(home) = home {
-                self.hear_one(from, home, word);
+            match (home, word) {
+                (Some(home), word) => self.hear_one(from, home, word),
+                // Who has no shards yet, or no more, has no clients.
+                (None, word::Word::Question(number, Question::Settled)) => {
+                    let settled = word::Word::Found(number, Found::Settled(true));
+                    if let Some(links) = self.links.get().and_then(Weak::upgrade) {
+                        say(&links, from, (Lane::Asked, shard), &settled);
+                    }
+                }
+                (None, _) => {}
             }
         }
         Ok(())

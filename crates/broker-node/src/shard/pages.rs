@@ -87,11 +87,8 @@ impl StoredPages {
 
 impl Shards {
     /// A page of retained messages; `None` when the node stops. It comes after every publish that was acknowledged
-    /// before; the first one of a look-up also after every one that was matched before.
+    /// before.
     pub(crate) async fn page(&self, shard: u16, wanted: PageWanted) -> Option<Page> {
-        if wanted.from.is_none() {
-            self.until_retained_settled(shard).await;
-        }
         let group = self.group(shard)?;
         let here = || super::leader::page(group, wanted.clone());
         self.ask_leader(shard, here, |answer| Word::Page(wanted.clone(), answer)).await

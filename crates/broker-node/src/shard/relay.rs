@@ -26,7 +26,7 @@ use super::in_flight::Flight;
 use super::lane::{Lane, Lanes, Target};
 use super::picking::{Next, next};
 use super::requests::requests;
-use super::{Dispatch, PageWanted, ShardGroup, Shards, weight};
+use super::{Dispatch, ShardGroup, Shards, weight};
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
 
@@ -363,9 +363,9 @@ async fn look_up(
         let (owner, routes) = shards.routes_of(number);
         others.barriers.reached(owner, routes).await;
     }
-    let Ask { scan, filter, shard, from } = ask;
+    let (scan, shard) = (ask.scan, ask.shard);
     let bounds = PageBounds { topics: SCAN_PAGE, steps: SCAN_STEPS };
-    let page = shards.page(shard, PageWanted { filter, from, bounds }).await;
+    let page = shards.look_up(ask, bounds).await;
     // Another may be waited for now.
     shards.home(number)?.relay.work.notify_one();
     let page = page?;

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use session_store::NodeId;
+use session_store::scan::Ask;
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, sleep, timeout};
+use topic_index::PageBounds;
 
-use super::Shards;
 use super::in_flight::Flight;
 use super::peers::Word;
+use super::{Page, PageWanted, Shards};
 
 /// How long a node may take to say whether it has settled, before it is asked again: twice as long as it waits before it says
 /// that it has not.
@@ -55,13 +57,26 @@ impl Shards {
         self.home(topic_home).map(|home| home.in_flight.begin())
     }
 
-    /// Waits until the retained publishes to a shard that any node had begun by now are in it.
-    pub(super) async fn until_retained_settled(&self, shard: u16) {
-        let Some(home) = self.home(shard) else { return };
-        if self.others().is_none() {
-            return home.in_flight.until_settled().await;
+    /// A page of a look-up for a new subscription; `None` when the node stops. The first one comes behind every retained publish
+    /// that was matched before.
+    pub(crate) async fn look_up(&self, ask: Ask, bounds: PageBounds) -> Option<Page> {
+        let Ask { filter, shard, from, .. } = ask;
+        if shard == 0 && from.is_none() {
+            self.until_retained_settled().await;
         }
-        home.rounds.after_now(self.ask_all(shard)).await;
+        self.page(shard, PageWanted { filter, from, bounds }).await
+    }
+
+    /// Waits until the retained publishes that any node had begun by now are at the homes of their topics.
+    async fn until_retained_settled(&self) {
+        let alone = self.others().is_none();
+        join_all((0..).zip(self.inner.homes.iter()).map(|(shard, home)| async move {
+            match alone {
+                true => home.in_flight.until_settled().await,
+                false => home.rounds.after_now(self.ask_all(shard)).await,
+            }
+        }))
+        .await;
     }
 
     async fn ask_all(&self, shard: u16) {

@@ -11,6 +11,10 @@ use super::profile::{Profile, SILENT_MAX};
 /// Leases that are remembered at most: more than are granted in the length of one.
 const LEASES_MAX: usize = 8;
 
+/// A node that has been silent for so long leads nothing that others can lead: longer than the silence behind the death of
+/// whoever granted leases.
+const YIELDS_AFTER: Duration = Duration::from_secs(3);
+
 /// A lease on this node's own clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -80,6 +84,13 @@ impl Holding {
     #[must_use]
     pub fn lapsed_for(&self, now: Moment) -> Option<Duration> {
         (!self.leases.is_empty() && now >= self.end).then(|| now.since(self.end))
+    }
+
+    /// Whether others had better lead what this node leads: it has had no lease yet, or none for long. It is a member of a
+    /// majority all the same, so that nobody else stands for election.
+    #[must_use]
+    pub fn yields(&self, now: Moment) -> bool {
+        self.leases.is_empty() || now.since(self.end) >= YIELDS_AFTER
     }
 
     /// Whether this node may act at `now` on what it matched in a view as of entry `view`. The order is all: the bytes are

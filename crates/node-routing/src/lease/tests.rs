@@ -289,6 +289,17 @@ fn a_lapsed_lease_silences_and_after_five_seconds_it_is_over() {
 }
 
 #[test]
+fn who_had_no_lease_yet_or_has_had_none_for_long_had_better_lead_nothing() {
+    let mut holding = Holding::new(&profile(), at(0));
+    assert!(holding.yields(at(1)));
+    holding.granted(at(100), Grant { index: 7, remains: MS * 300 });
+    assert!(!holding.yields(at(100)) && !holding.yields(at(3_399)));
+    assert!(holding.yields(at(3_400)));
+    holding.granted(at(3_400), Grant { index: 9, remains: MS * 300 });
+    assert!(!holding.yields(at(3_400)), "though it has not applied so far");
+}
+
+#[test]
 fn a_barrier_opens_in_the_order_of_numbers() {
     let mut barrier = Barrier::default();
     let change = |number, index| Applied { number, index };
