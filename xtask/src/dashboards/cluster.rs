@@ -203,6 +203,41 @@ pub(super) const DASHBOARD: Dashboard = Dashboard {
             ],
         },
         Row {
+            title: "Limits",
+            panels: &[
+                quiet(stack(
+                    "Connections refused, by limit",
+                    "cps",
+                    "Connections that a limit of [limits] refused: by address, by user, since they come too often, or for lack of memory or time.",
+                    &[(
+                        r#"sum by (reason) (rate(quelea_connections_limited_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
+                        "{{reason}}",
+                    )],
+                )),
+                quiet(lines(
+                    "Slowed down and banned",
+                    "cps",
+                    "Times that a client was not read for a while since it published more than it may, and those who were banned for a while since they connected too often.",
+                    &[
+                        (
+                            r#"sum(rate(quelea_publishes_throttled_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
+                            "slowed down",
+                        ),
+                        (
+                            r#"sum(rate(quelea_flapping_bans_total{job="$job",instance=~"$instance"}[$__rate_interval]))"#,
+                            "banned",
+                        ),
+                    ],
+                )),
+                quiet(stack(
+                    "Overloaded nodes",
+                    "none",
+                    "Nodes that refuse new clients, since they have nearly no memory left or their threads are late.",
+                    &[(r#"quelea_overloaded{job="$job",instance=~"$instance"}"#, "{{instance}}")],
+                )),
+            ],
+        },
+        Row {
             title: "The cluster itself",
             panels: &[
                 lines(
