@@ -78,15 +78,19 @@ fn each_role_may_what_it_is_for_and_every_change_is_in_the_audit_log() {
     assert!(code == Some(1) && said.contains("a token is needed"), "{said}");
     fs::write(api.dir.join("made-up"), "x".repeat(43)).unwrap();
     assert!(!api.may("made-up", &["status"]));
-    let asked: [(&[&str], [bool; 3]); 12] = [
+    let asked: [(&[&str], [bool; 3]); 16] = [
         (&["status"], [true, true, true]),
         (&["clients"], [true, true, true]),
         (&["sessions"], [true, true, true]),
         (&["subscriptions"], [true, true, true]),
         (&["retained"], [true, true, true]),
+        (&["why", "a", "--client", "nobody"], [true, true, true]),
         (&["retained", "--columns", "topic,payload"], [false, true, true]),
         (&["retained", "purge", "none/#"], [false, false, true]),
         (&["kick", "nobody"], [false, true, true]),
+        (&["publish", "-t", "a", "-m", "a secret word"], [false, true, true]),
+        (&["reload"], [false, true, true]),
+        (&["log", "info"], [false, true, true]),
         (&["sessions", "delete", "nobody"], [false, false, true]),
         (&["drain", "quelea-0"], [false, true, true]),
         (&["move-leader", "0", "--to", "quelea-0"], [false, true, true]),
@@ -106,9 +110,13 @@ fn each_role_may_what_it_is_for_and_every_change_is_in_the_audit_log() {
     told(&["WARN", "who=ada", "\"delete-session\"", "\"nobody\"", "refused", "no persistent session"]);
     told(&["WARN", "who=eve", "payloads of retained messages", "may not do this"]);
     told(&["INFO", "who=ada", "\"purge-retained\"", "\"none/#\"", "done"]);
+    told(&["INFO", "who=otto", "\"publish\"", "\"a\"", "done"]);
+    told(&["INFO", "who=otto", "\"reload\"", "done"]);
+    told(&["INFO", "who=otto", "\"log\"", "\"info\"", "done"]);
     told(&["INFO", "who=otto", "\"drain\"", "\"quelea-0\"", "done"]);
     told(&["WARN", "who=ada", "\"leave\"", "\"nobody\"", "refused", "there is no node"]);
     let log = api.log();
+    assert!(!log.contains("a secret word"), "a payload is in the log");
     for (name, _) in TOKENS {
         let token = fs::read_to_string(api.dir.join(name)).unwrap();
         assert!(!log.contains(token.trim()), "the token of {name} is in the log");

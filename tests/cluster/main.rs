@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod admin_acts;
 mod admin_lists;
 mod dev;
 mod discovery;

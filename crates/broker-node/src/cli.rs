@@ -12,7 +12,8 @@ use crate::{
     logging, node,
     pem::TlsError,
 };
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::{Shell, generate};
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -44,6 +45,11 @@ enum Command {
     Ctl(ctl::CtlArgs),
     /// Generate MQTT load and measure what a broker makes of it
     Bench(Box<bench::BenchArgs>),
+    /// Print what has a shell complete the commands and options of quelea
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
     /// Check or show the configuration without running a node
     Config {
         #[command(subcommand)]
@@ -138,6 +144,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Token(args) => admin::token(&args).map(|()| ExitCode::SUCCESS),
         Command::Ctl(args) => ctl::run(args),
         Command::Bench(args) => bench::run(*args).map(|()| ExitCode::SUCCESS),
+        Command::Completions { shell } => complete(shell),
         Command::Config { command: ConfigCommand::Check(args) } => with_settings(args.load(), |settings| {
             listener::check_files(&settings)?;
             access::check_files(&settings)?;
@@ -151,6 +158,14 @@ pub(crate) fn run() -> ExitCode {
         Command::Config { command: ConfigCommand::Import { file } } => import(&file),
     };
     done.unwrap_or_else(|error| fail(&with_causes(&error), exit_code(&error)))
+}
+
+/// Prints what a shell reads.
+fn complete(shell: Shell) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    generate(shell, &mut Cli::command(), "quelea", &mut script);
+    io::stdout().write_all(&script)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what a `mosquitto.conf` comes to.

@@ -15,6 +15,8 @@ use session_store::limits::QueuePolicy;
 use session_store::matching::{Copied, GroupRef};
 use session_store::{ConnectionId, MessageRef, Outgoing};
 
+pub(crate) use crate::losses::Dropped;
+use crate::losses::{Loss, Losses};
 use crate::worker::ONE_OF;
 
 /// Bounds of what a transient session's connection may hold unsent.
@@ -91,25 +93,6 @@ pub(crate) struct Taken {
     pub(crate) since: Option<Instant>,
 }
 
-/// What became of messages put into a mailbox.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Dropped {
-    /// QoS 0 messages dropped: the subscriber is slow.
-    pub(crate) qos0: u64,
-    /// QoS 1 and 2 messages dropped: its queue is full.
-    pub(crate) queue_full: u64,
-    /// Nothing was taken: the connection has ended.
-    pub(crate) closed: bool,
-}
-
-impl Dropped {
-    /// Adds another count to this one.
-    pub(crate) fn add(&mut self, other: Self) {
-        self.qos0 += other.qos0;
-        self.queue_full += other.queue_full;
-    }
-}
-
 /// A mailbox.
 #[derive(Debug)]
 pub(crate) struct Inbox {
@@ -126,6 +109,8 @@ pub(crate) struct Inbox {
     asked: AtomicU32,
     /// What of that waits for space in a log.
     parked: AtomicU32,
+    /// What was lost on the way to the client.
+    losses: Losses,
 }
 
 /// One message run for one subscriber.
@@ -151,7 +136,13 @@ impl Inbox {
             room: AtomicU32::new(u32::MAX),
             asked: AtomicU32::new(0),
             parked: AtomicU32::new(0),
+            losses: Losses::default(),
         })
+    }
+
+    /// What was lost on the way to the client.
+    pub(crate) fn losses(&self) -> &Losses {
+        &self.losses
     }
 
     /// The connection asks something of a shard.
@@ -227,11 +218,13 @@ impl Inbox {
             if qos == QoS::AtMostOnce {
                 if !self.takes_qos0(&mut state, qos0_backlog, size) {
                     dropped.qos0 += 1;
+                    self.losses.note(Loss::Slow, 1, message.body.topic());
                     continue;
                 }
             } else {
                 if !self.takes(&mut state, backlog, size) {
                     dropped.queue_full += 1;
+                    self.losses.note(Loss::QueueFull, 1, message.body.topic());
                     continue;
                 }
                 state.queued += 1;
@@ -288,6 +281,7 @@ impl Inbox {
                 let size = item.message.size() as u64;
                 if !self.takes_qos0(&mut state, qos0_backlog, size) {
                     dropped.qos0 += 1;
+                    self.losses.note(Loss::Slow, 1, item.message.body.topic());
                     continue;
                 }
             }

@@ -28,6 +28,7 @@ mod limits;
 mod listener;
 mod live;
 mod logging;
+mod losses;
 mod metrics;
 mod node;
 mod observe;

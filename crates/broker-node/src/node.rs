@@ -24,6 +24,7 @@ use crate::{
     worker::Node,
 };
 use mqtt_codec::ReasonCode;
+use parking_lot::Mutex;
 use raft_consensus::{
     checkpoint::{CheckpointError, Checkpointer},
     proposer::Ended,
@@ -150,10 +151,11 @@ async fn serve(
     tasks.spawn(watch_overload(Arc::clone(&node)));
     tasks.spawn(Arc::clone(&node.live).watch(data.source.clone())?);
     tasks.spawn(settle_in(Arc::clone(&node), data.identity.clone()));
-    let sys_counters = counters.last().cloned().unwrap_or_default();
+    let [publishes, sys_counters] = own_counters(&counters);
     tasks.spawn(sys::run(Arc::clone(&node), observer.clone(), sys_counters));
     let lease = node.lease.clone();
-    data.subject.runs(Running { observer, node: Arc::clone(&node), listeners: listeners_at });
+    let publishes = Arc::new(Mutex::new(publishes));
+    data.subject.runs(Running { observer, node: Arc::clone(&node), publishes, listeners: listeners_at });
     let drain = data.port.map(|_| drain(&cluster, &node, data));
     drain.clone().into_iter().for_each(|drain| drop(tasks.spawn(drain.follow())));
     let connections = Connections::new(Arc::clone(&node), counters, stop.clone());
@@ -276,9 +278,16 @@ fn checkpoints(cluster: &ClusterGroup, node: &Node, storage: &Storage) -> Checkp
 }
 
 /// Sets of counters: one for each worker thread, behind these two for each shard, one for the streams from and to other
-/// hosts, and one for `$SYS`.
+/// hosts, one for what the admin API publishes, and one for `$SYS`.
 fn counters(settings: &Settings, shards: u16) -> Arc<[Arc<NodeCounters>]> {
-    (0..settings.worker_threads() + 2 * usize::from(shards) + 2).map(|_| Arc::default()).collect()
+    (0..settings.worker_threads() + 2 * usize::from(shards) + 3).map(|_| Arc::default()).collect()
+}
+
+/// Those of what the admin API publishes, and of `$SYS`.
+fn own_counters(counters: &[Arc<NodeCounters>]) -> [Arc<NodeCounters>; 2] {
+    let mut last = counters.iter().rev().cloned();
+    let sys = last.next().unwrap_or_default();
+    [last.next().unwrap_or_default(), sys]
 }
 
 /// Stops in reverse order; returns when all connections have ended or their time is over.

@@ -13,7 +13,7 @@ use session_store::matching::Subscribed;
 use session_store::{ClientId, Millis};
 use topic_index::Filter;
 
-use crate::access::Origin;
+use crate::access::{Access, Origin, Principal, Rights};
 use crate::config::{ListenerSettings, Protocol};
 use crate::inbox::Inbox;
 use crate::listener::Peer;
@@ -29,6 +29,8 @@ pub(crate) struct Card {
     pub(crate) id: ClientId,
     /// The name that it has shown to be its own.
     pub(crate) user: Option<Box<str>>,
+    /// All that it has shown of itself; `None` where nobody asks.
+    pub(crate) who: Option<Box<Principal>>,
     /// Who is at the other end.
     pub(crate) peer: Peer,
     /// Where it came in.
@@ -95,6 +97,7 @@ impl Card {
         Self {
             id: client.id.clone(),
             user: user.map(Into::into),
+            who: client.standing.as_ref().map(|standing| Box::new(standing.who().clone())),
             peer: from.peer,
             listener: Arc::clone(&from.listener),
             protocol,
@@ -108,6 +111,12 @@ impl Card {
             subscriptions: Arc::clone(&client.subscriptions),
             kicked: AtomicBool::new(false),
         }
+    }
+
+    /// What it may do now; `None` is everything.
+    pub(crate) fn rights(&self, access: &Access) -> Option<Rights> {
+        let who = self.who.as_deref()?;
+        if access.knows(who) { access.rights_of(who, self.id.as_str()) } else { Some(Rights::default()) }
     }
 
     /// Where it is in the roll.
@@ -154,6 +163,7 @@ impl Card {
         Self {
             id: ClientId::new(id),
             user: user.map(Into::into),
+            who: None,
             peer: address.parse().map_or(Peer::Unix, Peer::Ip),
             listener: Arc::default(),
             protocol: Protocol::Tcp,

@@ -9,6 +9,7 @@
 mod again;
 mod body;
 mod check;
+mod lost;
 mod paged;
 mod stored;
 
@@ -26,6 +27,7 @@ use crate::outgoing::{PACKET_IDS, packet_id, packet_ids};
 use crate::tracked::Local;
 
 pub(crate) use self::body::Body;
+pub use self::lost::Lost;
 pub(crate) use self::stored::{Content, Shape};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,8 @@ pub struct Outbound {
     next_serial: u64,
     /// Items whose message is in the store alone.
     stored: Local<usize>,
+    /// What it has dropped.
+    lost: Local<Lost>,
     /// Keeps a sent message's body for a resend; not needed where the session dies with its connection.
     keep_sent: bool,
 }
@@ -143,15 +147,15 @@ impl Outbound {
         while self.live >= limits.messages_max || self.bytes + size > limits.bytes_max {
             match limits.policy {
                 QueuePolicy::DropOldest if self.drop_oldest_unsent() => {
-                    counters.dropped_queue_full += 1;
+                    self.count_full(counters);
                     result = Enqueued::Dropped;
                 }
                 QueuePolicy::Disconnect => {
-                    counters.dropped_queue_full += 1;
+                    self.count_full(counters);
                     return Enqueued::Disconnect;
                 }
                 QueuePolicy::DropNewest | QueuePolicy::DropOldest => {
-                    counters.dropped_queue_full += 1;
+                    self.count_full(counters);
                     return Enqueued::Dropped;
                 }
             }
@@ -232,7 +236,7 @@ impl Outbound {
                 }
                 State::Queued | State::Sent if in_flight >= u32::from(window) => return None,
                 State::Queued if item.body.expired(now) => {
-                    counters.dropped_expired += 1;
+                    self.count_expired(counters);
                     self.advance();
                     self.finish(position);
                 }

@@ -33,8 +33,12 @@ fn takes(path: &str) -> Option<Role> {
         | "/quelea.admin.v1.Admin/ListClients"
         | "/quelea.admin.v1.Admin/ListSessions"
         | "/quelea.admin.v1.Admin/ListSubscriptions"
-        | "/quelea.admin.v1.Admin/ListRetained" => Some(Role::Viewer),
+        | "/quelea.admin.v1.Admin/ListRetained"
+        | "/quelea.admin.v1.Admin/Why" => Some(Role::Viewer),
         "/quelea.admin.v1.Admin/Kick"
+        | "/quelea.admin.v1.Admin/Publish"
+        | "/quelea.admin.v1.Admin/Reload"
+        | "/quelea.admin.v1.Admin/SetLog"
         | "/quelea.admin.v1.Admin/Drain"
         | "/quelea.admin.v1.Admin/Undrain"
         | "/quelea.admin.v1.Admin/MoveLeader" => Some(Role::Operator),
@@ -228,7 +232,10 @@ mod tests {
         assert_eq!(takes("/quelea.admin.v1.Admin/Status"), Some(Role::Viewer));
         assert_eq!(takes("/quelea.admin.v1.Admin/ListClients"), Some(Role::Viewer));
         assert_eq!(takes("/quelea.admin.v1.Admin/Drain"), Some(Role::Operator));
-        assert_eq!(takes("/quelea.admin.v1.Admin/Kick"), Some(Role::Operator));
+        assert_eq!(takes("/quelea.admin.v1.Admin/Why"), Some(Role::Viewer));
+        for call in ["Kick", "Publish", "Reload", "SetLog"] {
+            assert_eq!(takes(&format!("/quelea.admin.v1.Admin/{call}")), Some(Role::Operator));
+        }
         assert_eq!(takes("/quelea.admin.v1.Admin/Leave"), Some(Role::Admin));
         assert_eq!(takes("/quelea.admin.v1.Admin/DeleteSession"), Some(Role::Admin));
         assert_eq!(takes("/quelea.admin.v1.Admin/PurgeRetained"), Some(Role::Admin));

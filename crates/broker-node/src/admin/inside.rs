@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use super::node_proto::answer::Kind as Answered;
 use super::node_proto::question::Kind as Asked;
 use super::node_proto::{AboutYou, Answer, HandOver, HandedOver, Kick, Question};
+use super::reload;
 use super::subject::Subject;
 
 /// How long another node may take to lead a group that is handed over to it.
@@ -40,6 +41,11 @@ impl Subject {
             }
             Asked::Subscriptions(wanted) => {
                 self.subscriptions(wanted).await.map_or_else(Answered::Refused, Answered::Subscriptions)
+            }
+            Asked::Why(wanted) => self.why(&wanted).map_or_else(Answered::Refused, Answered::Why),
+            Asked::Reload(_) => self.reload().await.map_or_else(Answered::Refused, Answered::Reloaded),
+            Asked::SetLog(wanted) => {
+                reload::set_log(&wanted.level).map_or_else(Answered::Refused, Answered::LogSet)
             }
             Asked::Kick(Kick { client_id }) => {
                 self.kick(&client_id).map_or_else(Answered::Refused, Answered::Kicked)

@@ -6,6 +6,8 @@ mod clients;
 mod guard;
 mod inside;
 mod pages;
+mod publish;
+mod reload;
 mod report;
 mod retained;
 mod server;
@@ -15,7 +17,9 @@ mod subject;
 mod subscriptions;
 mod tokens;
 mod whole;
+mod why;
 
+pub(crate) use self::publish::PAYLOAD_BYTES_MAX;
 pub(crate) use self::server::{CONNECTIONS_MAX, Doors, start};
 pub(crate) use self::subject::{Belongs, Running, Subject};
 pub(crate) use self::tokens::{TokenArgs, token};

@@ -38,6 +38,10 @@ impl Subject {
             clients: snapshot.clients_connected(),
             connections: snapshot.sockets,
             listeners: running.iter().flat_map(|running| &running.listeners).map(listener).collect(),
+            received: snapshot.node.publish_received,
+            sent: snapshot.node.publish_sent,
+            dropped: snapshot.dropped(),
+            memory_bytes: snapshot.usage.resident,
         }
     }
 }

@@ -19,12 +19,13 @@ use super::proto::{
     DeleteSessionReply, DeleteSessionRequest, DrainReply, DrainRequest, JoinReply, JoinRequest, KickReply,
     KickRequest, LeaveReply, LeaveRequest, ListClientsReply, ListClientsRequest, ListRetainedReply,
     ListRetainedRequest, ListSessionsReply, ListSessionsRequest, ListSubscriptionsReply,
-    ListSubscriptionsRequest, MoveLeaderReply, MoveLeaderRequest, PurgeRetainedReply, PurgeRetainedRequest,
-    Role, StatusReply, StatusRequest, UndrainReply, UndrainRequest,
+    ListSubscriptionsRequest, MoveLeaderReply, MoveLeaderRequest, PublishReply, PublishRequest,
+    PurgeRetainedReply, PurgeRetainedRequest, ReloadReply, ReloadRequest, Role, SetLogReply, SetLogRequest,
+    StatusReply, StatusRequest, UndrainReply, UndrainRequest, WhyReply, WhyRequest,
 };
 use super::subject::{Belongs, Subject};
 use super::whole::{ask, belonging, group_of, whole};
-use super::{clients, retained, sessions, subscriptions, tokens};
+use super::{clients, publish, reload, retained, sessions, subscriptions, tokens, why};
 
 /// How long the cluster group may take to decide.
 const DECIDE_WITHIN: Duration = Duration::from_secs(10);
@@ -227,5 +228,33 @@ impl Admin for Desk {
         let filter = request.into_inner().filter;
         let purging = retained::purge(&self.0, &filter);
         Ok(Response::new(caller.audited("purge-retained", &filter, purging).await?))
+    }
+
+    async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let asked = request.into_inner();
+        let topic = asked.topic.clone();
+        let publishing = publish::publish(&self.0, asked);
+        Ok(Response::new(caller.audited("publish", &topic, publishing).await?))
+    }
+
+    async fn reload(&self, request: Request<ReloadRequest>) -> Result<Response<ReloadReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let asked = request.into_inner();
+        let node = asked.node.clone();
+        let reloading = async { reload::reload(&self.0, self.belongs()?, asked).await };
+        Ok(Response::new(caller.audited("reload", &node, reloading).await?))
+    }
+
+    async fn set_log(&self, request: Request<SetLogRequest>) -> Result<Response<SetLogReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let asked = request.into_inner();
+        let about = format!("{} {}", asked.node, asked.level);
+        let setting = async { reload::log(&self.0, self.belongs()?, asked).await };
+        Ok(Response::new(caller.audited("log", about.trim(), setting).await?))
+    }
+
+    async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyReply>, Status> {
+        Ok(Response::new(why::why(&self.0, self.belongs()?, request.into_inner()).await?))
     }
 }

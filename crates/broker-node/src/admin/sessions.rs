@@ -170,6 +170,8 @@ fn row(belongs: &Belongs, (shard, session): (u16, SessionSummary)) -> Session {
         expiry_s: session.expiry_s,
         absent_since_ms: absent_since.map_or(0, |at| at.0),
         ends_at_ms: session.ends_at.map_or(0, |at| at.0),
+        dropped_full: session.lost.queue_full,
+        dropped_expired: session.lost.expired,
     }
 }
 
@@ -288,6 +290,8 @@ pub(super) async fn delete(subject: &Subject, belongs: &Belongs, client: &str) -
 
 #[cfg(test)]
 mod tests {
+    use session_store::outbound::Lost;
+
     use super::*;
 
     fn summary(client: &str, queued: usize) -> SessionSummary {
@@ -300,6 +304,7 @@ mod tests {
             queued,
             queued_bytes: 0,
             in_flight: 0,
+            lost: Lost::default(),
         }
     }
 

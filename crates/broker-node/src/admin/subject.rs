@@ -10,6 +10,7 @@ use session_store::NodeId;
 use tokio::sync::watch;
 
 use crate::cluster::{Asks, ClusterView, Raft, Seeds};
+use crate::counters::NodeCounters;
 use crate::observe::Observer;
 use crate::readiness::Readiness;
 use crate::sys::Snapshot;
@@ -52,6 +53,8 @@ pub(crate) struct Running {
     pub(crate) observer: Observer,
     /// What serves its clients.
     pub(crate) node: Arc<Node>,
+    /// What is counted of messages that whoever administers it publishes; one writes at a time.
+    pub(crate) publishes: Arc<Mutex<Arc<NodeCounters>>>,
     /// Its listeners by name, and where they are.
     pub(crate) listeners: Vec<(String, String)>,
 }

@@ -34,7 +34,7 @@ const NAME_BYTES_MAX: usize = 64;
 pub(crate) enum Role {
     /// See everything.
     Viewer,
-    /// Disconnect clients, and move them and leaderships between nodes.
+    /// Disconnect clients, move them and leaderships between nodes, publish, and have nodes read their settings again.
     Operator,
     /// Change which nodes belong to the cluster, end sessions, remove retained messages.
     Admin,

@@ -10,6 +10,7 @@ mod end;
 mod frames;
 mod limited;
 mod out;
+mod publishing;
 mod socket;
 
 use std::future::poll_fn;
@@ -26,6 +27,7 @@ pub(crate) use self::acks::{AckQueue, DueAck, Owed};
 pub(crate) use self::clear::{Cleared, clear};
 pub(crate) use self::frames::RawPacket;
 pub(crate) use self::out::Out;
+pub(crate) use self::publishing::{NotPublished, publish};
 use self::socket::Socket;
 use crate::access::Origin;
 use crate::counters::NodeCounters;

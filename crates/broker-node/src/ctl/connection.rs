@@ -28,6 +28,8 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub(super) struct Api {
     /// Its calls.
     pub(super) client: AdminClient<Connection>,
+    nodes: Vec<String>,
+    secure: Secure,
 }
 
 /// Why nothing came of it.
@@ -67,21 +69,36 @@ impl Api {
     ///
     /// # Errors
     /// None does.
-    pub(super) async fn connect(nodes: &[String], secure: &Secure) -> Result<Self, Failed> {
-        let mut failures = Vec::new();
-        for node in nodes {
-            match timeout(CONNECT_WITHIN, attempt(node, secure)).await {
-                Ok(Ok(connection)) => {
-                    let origin = Uri::from_static("http://quelea");
-                    let client = AdminClient::with_origin(connection, origin);
-                    return Ok(Self { client: client.max_decoding_message_size(ANSWER_BYTES_MAX) });
-                }
-                Ok(Err(why)) => failures.push(format!("{node}: {why}")),
-                Err(_elapsed) => failures.push(format!("{node}: it is silent")),
-            }
-        }
-        Err(Failed::Unreachable(failures))
+    pub(super) async fn connect(nodes: Vec<String>, secure: Secure) -> Result<Self, Failed> {
+        let client = first(&nodes, &secure).await?;
+        Ok(Self { client, nodes, secure })
     }
+
+    /// Connects anew, as at first: a node ends each connection after a few minutes.
+    ///
+    /// # Errors
+    /// None of the nodes answers.
+    pub(super) async fn again(&mut self) -> Result<(), Failed> {
+        self.client = first(&self.nodes, &self.secure).await?;
+        Ok(())
+    }
+}
+
+/// The first of these that answers.
+async fn first(nodes: &[String], secure: &Secure) -> Result<AdminClient<Connection>, Failed> {
+    let mut failures = Vec::new();
+    for node in nodes {
+        match timeout(CONNECT_WITHIN, attempt(node, secure)).await {
+            Ok(Ok(connection)) => {
+                let origin = Uri::from_static("http://quelea");
+                let client = AdminClient::with_origin(connection, origin);
+                return Ok(client.max_decoding_message_size(ANSWER_BYTES_MAX));
+            }
+            Ok(Err(why)) => failures.push(format!("{node}: {why}")),
+            Err(_elapsed) => failures.push(format!("{node}: it is silent")),
+        }
+    }
+    Err(Failed::Unreachable(failures))
 }
 
 async fn attempt(node: &str, secure: &Secure) -> Result<Connection, Box<dyn std::error::Error>> {

@@ -67,6 +67,10 @@ fn report(report: &NodeReport) -> Value {
         "lease": lease(report.lease()),
         "clients": report.clients,
         "connections": report.connections,
+        "received": report.received,
+        "sent": report.sent,
+        "dropped": report.dropped,
+        "memory_bytes": report.memory_bytes,
         "listeners": report.listeners.iter().map(listener).collect::<Vec<_>>(),
     })
 }

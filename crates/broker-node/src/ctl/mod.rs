@@ -8,6 +8,9 @@ mod lists;
 mod rows;
 mod secure;
 mod table;
+mod top;
+mod verbs;
+mod why;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -60,6 +63,16 @@ enum Verb {
         /// Its client identifier
         client_id: String,
     },
+    /// Why a client does not get the messages of a topic
+    Why(why::WhyArgs),
+    /// What the nodes do, again and again
+    Top(top::TopArgs),
+    /// Publish a message, as a client of the node that is asked would
+    Publish(Box<verbs::PublishArgs>),
+    /// Have a node read its configuration, certificates, users and rules again, as SIGHUP does
+    Reload(verbs::ReloadArgs),
+    /// Have a node log more or less, until it reads its configuration again
+    Log(verbs::LogArgs),
     /// Have a node send its clients elsewhere and lead nothing, until undrain
     Drain(NodeArgs),
     /// Take a drain back
@@ -116,7 +129,7 @@ pub(crate) fn run(args: CtlArgs) -> anyhow::Result<ExitCode> {
     let nodes = args.find.nodes()?;
     let secure = args.secure.open()?;
     let done = runtime.block_on(async {
-        let mut api = Api::connect(&nodes, &secure).await?;
+        let mut api = Api::connect(nodes, secure).await?;
         act(&mut api, args.command, args.json).await
     });
     match done {
@@ -160,6 +173,11 @@ async fn act(api: &mut Api, verb: Verb, as_json: bool) -> Result<String, Failed>
                 }
             }
         }
+        Verb::Why(args) => why::why(client, args, as_json).await?,
+        Verb::Top(args) => top::run(api, args, as_json).await?,
+        Verb::Publish(args) => verbs::publish(client, *args, as_json).await?,
+        Verb::Reload(args) => verbs::reload(client, args, as_json).await?,
+        Verb::Log(args) => verbs::log(client, args, as_json).await?,
         Verb::Drain(NodeArgs { node }) => {
             let number = client.drain(DrainRequest { node: node.clone() }).await?.into_inner().node;
             done(as_json, number, &format!("node {node} drains: see quelea ctl nodes"))

@@ -42,6 +42,8 @@ pub(super) const SESSIONS: &[Column<Session>] = &[
     ("absent_since", true, |of| time(of.absent_since_ms)),
     ("ends_at", false, |of| time(of.ends_at_ms)),
     ("shard", false, |of| of.shard.into()),
+    ("dropped_full", false, |of| of.dropped_full.into()),
+    ("dropped_expired", false, |of| of.dropped_expired.into()),
 ];
 
 /// Of subscriptions.
@@ -151,7 +153,8 @@ impl<R> Listed<R> {
     }
 }
 
-fn who(of: &Unheard) -> String {
+/// Who was not heard.
+pub(super) fn who(of: &Unheard) -> String {
     of.shard.map_or_else(|| format!("node {}", printable(&of.node)), |shard| format!("shard {shard}"))
 }
 

@@ -9,6 +9,7 @@ use session_store::{Millis, Outgoing};
 
 use super::{Client, Ending, HIGH_WATER};
 use crate::inbox::{Backlog, Mail};
+use crate::losses::Loss;
 
 impl Client {
     /// Takes what came into the mailbox.
@@ -83,6 +84,8 @@ impl Client {
         let counters = &self.worker.counters;
         counters.dropped_queue_full.add(queue.dropped_queue_full);
         counters.dropped_expired.add(queue.dropped_expired);
+        self.inbox.losses().note(Loss::QueueFull, queue.dropped_queue_full, b"");
+        self.inbox.losses().note(Loss::Expired, queue.dropped_expired, b"");
     }
 
     fn send_qos0(&mut self, outgoing: &Outgoing, now: Millis, counters: &mut QueueCounters) {
@@ -90,6 +93,7 @@ impl Client {
             counters.dropped_expired += 1;
         } else if self.out.len() as u64 > self.worker.node.inbox.qos0_bytes_max {
             self.worker.counters.dropped_qos0_slow.add(1);
+            self.inbox.losses().note(Loss::Slow, 1, outgoing.message.body.topic());
         } else {
             self.send_publish(outgoing, None, false, now);
         }
@@ -211,6 +215,7 @@ impl Client {
         let body = &item.message.body;
         if !self.may_receive(body.topic()) {
             self.worker.counters.denied_deliveries.add(1);
+            self.inbox.losses().note(Loss::Denied, 1, body.topic());
             return false;
         }
         let header = PublishHeader {
@@ -227,6 +232,7 @@ impl Client {
             && body.encoded_len(version, &header) > maximum as usize
         {
             self.worker.counters.dropped_too_large.add(1);
+            self.inbox.losses().note(Loss::TooLarge, 1, body.topic());
             return false;
         }
         if let Some((alias, true)) = header.topic_alias {

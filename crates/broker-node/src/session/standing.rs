@@ -73,6 +73,11 @@ impl Standing {
         if this.may_publish_will() { Ok(Some(Box::new(this))) } else { Err(ReasonCode::NotAuthorized) }
     }
 
+    /// Who it is.
+    pub(crate) fn who(&self) -> &Principal {
+        &self.who
+    }
+
     /// The name it has shown to be its own.
     pub(crate) fn user(&self) -> Option<&str> {
         self.who.user.as_deref()

@@ -120,6 +120,7 @@ impl Outbound {
             in_flight: 0,
             keep_sent: true,
             stored: Local(stored),
+            lost: Local::default(),
         };
         if queue.cursor < queue.first {
             return Err(RecordError::Invalid { field: "queue.cursor" });

@@ -8,6 +8,7 @@ use topic_index::Filter;
 use super::Shard;
 use crate::ids::{ClientId, ConnectionId, Millis};
 use crate::matching::Subscribed;
+use crate::outbound::Lost;
 
 /// A session, as it is at the moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct SessionSummary {
     pub queued_bytes: usize,
     /// Exchanges under way.
     pub in_flight: u32,
+    /// What its queue has dropped, as far as this replica knows.
+    pub lost: Lost,
 }
 
 /// What a session is subscribed to.
@@ -92,6 +95,7 @@ impl Shard {
             queued: session.outbound.len(),
             queued_bytes: session.outbound.bytes(),
             in_flight: session.outbound.in_flight(),
+            lost: session.outbound.lost(),
         })
     }
 

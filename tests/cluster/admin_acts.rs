@@ -1,0 +1,101 @@
+//! What `quelea ctl` has nodes do, asked of another one: messages that reach clients and sessions of all nodes, settings that are read
+//! again, and logs.
+
+use std::fs;
+
+use e2e_tests::client::Read;
+use e2e_tests::packets;
+use e2e_tests::wire::kind;
+use e2e_tests::{Connect, PATIENCE, Packet, Props, RawClient, Version};
+use serde_json::Value;
+
+use crate::ctl::{refuses, run, until};
+use crate::nodes::Nodes;
+use crate::stubborn::{drain, subscribe};
+
+fn admin(nodes: &Nodes, number: usize) -> String {
+    nodes.up[&number].addr("admin")
+}
+
+/// What is said to programs, once it is done: a node may be without a lease for a moment.
+fn told(asked: &str, arguments: &[&str]) -> Value {
+    until(&format!("answer to {arguments:?}"), || {
+        let output = run(asked, &[arguments, &["--json"]].concat());
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    })
+}
+
+/// The next packet of this type, unless the connection ends before.
+fn next(client: &mut RawClient, expected: u8) -> Option<Packet> {
+    match client.read_among(expected, PATIENCE) {
+        Read::Packet(packet) if packet.kind() == expected => Some(packet),
+        _ => None,
+    }
+}
+
+/// A client of this node without a session subscribes, and has what is published where it is asked.
+fn arrives(asked: &str, node: &str, qos: &str) -> Option<()> {
+    let mut client = RawClient::open(node);
+    client.speak(Version::V5);
+    client.send(&Connect::v5("transient").bytes());
+    let connack = next(&mut client, kind::CONNACK)?.connack(Version::V5);
+    client.send(&packets::subscribe(Version::V5, 1, &[("acts/+", 2)], &Props::new()));
+    let suback = next(&mut client, kind::SUBACK).filter(|_| connack.reason == 0)?;
+    assert_eq!(suback.ack(Version::V5).codes, [2]);
+    let matched = told(asked, &["publish", "-t", "acts/now", "-m", qos, "-q", qos]);
+    assert_eq!(matched["matched"], true);
+    let got = next(&mut client, kind::PUBLISH)?.publish(Version::V5);
+    assert_eq!((got.payload, got.qos.to_string().as_str()), (qos.into(), qos));
+    Some(())
+}
+
+#[test]
+fn a_message_of_an_operator_reaches_clients_and_sessions_of_all_nodes() {
+    let nodes = Nodes::started();
+    nodes.until_replicated();
+    let names: Vec<String> = (0..6).map(|at| format!("away-{at}")).collect();
+    names.iter().for_each(|name| subscribe(name, "acts/later", &[nodes.mqtt(1)]));
+    let matched = told(&admin(&nodes, 3), &["publish", "-t", "acts/later", "-m", "kept"]);
+    assert_eq!(matched["matched"], true);
+    for name in &names {
+        assert!(drain(name, 1, &[nodes.mqtt(2)]).contains(&b"kept".to_vec()), "{name}");
+    }
+    for (asked, at) in [(1, 2), (2, 3), (3, 3)] {
+        // At QoS 0 nothing is promised.
+        for qos in ["1", "2"] {
+            until("message", || arrives(&admin(&nodes, asked), &nodes.mqtt(at), qos));
+        }
+    }
+}
+
+#[test]
+fn settings_and_logs_of_a_node_change_whoever_is_asked() {
+    let mut nodes = Nodes::started();
+    let asked = admin(&nodes, 1);
+    let file = nodes.dir(2).join("quelea.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}\n[drain]\ntimeout = \"7s\"\n")).unwrap();
+    let of = |node: &str| told(&asked, &["reload", node]);
+    assert_eq!(of("node-2"), serde_json::json!({ "node": "node-2", "changed": ["drain.timeout"] }));
+    assert_eq!(of("node-3")["changed"], serde_json::json!([]));
+    fs::write(&file, "[drain]\ntimeout = 7\n").unwrap();
+    let why = until("refusal", || {
+        let output = run(&asked, &["reload", "node-2"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        said.contains("node node-2: ").then_some(said)
+    });
+    assert!(why.contains("drain.timeout"), "{why}");
+
+    let level =
+        |node: &str, more: &[&str]| told(&asked, &[&["log", "--node", node], more].concat())["level"].clone();
+    let before = level("node-3", &[]);
+    let now = level("node-3", &["quelea::routes=debug"]);
+    assert_eq!(now, format!("{},quelea::routes=debug", before.as_str().unwrap()));
+    assert_eq!((level("node-3", &[]), level("node-1", &[])), (now, before));
+
+    nodes.kill(3);
+    for arguments in [["reload", "node-3"].as_slice(), &["log", "--node", "node-3"]] {
+        let (code, said) = refuses(&asked, arguments);
+        assert!(code == 1 && said.contains("node node-3 did not answer: "), "{said}");
+    }
+}
