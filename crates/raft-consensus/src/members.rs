@@ -122,6 +122,19 @@ impl<C: Types, M: Machine> Group<C, M> {
         changed.map(|_| ()).map_err(|error| self.unchanged(error))
     }
 
+    /// A leader that has given its vote away leads until the others know, and changes nothing any more: openraft would take a
+    /// change of its for one of a follower.
+    async fn check_votes(&self) -> Result<(), ChangeError> {
+        let me = self.me();
+        let votes =
+            move |state: &RaftState<C>| state.membership_state.effective().voter_ids().any(|node| node == me);
+        if self.raft().with_raft_state(votes).await.map_err(|_| Gone)? {
+            return Ok(());
+        }
+        let reason = format!("node {me} has no vote in it any more");
+        Err(ChangeError::Refused { group: self.id().0, reason })
+    }
+
     /// Who the members are, as far as this node has applied the log.
     ///
     /// # Errors
@@ -150,6 +163,7 @@ impl<C: Types, M: Machine> Group<C, M> {
     /// [`ChangeError`]
     pub async fn add_learner(&self, node: NodeId) -> Result<(), ChangeError> {
         self.check_synced(2)?;
+        self.check_votes().await?;
         let added = self.raft().add_learner(node, EmptyNode {}, false).await;
         added.map(|_| ()).map_err(|error| self.unchanged(error))
     }
@@ -175,6 +189,7 @@ impl<C: Types, M: Machine> Group<C, M> {
     /// As for [`Self::change_members`].
     pub async fn set_voters(&self, voters: BTreeSet<NodeId>) -> Result<(), ChangeError> {
         self.check_synced(voters.len())?;
+        self.check_votes().await?;
         let changed = self.raft().change_membership(voters, false).await;
         changed.map(|_| ()).map_err(|error| self.unchanged(error))
     }
@@ -184,6 +199,7 @@ impl<C: Types, M: Machine> Group<C, M> {
     /// # Errors
     /// As for [`Self::change_members`].
     pub async fn remove_learners(&self, nodes: BTreeSet<NodeId>) -> Result<(), ChangeError> {
+        self.check_votes().await?;
         let changed = self.raft().change_membership(ChangeMembers::RemoveNodes(nodes), false).await;
         changed.map(|_| ()).map_err(|error| self.unchanged(error))
     }

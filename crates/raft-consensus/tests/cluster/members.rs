@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use raft_consensus::group::Timing;
+use raft_consensus::members::ChangeError;
 use tokio::time::timeout;
 
 use crate::cluster::{Cluster, NODES, eventually};
@@ -49,5 +50,31 @@ async fn a_change_of_votes_whose_leader_died_is_seen_and_ended() {
     assert_eq!((members.voters, members.changing), (wanted, false));
     drop(group);
     cluster.insist(10..20).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_has_given_its_vote_away_changes_nothing_any_more() {
+    let cluster = Cluster::start(Timing::LAN).await;
+    cluster.insist(0..10).await;
+    let first = cluster.leader().await;
+    let group = cluster.nodes[&first].group.clone();
+    let others: BTreeSet<u64> = NODES.into_iter().filter(|node| *node != first).collect();
+    group.set_voters(others.clone()).await.unwrap();
+    let back = group.add_learner(first).await;
+    assert!(matches!(back, Err(ChangeError::Refused { .. })), "{back:?}");
+    let back = group.set_voters(BTreeSet::from([first])).await;
+    assert!(matches!(back, Err(ChangeError::Refused { .. })), "{back:?}");
+    // The others go on, and may take it back.
+    let second = eventually("another leader", || async {
+        let leads = |node: &&u64| cluster.nodes[node].group.leadership().now().leader == Some(**node);
+        others.iter().find(leads).copied()
+    })
+    .await;
+    eventually("the first one among the members", || async {
+        cluster.nodes[&second].group.add_learner(first).await.ok()
+    })
+    .await;
+    drop(group);
     cluster.stop().await;
 }
