@@ -204,7 +204,11 @@ impl Relay {
                 unsent.clear();
             }
             if items.is_empty() && !scans && !lagged {
-                mail.work.notified().await;
+                tokio::select! {
+                    () = mail.work.notified() => {}
+                    // There is room for the next page.
+                    Some(_) = pages.join_next(), if pages.len() >= PAGES_MAX => {}
+                }
             }
         }
     }
@@ -365,10 +369,7 @@ async fn look_up(
     }
     let (scan, shard) = (ask.scan, ask.shard);
     let bounds = PageBounds { topics: SCAN_PAGE, steps: SCAN_STEPS };
-    let page = shards.look_up(ask, bounds).await;
-    // Another may be waited for now.
-    shards.home(number)?.relay.work.notify_one();
-    let page = page?;
+    let page = shards.look_up(ask, bounds).await?;
     let scanned = Scanned { client, scan, messages: page.messages, after: page.next };
     shards.has_space().await;
     match group.room_for(weight::scanned(&scanned).bytes).await {
