@@ -1,18 +1,20 @@
 //! The sensor and the three nodes of a `quelea dev`, all of which it knows: its readings are heard on another node than its own,
 //! whatever happens to nodes and link. What the nodes do for that is tested in `tests/cluster`; this is what a device sees.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use e2e_tests::client::Read;
 use e2e_tests::dev::alone;
 use e2e_tests::stubborn::session;
 use e2e_tests::wire::kind;
-use e2e_tests::{BOUND, Dev, PATIENCE, Props, Version, packets, unique};
+use e2e_tests::{Dev, PATIENCE, Props, Version, packets, unique};
 
 use crate::device::{Board, Device};
 use crate::link::Link;
 use crate::readings::Subscriber;
 
+/// How long a look waits for something retained, before it is made again.
+const LOOK: Duration = Duration::from_secs(10);
 /// All values of a simulated sensor differ for so many readings.
 const READINGS_MAX: usize = 131;
 
@@ -63,7 +65,7 @@ fn retained(dev: &Dev, topic: &str) -> Option<String> {
     let mut client = session(&unique("looker"), &[dev.mqtt(2)]);
     client.send(&packets::subscribe(Version::V5, 1, &[(topic, 0)], &Props::new()));
     loop {
-        let Read::Packet(packet) = client.read(BOUND) else { return None };
+        let Read::Packet(packet) = client.read(LOOK) else { return None };
         if packet.kind() == kind::PUBLISH {
             let publish = packet.publish(Version::V5);
             assert_eq!(publish.topic, topic);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::{pause, process};
 
 /// How long a start may take: the machine may be busy compiling.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(60);
 /// How long a stop may take: a node with peers gives away what it has before.
 const STOP: Duration = Duration::from_secs(40);
 /// The configuration, in the broker's directory.
