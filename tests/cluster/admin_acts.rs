@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::ctl::{refuses, run, until};
 use crate::nodes::Nodes;
-use crate::stubborn::{drain, subscribe};
+use crate::stubborn::{Publisher, drain, session, subscribe};
 
 fn admin(nodes: &Nodes, number: usize) -> String {
     nodes.up[&number].addr("admin")
@@ -97,5 +97,28 @@ fn settings_and_logs_of_a_node_change_whoever_is_asked() {
     for arguments in [["reload", "node-3"].as_slice(), &["log", "--node", "node-3"]] {
         let (code, said) = refuses(&asked, arguments);
         assert!(code == 1 && said.contains("node node-3 did not answer: "), "{said}");
+    }
+}
+
+/// Whoever is asked finds the client's session, wherever it is led, and its connection, wherever that is.
+#[test]
+fn why_a_client_gets_nothing_is_told_by_any_node() {
+    let nodes = Nodes::started();
+    nodes.until_replicated();
+    subscribe("away", "why/+", &[nodes.mqtt(1)]);
+    Publisher::new("pub", vec![nodes.mqtt(2)]).publish("why/1", b"waits", 1);
+    let _here = session("here", &[nodes.mqtt(3)]);
+    let finds = |asked: usize, client: &str, verdict: &str, words: &str| {
+        let told = told(&admin(&nodes, asked), &["why", "why/1", "--client", client]);
+        let is_it = |one: &Value| one["verdict"] == verdict && one["words"].as_str().unwrap().contains(words);
+        (told["unheard"] == serde_json::json!([]) && told["findings"].as_array().unwrap().iter().any(is_it))
+            .then_some(())
+    };
+    for asked in 1..=3 {
+        until("the one that is away", || finds(asked, "away", "not connected", "1 messages wait for it"));
+        until("the one without subscriptions", || {
+            finds(asked, "here", "no route", "it has no subscription that matches")
+        });
+        until("one that nobody knows", || finds(asked, "nobody", "not connected", ""));
     }
 }
