@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use e2e_tests::dev::signal;
@@ -16,7 +16,7 @@ use crate::lan::{Lan, run};
 /// Who the image's processes are.
 pub(crate) const USER: u32 = 65_532;
 /// Folders of the machine that hold the libraries of a binary that is not static.
-const LIBRARIES: [&str; 3] = ["/lib", "/lib64", "/usr/lib"];
+pub(crate) const LIBRARIES: [&str; 3] = ["/lib", "/lib64", "/usr/lib"];
 
 /// What a container is made of.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +41,20 @@ pub(crate) struct Container {
 }
 
 impl Container {
+    /// Has a runtime start it at this address: the words of a command, for a network namespace of this name. It gets no SIGTERM
+    /// that is not meant for it.
+    pub(crate) fn by(lan: &Lan, address: &str, words: impl FnOnce(&str) -> Vec<String>) -> Self {
+        let namespace = lan.namespace(address);
+        let dir = lan.dir.join(&namespace);
+        fs::create_dir_all(&dir).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).args(words(&namespace));
+        let log = File::create(dir.join("log")).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let child = spawn(command).expect("setpriv of util-linux can be run");
+        Self { child, namespace, dir, over: false }
+    }
+
     /// Starts it at this address.
     pub(crate) fn start(lan: &Lan, address: &str, image: &Image) -> Self {
         let namespace = lan.namespace(address);
@@ -76,6 +90,11 @@ impl Container {
         command.stdin(Stdio::null()).stdout(log()).stderr(log());
         let child = spawn(command).expect("setpriv of util-linux can be run");
         Self { child, namespace, dir, over: false }
+    }
+
+    /// The number of the process that it was started by.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// All that it wrote.

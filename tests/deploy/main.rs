@@ -12,6 +12,7 @@ mod balanced;
 mod chart;
 mod compose;
 mod container;
+mod image;
 mod kubernetes;
 mod lan;
 mod manifest;

@@ -2,6 +2,8 @@
 //! checksums, all below `target/dist`. Called by `main`. It uploads nothing and needs no container engine.
 
 mod archive;
+#[cfg(test)]
+mod buildah;
 mod image;
 mod sbom;
 

@@ -15,6 +15,8 @@ use super::hex;
 const USER: u32 = 65_532;
 /// The folders that it writes to, or that volumes are put over; these belong to it.
 const OWN: [&str; 6] = ["etc", "etc/quelea", "etc/quelea/auth", "var", "var/lib", "var/lib/quelea"];
+/// Those that do not.
+const FOLDERS: [&str; 2] = ["usr", "usr/bin"];
 /// Where the binary is.
 const BINARY: &str = "usr/bin/quelea";
 
@@ -27,12 +29,16 @@ pub(super) fn context(folder: &Path, binary: &[u8]) -> Result<()> {
     for own in OWN {
         fs::create_dir_all(folder.join(own))?;
     }
+    // Whatever the umask is here, the image's user may look into them.
+    for path in FOLDERS.iter().chain(&OWN) {
+        fs::set_permissions(folder.join(path), fs::Permissions::from_mode(0o755))?;
+    }
     Ok(())
 }
 
 /// An image in OCI's layout (image-spec 1.0), which `skopeo`, `podman` and `crane` read: one layer, one platform.
 pub(super) fn layout(folder: &Path, binary: &[u8], architecture: &str) -> Result<()> {
-    let folders = ["usr", "usr/bin"].map(|path| Entry { path, owner: 0, content: None });
+    let folders = FOLDERS.map(|path| Entry { path, owner: 0, content: None });
     let own = OWN.map(|path| Entry { path, owner: USER, content: None });
     let program = Entry { path: BINARY, owner: 0, content: Some(binary) };
     let entries: Vec<_> = folders.into_iter().chain([program]).chain(own).collect();

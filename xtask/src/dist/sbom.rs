@@ -1,7 +1,7 @@
 //! What the broker is made of, as CycloneDX says it (1.5, JSON): every crate that is linked into it. Called by `dist`. It names
 //! nothing that is only for builds and tests, and no time, so that it is the same for the same sources.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -39,20 +39,23 @@ fn document(metadata: &Value) -> Result<Value> {
     let component = |kind: &str, name: &str, package: &Value| {
         json!({
             "type": kind,
-            "bom-ref": text(package, "id"),
+            "bom-ref": purl(package),
             "name": name,
             "version": text(package, "version"),
-            "purl": format!("pkg:cargo/{}@{}", text(package, "name"), text(package, "version")),
+            "purl": purl(package),
             "licenses": [{ "expression": text(package, "license").replace('/', " OR ") }],
         })
     };
+    // Cargo's own ids tell where the sources were.
+    let purls: BTreeMap<&str, String> =
+        packages.iter().map(|package| (text(package, "id"), purl(package))).collect();
     let others = |package: &&Value| {
         let id = text(package, "id");
         linked.contains(id) && id != text(broker, "id")
     };
     let depends = |node: &&Value| {
-        let on: Vec<_> = runtime(node).filter(|id| linked.contains(*id)).collect();
-        json!({ "ref": text(node, "id"), "dependsOn": on })
+        let on: BTreeSet<_> = runtime(node).filter_map(|id| purls.get(id)).collect();
+        json!({ "ref": purls.get(text(node, "id")), "dependsOn": on })
     };
     let library = |package: &Value| component("library", text(package, "name"), package);
     Ok(json!({
@@ -64,6 +67,11 @@ fn document(metadata: &Value) -> Result<Value> {
         "dependencies": nodes.iter().filter(|node| linked.contains(text(node, "id")))
             .map(|node| depends(&node)).collect::<Vec<_>>(),
     }))
+}
+
+/// What names a package everywhere.
+fn purl(package: &Value) -> String {
+    format!("pkg:cargo/{}@{}", text(package, "name"), text(package, "version"))
 }
 
 /// Ids of what a node needs when it runs.
@@ -91,7 +99,9 @@ mod tests {
     #[test]
     fn what_is_linked_is_named_and_nothing_else() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let document: Value = serde_json::from_str(&of(root).unwrap()).unwrap();
+        let written = of(root).unwrap();
+        assert!(!written.contains(root.to_str().unwrap()), "it tells where the sources were");
+        let document: Value = serde_json::from_str(&written).unwrap();
         let names: Vec<_> =
             list(&document, "components").iter().map(|component| text(component, "name")).collect();
         for name in ["mqtt-codec", "openraft", "sled", "rustls", "mimalloc"] {
@@ -105,6 +115,11 @@ mod tests {
                 .iter()
                 .all(|one| !text(&one["licenses"][0], "expression").is_empty())
         );
-        assert_eq!(list(&document, "dependencies").len(), names.len() + 1);
+        let dependencies = list(&document, "dependencies");
+        assert_eq!(dependencies.len(), names.len() + 1);
+        let refs: BTreeSet<_> = dependencies.iter().map(|one| text(one, "ref")).collect();
+        assert_eq!(refs.len(), dependencies.len(), "each has a name of its own");
+        let all = dependencies.iter().flat_map(|one| list(one, "dependsOn"));
+        assert!(all.map(|one| one.as_str().unwrap()).all(|one| refs.contains(one)));
     }
 }

@@ -42,6 +42,9 @@ const TOOLS: &[Tool] = &[
     Tool { program: "/usr/lib/nginx/modules/ngx_stream_module.so", package: "libnginx-mod-stream" },
     Tool { program: "dnsmasq", package: "dnsmasq-base" },
     Tool { program: "ip", package: "iproute2" },
+    // What makes images and runs them.
+    Tool { program: "buildah", package: "buildah" },
+    Tool { program: "crun", package: "crun" },
     Tool { program: "systemd-analyze", package: "systemd" },
     // What a Debian has, but not the smallest: a container's.
     Tool { program: "git", package: "git" },
