@@ -90,7 +90,7 @@ fn helm_finds_nothing_wrong_with_the_chart() {
 }
 
 /// Values, and what is said of them.
-const REFUSED: [(&[&str], &str); 24] = [
+const REFUSED: [(&[&str], &str); 28] = [
     // The schema names the key.
     (&["replicas=3"], "'replicas' not allowed"),
     (&["replicaCount=0"], "/replicaCount"),
@@ -101,6 +101,7 @@ const REFUSED: [(&[&str], &str); 24] = [
     (&["persistence.size=large"], "/persistence/size"),
     (&["cluster.profile=wan"], "/cluster/profile"),
     (&["config.mqtt=1"], "/config/mqtt"),
+    (&["cluster.tls.enabled=true"], "/cluster/tls"),
     // The checks say what is wrong.
     (&["replicaCount=2"], "two nodes survive the death of none"),
     (&["podDisruptionBudget.maxUnavailable=0"], "no machine could ever be emptied"),
@@ -112,6 +113,15 @@ const REFUSED: [(&[&str], &str); 24] = [
     (&["tls.certManager.enabled=true"], "nobody would issue"),
     (&["listeners.mqtt.proxyProtocol=true"], "no load balancer would be believed"),
     (&["listeners.mqtt.port=8080"], "taken by metrics and probes"),
+    (&["cluster.tls.certManager.enabled=true"], "cluster.tls.certManager.issuerRef.name is empty"),
+    (
+        &["cluster.tls.certManager.enabled=true", "cluster.tls.existingSecret=nodes"],
+        "only one of them can count",
+    ),
+    (
+        &["cluster.tls.existingSecret=nodes", "cluster.existingSecret=secret"],
+        "know each other by one of them",
+    ),
     (&["listeners.mqtt.enabled=false"], "nobody could connect"),
     (&["service.listeners={mqtts}"], "no listener that is enabled"),
     (&["ingress.enabled=true", "ingress.hosts={example.org}"], "no listener that is enabled"),

@@ -13,7 +13,8 @@ use e2e_tests::client::Read;
 use e2e_tests::stubborn::{Publisher, drain, subscribe};
 use e2e_tests::wire::kind;
 use e2e_tests::{Connect, PATIENCE, RawClient, Version, pause};
-use serde_json::Value;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+use serde_json::{Value, json};
 
 use crate::compose::get;
 use crate::container::{Container, Image};
@@ -37,9 +38,9 @@ struct Kube {
 }
 
 impl Kube {
-    fn new() -> Option<Self> {
+    fn new(golden: &str) -> Option<Self> {
         let lan = Lan::new()?;
-        Some(Self { release: Release::golden("processes"), pods: BTreeMap::new(), balancer: None, lan })
+        Some(Self { release: Release::golden(golden), pods: BTreeMap::new(), balancer: None, lan })
     }
 
     /// Creates a pod at a new address. Nobody knows its name until [`Kube::announce`].
@@ -216,7 +217,7 @@ fn assert_has_all(session: &str, sent: &[Vec<u8>], mqtt: &str) {
 
 #[test]
 fn pods_are_one_cluster_that_is_restarted_and_scaled_under_load() {
-    let Some(mut kube) = Kube::new() else { return };
+    let Some(mut kube) = Kube::new("processes") else { return };
     let replicas = kube.release.replicas();
     assert_eq!(replicas, 3);
     // All at once, in any order, and names come late.
@@ -271,4 +272,29 @@ fn pods_are_one_cluster_that_is_restarted_and_scaled_under_load() {
     kube.start(1);
     kube.until_ready(&[1]);
     kube.until_let_in();
+}
+
+/// A certificate for all pods of a domain, its key, and its authority.
+fn certificates(domain: &str) -> [String; 3] {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec![format!("*.{domain}")]).unwrap();
+    [params.signed_by(&key, &authority).unwrap().pem(), key.serialize_pem(), authority.pem()]
+}
+
+#[test]
+fn pods_that_know_each_other_by_certificates_are_one_cluster() {
+    let Some(mut kube) = Kube::new("certificates") else { return };
+    let [certificate, key, ca] = certificates(&kube.release.domain());
+    kube.release.give(json!({
+        "kind": "Secret",
+        "metadata": { "name": "node-certificates" },
+        "stringData": { "tls.crt": certificate, "tls.key": key, "ca.crt": ca },
+    }));
+    (0..3).for_each(|number| kube.start(number));
+    kube.until_ready(&[0, 1, 2]);
+    kube.until_settled(3);
 }

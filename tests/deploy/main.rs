@@ -13,6 +13,7 @@ mod chart;
 mod compose;
 mod container;
 mod image;
+mod kept;
 mod kubernetes;
 mod lan;
 mod manifest;

@@ -55,6 +55,11 @@ impl Release {
         Self(documents(&fs::read_to_string(path).unwrap()))
     }
 
+    /// Adds an object that is there before the release is.
+    pub(crate) fn give(&mut self, object: Value) {
+        self.0.push(object);
+    }
+
     /// All objects.
     pub(crate) fn objects(&self) -> &[Value] {
         &self.0
@@ -82,14 +87,15 @@ impl Release {
         self.set()["spec"]["replicas"].as_u64().expect("a number") as usize
     }
 
+    /// The domain in which pods have their names.
+    pub(crate) fn domain(&self) -> String {
+        let (set, domain) = (self.set(), "cluster.local");
+        format!("{}.{}.svc.{domain}", text(&set["spec"]["serviceName"]), text(&set["metadata"]["namespace"]))
+    }
+
     /// The name by which the others find a pod.
     pub(crate) fn dns_name(&self, pod: &str) -> String {
-        let (set, domain) = (self.set(), "cluster.local");
-        format!(
-            "{pod}.{}.{}.svc.{domain}",
-            text(&set["spec"]["serviceName"]),
-            text(&set["metadata"]["namespace"])
-        )
+        format!("{pod}.{}", self.domain())
     }
 
     /// The pod with this number, with its volumes below `dir`: those that outlive it keep what is in them.

@@ -148,7 +148,7 @@ fn understood(object: &Value) -> Result<Value, serde_json::Error> {
     }
 }
 
-const GOLDEN: [&str; 4] = ["default", "single", "everything", "processes"];
+const GOLDEN: [&str; 5] = ["default", "single", "everything", "processes", "certificates"];
 
 #[test]
 fn every_object_is_what_its_type_says() {

@@ -5,6 +5,7 @@
 {{- include "quelea.checkStop" . -}}
 {{- include "quelea.checkListeners" . -}}
 {{- include "quelea.checkTls" . -}}
+{{- include "quelea.checkClusterTls" . -}}
 {{- include "quelea.checkConfig" . -}}
 {{- end -}}
 
@@ -93,6 +94,21 @@
 {{- end -}}
 {{- if and (include "quelea.hasTls" .) (not $made) (empty .Values.tls.existingSecret) -}}
 {{- fail "a listener with TLS is enabled, but there is no certificate: set tls.existingSecret or tls.certManager.enabled." -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "quelea.checkClusterTls" -}}
+{{- with .Values.cluster -}}
+{{- $made := .tls.certManager.enabled -}}
+{{- if and $made .tls.existingSecret -}}
+{{- fail "cluster.tls.existingSecret and cluster.tls.certManager.enabled are both set: only one of them can count." -}}
+{{- end -}}
+{{- if and $made (empty .tls.certManager.issuerRef.name) -}}
+{{- fail "cluster.tls.certManager.enabled is true, but cluster.tls.certManager.issuerRef.name is empty: nobody would issue the certificate." -}}
+{{- end -}}
+{{- if and (or $made .tls.existingSecret) (or .secret .existingSecret) -}}
+{{- fail "cluster.tls and a secret of the cluster are both set: nodes know each other by one of them." -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

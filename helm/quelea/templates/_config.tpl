@@ -19,15 +19,24 @@
       "clients_per_second" .Values.drain.clientsPerSecond
       "timeout" (printf "%ds" (int .Values.drain.timeoutSeconds)) -}}
 {{- with .Values.drain.serverReference -}}{{- $_ := set $drain "server_reference" . -}}{{- end -}}
+{{- $cluster := dict
+      "listen" (printf ":%d" (int .Values.cluster.port))
+      "seeds" $seeds
+      "expected_nodes" (len $seeds)
+      "profile" .Values.cluster.profile -}}
+{{- if include "quelea.hasClusterTls" . -}}
+{{- $_ := set $cluster "tls" (dict
+      "certificate" "/etc/quelea/cluster/tls.crt"
+      "key" "/etc/quelea/cluster/tls.key"
+      "ca" "/etc/quelea/cluster/ca.crt"
+      "domain" $domain) -}}
+{{- else -}}
+{{- $_ := set $cluster "secret_file" "/etc/quelea/cluster/secret" -}}
+{{- end -}}
 {{- $config := dict
       "node" (dict "data_dir" "/var/lib/quelea")
       "auth" $auth
-      "cluster" (dict
-        "listen" (printf ":%d" (int .Values.cluster.port))
-        "seeds" $seeds
-        "expected_nodes" (len $seeds)
-        "secret_file" "/etc/quelea/cluster/secret"
-        "profile" .Values.cluster.profile)
+      "cluster" $cluster
       "http" (dict "address" ":8080")
       "admin" (dict "listen" "localhost:9883")
       "drain" $drain

@@ -72,6 +72,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- default (printf "%s-tls" (include "quelea.fullname" .)) .Values.tls.existingSecret -}}
 {{- end -}}
 
+{{/* Whether nodes know each other by certificates: "true" or nothing. */}}
+{{- define "quelea.hasClusterTls" -}}
+{{- with .Values.cluster.tls -}}
+{{- if or .existingSecret .certManager.enabled -}}true{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret by which nodes know each other: with certificates, or with their secret. */}}
+{{- define "quelea.clusterSecret" -}}
+{{- $name := include "quelea.fullname" . -}}
+{{- if include "quelea.hasClusterTls" . -}}
+{{- default (printf "%s-cluster-tls" $name) .Values.cluster.tls.existingSecret -}}
+{{- else -}}
+{{- default (printf "%s-cluster" $name) .Values.cluster.existingSecret -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Whether there is a Secret or ConfigMap with rules: "true" or nothing. */}}
 {{- define "quelea.hasRules" -}}
 {{- if or .Values.acl.rules .Values.acl.existingConfigMap -}}true{{- end -}}

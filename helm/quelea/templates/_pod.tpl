@@ -58,7 +58,7 @@ volumes:
   {{- end }}
   - name: cluster
     secret:
-      secretName: {{ default (printf "%s-cluster" (include "quelea.fullname" .)) .Values.cluster.existingSecret }}
+      secretName: {{ include "quelea.clusterSecret" . }}
   {{- if include "quelea.hasRules" . }}
   - name: acl
     configMap:
