@@ -90,7 +90,7 @@ fn helm_finds_nothing_wrong_with_the_chart() {
 }
 
 /// Values, and what is said of them.
-const REFUSED: [(&[&str], &str); 28] = [
+const REFUSED: [(&[&str], &str); 34] = [
     // The schema names the key.
     (&["replicas=3"], "'replicas' not allowed"),
     (&["replicaCount=0"], "/replicaCount"),
@@ -126,6 +126,24 @@ const REFUSED: [(&[&str], &str); 28] = [
     (&["service.listeners={mqtts}"], "no listener that is enabled"),
     (&["ingress.enabled=true", "ingress.hosts={example.org}"], "no listener that is enabled"),
     (&["config.cluster.seeds=a"], "config.cluster.seeds is set by the chart itself"),
+    (&["cluster.port=8080"], "cluster.port 8080 is taken"),
+    (
+        &["ingress.enabled=true", "ingress.listener=mqtt", "ingress.hosts={a.org}"],
+        "an Ingress passes on HTTP alone",
+    ),
+    (&["listeners.ws.enabled=true", "ingress.enabled=true"], "ingress.hosts is empty"),
+    (
+        &["externalService.enabled=true"],
+        "externalService.listeners names mqtts, which is no listener that is enabled",
+    ),
+    (
+        &["tls.certManager.enabled=true", "tls.existingSecret=own"],
+        "tls.existingSecret and tls.certManager.enabled are both set",
+    ),
+    (
+        &["listeners.more.enabled=true", "listeners.more.protocol=tcp", "listeners.more.port=1883"],
+        "taken by listener more",
+    ),
     (&["acl.rules=allow all #", "acl.existingConfigMap=rules"], "only one of them can count"),
 ];
 

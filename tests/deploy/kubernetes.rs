@@ -1,16 +1,13 @@
 //! The chart's pods as processes, as the golden manifest has them: whatever order they start in they are one cluster, a rolling
-//! restart loses nothing, and the cluster becomes larger and smaller. No rendered value is changed; addresses come by names.
+//! restart loses nothing, the cluster becomes larger and smaller, and heals when a pod was away or a volume is lost. No rendered
+//! value is changed; addresses come by names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use e2e_tests::client::Read;
-use e2e_tests::stubborn::{Publisher, drain, subscribe};
 use e2e_tests::wire::kind;
 use e2e_tests::{Connect, PATIENCE, RawClient, Version, pause};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
@@ -19,7 +16,9 @@ use serde_json::{Value, json};
 use crate::compose::get;
 use crate::container::{Container, Image};
 use crate::lan::Lan;
+use crate::load::{Load, assert_has_all};
 use crate::manifest::{Pod, Probe, Release, text};
+use crate::slow::SlowNames;
 use crate::{repository, until};
 
 /// A pod that runs.
@@ -72,12 +71,36 @@ impl Kube {
 
     fn probe(&self, number: usize, probe: fn(&Pod) -> &Probe) -> bool {
         let Running { pod, address, .. } = &self.pods[&number];
-        let Probe { path, port } = probe(pod);
+        let Probe { path, port, .. } = probe(pod);
         get(&format!("{address}:{port}"), path).is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
     }
 
     fn is_ready(&self, number: usize) -> bool {
         self.probe(number, |pod| &pod.readiness)
+    }
+
+    /// Whether Kubernetes lets a pod run on: what it asks does not fail too often in a row.
+    fn is_alive(&self, number: usize) -> bool {
+        let tries = self.pods[&number].pod.liveness.failures;
+        (0..tries).any(|_| self.probe(number, |pod| &pod.liveness))
+    }
+
+    /// Waits until these pods are not ready any more; all are alive meanwhile.
+    fn until_unready(&self, numbers: &[usize]) {
+        for number in numbers {
+            until(&format!("end of pod {number}'s service"), || {
+                assert!(self.pods.keys().all(|number| self.is_alive(*number)), "Kubernetes restarts no pod");
+                (!self.is_ready(*number)).then_some(())
+            });
+        }
+    }
+
+    /// From now on these pods do not hear each other, or do again. Whoever asks for their health is on their machines.
+    fn part(&self, pairs: &[(usize, usize)], are_apart: bool) {
+        for (one, other) in pairs {
+            let addresses = (self.pods[one].address.as_str(), self.pods[other].address.as_str());
+            self.lan.part(addresses, are_apart);
+        }
     }
 
     /// Waits until these pods are ready; none of them has ended meanwhile.
@@ -97,6 +120,21 @@ impl Kube {
         pause(Duration::from_secs(pod.pre_stop_s));
         let status = container.stop();
         assert!(status.success(), "{status}:\n{}", container.log());
+    }
+
+    /// `helm test`: its pod finds all others behind the name of their Service.
+    fn test(&mut self) {
+        let addresses: Vec<&str> = self.pods.values().map(|pod| pod.address.as_str()).collect();
+        self.lan.name("quelea", &addresses);
+        let image = self.release.test(&self.lan.dir.join("volumes"));
+        // It takes what does not come for two seconds for lost, which a machine with much else to do may cause.
+        until("success of the test", || {
+            let address = self.lan.address();
+            let mut container = Container::start(&self.lan, &address, &image);
+            let status = container.until_ended();
+            assert_ne!(status.code(), Some(2), "{}", container.log());
+            status.success().then_some(())
+        });
     }
 
     /// `quelea ctl` in a pod.
@@ -145,14 +183,27 @@ impl Kube {
         self.balancer.as_ref().expect("it runs").1.clone()
     }
 
-    /// A client that gives the password of the Secret is let in.
+    /// Three pods that are one cluster, behind HAProxy.
+    fn begin(&mut self) {
+        (0..3).for_each(|number| self.start(number));
+        self.until_ready(&[0, 1, 2]);
+        self.balance();
+        self.until_let_in();
+        self.until_settled(3);
+    }
+
+    /// A client that gives the password of the Secret is let in, and another is not.
     fn until_let_in(&self) {
         let secret = &self.release.object("Secret", "quelea-user")["stringData"];
         let (user, password) = (text(&secret["user"]), text(&secret["password"]));
         let connect =
             |password: &str| answer(&self.mqtt(), &Connect::v5("somebody").user(&user).password(password));
         until("client by way of HAProxy", || connect(&password).filter(|reason| *reason == 0));
-        assert_eq!(until("answer", || connect("another")), 0x86);
+        until("refusal", || {
+            let reason = connect("another")?;
+            assert_ne!(reason, 0, "whoever gives another password is refused");
+            (reason == 0x86).then_some(())
+        });
     }
 }
 
@@ -166,53 +217,6 @@ fn answer(mqtt: &str, connect: &Connect) -> Option<u8> {
         Read::Packet(packet) if packet.kind() == kind::CONNACK => Some(packet.connack(Version::V5).reason),
         _ => None,
     }
-}
-
-/// Two publishers, at QoS 1 and 2, until they are told to end.
-struct Load {
-    goes_on: Arc<AtomicBool>,
-    publishers: Vec<JoinHandle<Vec<Vec<u8>>>>,
-}
-
-impl Load {
-    /// What comes to the session `keeps-NAME` goes to no other.
-    fn begin(mqtt: &str, name: &str) -> Self {
-        subscribe(&format!("keeps-{name}"), &format!("{name}/#"), &[mqtt.to_owned()]);
-        let goes_on = Arc::new(AtomicBool::new(true));
-        let publisher = |qos: u8| {
-            let (goes_on, mqtt) = (Arc::clone(&goes_on), mqtt.to_owned());
-            let name = name.to_owned();
-            thread::spawn(move || {
-                let mut publisher = Publisher::new(&format!("{name}-{qos}"), vec![mqtt]);
-                let mut sent = Vec::new();
-                while goes_on.load(Ordering::Relaxed) {
-                    let payload = format!("{qos}-{:05}", sent.len()).into_bytes();
-                    publisher.publish(&format!("{name}/{qos}"), &payload, qos);
-                    sent.push(payload);
-                    pause(Duration::from_millis(5));
-                }
-                sent
-            })
-        };
-        let publishers = [1, 2].map(publisher).into();
-        Self { goes_on, publishers }
-    }
-
-    /// Everything that was acknowledged.
-    fn end(self) -> Vec<Vec<u8>> {
-        self.goes_on.store(false, Ordering::Relaxed);
-        self.publishers.into_iter().flat_map(|publisher| publisher.join().unwrap()).collect()
-    }
-}
-
-/// The session has everything that was acknowledged, at QoS 2 once.
-fn assert_has_all(session: &str, sent: &[Vec<u8>], mqtt: &str) {
-    let got = drain(session, sent.len(), &[mqtt.to_owned()]);
-    let came: BTreeSet<_> = got.iter().collect();
-    let lost: Vec<_> = sent.iter().filter(|one| !came.contains(one)).collect();
-    assert!(lost.is_empty(), "{session} lost {lost:?}");
-    let once = |all: &mut dyn Iterator<Item = &Vec<u8>>| all.filter(|one| one.starts_with(b"2-")).count();
-    assert_eq!(once(&mut got.iter()), once(&mut came.into_iter()), "{session}: QoS 2 came twice");
 }
 
 #[test]
@@ -264,13 +268,63 @@ fn pods_are_one_cluster_that_is_restarted_and_scaled_under_load() {
     kube.until_settled(3);
     let sent = load.end();
     assert_has_all("keeps-scale", &sent, &mqtt);
+}
 
-    // A volume is lost with its pod.
+#[test]
+fn a_cluster_goes_on_without_a_pod_and_heals_when_that_comes_back() {
+    let Some(mut kube) = Kube::new("processes") else { return };
+    kube.begin();
+    let mqtt = kube.mqtt();
+
+    // Its machine is cordoned and emptied: the pod is gone, and there is no place for it.
+    let load = Load::begin(&mqtt, "cordoned");
+    kube.delete(2);
+    kube.until_let_in();
+    kube.until_ready(&[0, 1]);
+    // There is one, but its name leads to where another pod is: names are older than addresses.
+    let (name, taken) = (kube.release.dns_name("quelea-2"), kube.pods[&0].address.clone());
+    kube.lan.name(&name, &[&taken]);
+    kube.create(2);
+    until("answer", || kube.probe(2, |pod| &pod.liveness).then_some(()));
+    kube.until_let_in();
+    kube.until_ready(&[0, 1]);
+    kube.announce(2);
+    kube.until_ready(&[0, 1, 2]);
+    kube.until_settled(3);
+    let sent = load.end();
+    assert!(!sent.is_empty());
+    assert_has_all("keeps-cordoned", &sent, &mqtt);
+
+    // A machine is lost, and a volume with it: the pod comes back with an empty one.
+    let load = Load::begin(&mqtt, "lost");
     kube.pods.remove(&1).unwrap().container.kill();
-    let volume = kube.lan.dir.join("volumes/data-quelea-1");
-    fs::remove_dir_all(&volume).unwrap();
+    fs::remove_dir_all(kube.lan.dir.join("volumes/data-quelea-1")).unwrap();
+    kube.until_let_in();
     kube.start(1);
-    kube.until_ready(&[1]);
+    kube.until_ready(&[0, 1, 2]);
+    kube.until_settled(3);
+    let sent = load.end();
+    assert!(!sent.is_empty());
+    assert_has_all("keeps-lost", &sent, &mqtt);
+}
+
+#[test]
+fn no_partition_has_kubernetes_restart_a_pod() {
+    let Some(mut kube) = Kube::new("processes") else { return };
+    kube.begin();
+    // One hears nobody, and the two others are a majority.
+    let one = [(2, 0), (2, 1)];
+    kube.part(&one, true);
+    kube.until_unready(&[2]);
+    kube.until_ready(&[0, 1]);
+    kube.part(&one, false);
+    kube.until_ready(&[0, 1, 2]);
+    // Nobody hears anybody.
+    let all = [(2, 0), (2, 1), (0, 1)];
+    kube.part(&all, true);
+    kube.until_unready(&[0, 1, 2]);
+    kube.part(&all, false);
+    kube.until_ready(&[0, 1, 2]);
     kube.until_let_in();
 }
 
@@ -286,8 +340,9 @@ fn certificates(domain: &str) -> [String; 3] {
 }
 
 #[test]
-fn pods_that_know_each_other_by_certificates_are_one_cluster() {
+fn pods_that_know_each_other_by_certificates_are_one_cluster_though_names_are_found_slowly() {
     let Some(mut kube) = Kube::new("certificates") else { return };
+    let _slow = SlowNames::new(&kube.lan, Duration::from_millis(500));
     let [certificate, key, ca] = certificates(&kube.release.domain());
     kube.release.give(json!({
         "kind": "Secret",
@@ -297,4 +352,5 @@ fn pods_that_know_each_other_by_certificates_are_one_cluster() {
     (0..3).for_each(|number| kube.start(number));
     kube.until_ready(&[0, 1, 2]);
     kube.until_settled(3);
+    kube.test();
 }

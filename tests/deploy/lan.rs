@@ -1,6 +1,7 @@
 //! A network of a test's own: a bridge, and a server for names, as Docker and Kubernetes give them to containers. It needs root
 //! and Debian's dnsmasq-base; a test says so where that is missing. It decides nothing about what is right.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ pub(crate) struct Lan {
     pub(crate) dir: PathBuf,
     names: BTreeMap<String, Vec<String>>,
     next: u8,
+    /// Network namespaces by the addresses in them.
+    namespaces: RefCell<BTreeMap<String, String>>,
     dns: Child,
     _alone: MutexGuard<'static, ()>,
 }
@@ -73,7 +76,8 @@ impl Lan {
         dns.arg(format!("--addn-hosts={}", dir.join("hosts").display()));
         dns.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(dir.join("dns.log")).unwrap());
         let dns = spawn(dns).expect("setpriv of util-linux can be run");
-        let lan = Self { dir, names: BTreeMap::new(), next: 9, dns, _alone: alone };
+        let lan =
+            Self { dir, names: BTreeMap::new(), next: 9, namespaces: RefCell::default(), dns, _alone: alone };
         if run("sh", &["-c", "command -v dnsmasq"]).is_err() {
             skipped("dnsmasq is missing: apt-get install dnsmasq-base");
             return None;
@@ -97,6 +101,13 @@ impl Lan {
         format!("{}.{}", subnet(), self.next)
     }
 
+    /// One more address of the bridge, where a test can serve something itself.
+    pub(crate) fn second_address(&self) -> String {
+        let address = format!("{}.2", subnet());
+        run("ip", &["address", "add", &format!("{address}/24"), "dev", &bridge()]).unwrap();
+        address
+    }
+
     /// The network as `a.b.c`.
     pub(crate) fn subnet(&self) -> String {
         subnet()
@@ -117,7 +128,17 @@ impl Lan {
             Ok(())
         };
         made().unwrap();
+        self.namespaces.borrow_mut().insert(address.to_owned(), name.clone());
         name
+    }
+
+    /// From now on whoever has these addresses does not hear the other, or does again.
+    pub(crate) fn part(&self, (one, other): (&str, &str), are_apart: bool) {
+        let verb = if are_apart { "add" } else { "delete" };
+        for (from, to) in [(one, other), (other, one)] {
+            let namespace = &self.namespaces.borrow()[from];
+            run("ip", &["-n", namespace, "route", verb, "blackhole", &format!("{to}/32")]).unwrap();
+        }
     }
 
     /// From now on this name is these addresses; none is that it is unknown.

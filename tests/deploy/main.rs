@@ -16,9 +16,11 @@ mod image;
 mod kept;
 mod kubernetes;
 mod lan;
+mod load;
 mod manifest;
 mod objects;
 mod pages;
+mod slow;
 mod unit;
 
 use std::path::{Path, PathBuf};

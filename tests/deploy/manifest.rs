@@ -17,6 +17,8 @@ pub(crate) struct Release(Vec<Value>);
 pub(crate) struct Probe {
     pub(crate) path: String,
     pub(crate) port: u64,
+    /// How often it fails in a row before that counts.
+    pub(crate) failures: u64,
 }
 
 /// A pod of the StatefulSet.
@@ -98,6 +100,14 @@ impl Release {
         format!("{pod}.{}", self.domain())
     }
 
+    /// The container of the pod that `helm test` starts.
+    pub(crate) fn test(&self, dir: &Path) -> Image {
+        let is_test = |pod: &&Value| pod["metadata"]["annotations"]["helm.sh/hook"] == "test";
+        let pod = self.of("Pod").find(is_test).expect("there is one");
+        let name = text(&pod["metadata"]["name"]);
+        Volumes { release: self, name: &name, dir }.image(&pod["spec"], &pod["spec"]["containers"][0])
+    }
+
     /// The pod with this number, with its volumes below `dir`: those that outlive it keep what is in them.
     pub(crate) fn pod(&self, number: usize, dir: &Path) -> Pod {
         let set = self.set();
@@ -110,7 +120,9 @@ impl Release {
             let get = &main[kind]["httpGet"];
             let ports = list(&main["ports"]);
             let port = ports.iter().find(|port| port["name"] == get["port"]).expect("a port of that name");
-            Probe { path: text(&get["path"]), port: port["containerPort"].as_u64().expect("a number") }
+            let number = |value: &Value| value.as_u64().expect("a number");
+            let failures = number(&main[kind]["failureThreshold"]);
+            Probe { path: text(&get["path"]), port: number(&port["containerPort"]), failures }
         };
         Pod {
             before: list(&spec["initContainers"]).iter().map(image).collect(),
@@ -151,11 +163,16 @@ impl Volumes<'_> {
     fn environment(&self, container: &Value) -> Vec<(String, String)> {
         let mut env: Vec<(String, String)> = Vec::new();
         for variable in list(&container["env"]) {
-            let field = &variable["valueFrom"]["fieldRef"]["fieldPath"];
-            let mut value = match field.as_str() {
-                Some("metadata.name") => self.name.to_owned(),
-                Some(other) => panic!("{other} is not known here"),
-                None => text(&variable["value"]),
+            let from = &variable["valueFrom"];
+            let secret = from["secretKeyRef"]["name"].as_str();
+            let mut value = match (from["fieldRef"]["fieldPath"].as_str(), secret) {
+                (Some("metadata.name"), _) => self.name.to_owned(),
+                (Some(other), _) => panic!("{other} is not known here"),
+                (None, Some(secret)) => {
+                    let object = self.release.object("Secret", secret);
+                    text(&object["stringData"][text(&from["secretKeyRef"]["key"])])
+                }
+                (None, None) => text(&variable["value"]),
             };
             for (name, known) in &env {
                 value = value.replace(&format!("$({name})"), known);

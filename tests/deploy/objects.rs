@@ -228,6 +228,17 @@ fn everything_that_a_pod_refers_to_is_there() {
             }
         }
         selects(&release, &template["metadata"]["labels"], name);
+        // Where a machine takes one node, it takes a pod of a test all the same.
+        for rule in [
+            "requiredDuringSchedulingIgnoredDuringExecution",
+            "preferredDuringSchedulingIgnoredDuringExecution",
+        ] {
+            for term in list(&spec["affinity"]["podAntiAffinity"][rule]) {
+                let term = term.get("podAffinityTerm").unwrap_or(term);
+                let labels = &term["labelSelector"]["matchLabels"];
+                assert_eq!(labels["app.kubernetes.io/component"], "node", "{name}");
+            }
+        }
     }
 }
 
@@ -242,5 +253,48 @@ fn selects(release: &Release, labels: &Value, name: &str) {
         for (key, value) in selector.as_object().expect("labels") {
             assert_eq!(&labels[key], value, "{name}: {key}");
         }
+    }
+}
+
+/// What Pod Security "restricted" wants of a pod and of each container of the chart's own.
+fn is_restricted(pod: &Value) -> Result<(), String> {
+    let wanted = |is: bool, what: &str| if is { Ok(()) } else { Err(what.to_owned()) };
+    for key in ["hostNetwork", "hostPID", "hostIPC", "hostUsers"] {
+        wanted(pod.get(key).is_none(), key)?;
+    }
+    let security = &pod["securityContext"];
+    wanted(security["runAsNonRoot"] == true && security["runAsUser"] != 0, "runAsNonRoot")?;
+    wanted(security["seccompProfile"]["type"] == "RuntimeDefault", "seccompProfile")?;
+    for volume in list(&pod["volumes"]) {
+        let known = ["configMap", "secret", "emptyDir"];
+        wanted(known.iter().any(|kind| volume.get(kind).is_some()), &format!("{volume}"))?;
+    }
+    for container in list(&pod["containers"]).iter().chain(list(&pod["initContainers"])) {
+        // One that values bring along.
+        if container["image"] == "busybox" {
+            continue;
+        }
+        let security = &container["securityContext"];
+        wanted(security["allowPrivilegeEscalation"] == false, "allowPrivilegeEscalation")?;
+        wanted(security["capabilities"] == serde_json::json!({ "drop": ["ALL"] }), "capabilities")?;
+        wanted(security["readOnlyRootFilesystem"] == true, "readOnlyRootFilesystem")?;
+        let ports = list(&container["ports"]);
+        wanted(ports.iter().all(|port| port.get("hostPort").is_none()), "hostPort")?;
+    }
+    wanted(pod["automountServiceAccountToken"] == false, "automountServiceAccountToken")
+}
+
+#[test]
+fn every_pod_meets_pod_security_restricted() {
+    for name in GOLDEN {
+        let release = Release::golden(name);
+        let templates = ["StatefulSet", "Job"].into_iter().flat_map(|kind| release.of(kind));
+        let pods = templates.map(|object| &object["spec"]["template"]["spec"]);
+        for pod in pods.chain(release.of("Pod").map(|pod| &pod["spec"])) {
+            is_restricted(pod).unwrap_or_else(|why| panic!("{name}: {why}"));
+        }
+        let mut changed = release.set()["spec"]["template"]["spec"].clone();
+        changed["containers"][0]["securityContext"]["capabilities"]["add"] = "NET_ADMIN".into();
+        assert!(is_restricted(&changed).is_err(), "{name}");
     }
 }

@@ -14,7 +14,7 @@ use crate::repository;
 const NOT_RUN: [(&str, &str); 16] = [
     ("cargo xtask dist", "a release build takes minutes; what it writes is tested in xtask"),
     ("skopeo copy ", "there is no registry; the layout is tested in xtask"),
-    ("helm test ", "there is no Kubernetes; `quelea bench` is tested in `bench/`"),
+    ("helm test ", "there is no Kubernetes; `kubernetes.rs` runs what its pod does"),
     (
         "kubectl --namespace mqtt rollout ",
         "there is no Kubernetes; `kubernetes.rs` restarts pods in that order",

@@ -147,6 +147,8 @@ nodeSelector: {{- toYaml . | nindent 2 }}
 {{- with .Values.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- /* Nodes alone: the pod of `helm test` has labels of the release too, and must find a place. */}}
+{{- $nodes := set (fromYaml (include "quelea.selectorLabels" .)) "app.kubernetes.io/component" "node" }}
 topologySpreadConstraints:
   {{- with .Values.topologySpreadConstraints }}
   {{- toYaml . | nindent 2 }}
@@ -155,11 +157,11 @@ topologySpreadConstraints:
     topologyKey: topology.kubernetes.io/zone
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
-      matchLabels: {{- include "quelea.selectorLabels" . | nindent 8 }}
+      matchLabels: {{- toYaml $nodes | nindent 8 }}
   {{- end }}
 {{- $term := dict
       "topologyKey" "kubernetes.io/hostname"
-      "labelSelector" (dict "matchLabels" (fromYaml (include "quelea.selectorLabels" .))) }}
+      "labelSelector" (dict "matchLabels" $nodes) }}
 {{- if .Values.affinity }}
 affinity: {{- toYaml .Values.affinity | nindent 2 }}
 {{- else if eq .Values.podAntiAffinity "hard" }}
