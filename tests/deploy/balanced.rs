@@ -4,6 +4,7 @@
 use std::net::TcpStream;
 
 use e2e_tests::parse::ConnAck;
+use e2e_tests::ws::WsStream;
 use e2e_tests::{Connect, RawClient};
 
 use crate::compose::{Composed, PASSWORD};
@@ -12,7 +13,11 @@ use crate::until;
 
 /// A client with the password, and what it is told.
 fn connect(address: &str, id: &str) -> (RawClient, ConnAck) {
-    let mut client = RawClient::open(address);
+    connect_over(RawClient::open(address), id)
+}
+
+/// The same over a connection that is there.
+fn connect_over(mut client: RawClient, id: &str) -> (RawClient, ConnAck) {
     client.be_patient();
     let connack = client.handshake(&Connect::v5(id).user("quelea").password(PASSWORD));
     (client, connack)
@@ -119,6 +124,13 @@ fn clients_arrive_through_nginx() {
     let ours = TcpStream::connect(&mqtt).unwrap().local_addr().unwrap().ip().to_string();
     client_in_the_end(&mqtt, "by-nginx").ping();
     assert_eq!(arrived(&composed, "by-nginx").1, ours);
+    let mut browser = until("node that takes the client by WebSocket", || {
+        let stream = WsStream::handshake(&format!("{address}:8083"), "/mqtt", Some("mqtt")).ok()?;
+        let (client, connack) = connect_over(RawClient::over(Box::new(stream)), "by-websocket");
+        assert!(matches!(connack.reason, 0 | 0x88), "{connack:?}");
+        (connack.reason == 0).then_some(client)
+    });
+    browser.ping();
 
     // Without health checks it notices by refused connections, and tries another node with the same client.
     let (at, _) = arrived(&composed, "by-nginx");

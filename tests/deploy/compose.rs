@@ -1,5 +1,5 @@
 //! `compose.yaml` as processes: its nodes with their environment, its HAProxy with the file that it mounts. It changes no value but
-//! addresses, and adds that nodes log more.
+//! addresses, and adds that nodes log more, and listen for WebSocket too.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -75,7 +75,12 @@ impl Composed {
             .as_object()
             .map(|env| env.iter().map(|(name, value)| (name.clone(), text(value))).collect())
             .unwrap_or_default();
-        env.push(("QUELEA__LOG__LEVEL".to_owned(), "info,quelea=debug".to_owned()));
+        let more = [
+            ("LOG__LEVEL", "info,quelea=debug"),
+            ("LISTENER__WS__PROTOCOL", "ws"),
+            ("LISTENER__WS__ADDRESS", ":8083"),
+        ];
+        env.extend(more.map(|(key, value)| (format!("QUELEA__{key}"), value.to_owned())));
         let command = program.iter().map(|word| (*word).to_owned()).chain(command).collect();
         Image { command, env, mounts, user: Some(USER) }
     }
@@ -130,6 +135,19 @@ impl Composed {
         all.balancer = Some((container, address));
         ["quelea-0", "quelea-1", "quelea-2"].into_iter().for_each(|name| all.until_taken(name, true));
         Some(all)
+    }
+
+    /// Starts Prometheus with the files that are mounted for it, told what its image tells it; and where it answers.
+    pub(crate) fn prometheus(&mut self) -> (Container, String) {
+        let program = [
+            "/usr/bin/prometheus",
+            "--config.file=/etc/prometheus/prometheus.yml",
+            "--storage.tsdb.path=/prometheus",
+        ];
+        let mut image = self.image("prometheus", &program);
+        image.mounts.push(("/usr/bin/prometheus".into(), "/usr/bin/prometheus".to_owned(), false));
+        let address = self.lan.address();
+        (Container::start(&self.lan, &address, &image), format!("{address}:9090"))
     }
 
     /// Whether a node says that it serves clients.

@@ -22,6 +22,7 @@ mod objects;
 mod pages;
 mod slow;
 mod unit;
+mod watched;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
