@@ -4,10 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use e2e_tests::wire::kind;
-use e2e_tests::{Broker, Connect, Props, Publish, RawClient, Version, process};
+use e2e_tests::{Broker, Connect, Props, Publish, RawClient, Version, Will, process};
 
 use crate::ca::{Authority, Files, Identity, TlsTransport, Validity};
-use crate::fixture::NOT_AUTHORIZED;
+use crate::fixture::{NOT_AUTHORIZED, wait_for};
 
 const RULES: &str = "\
 allow publish   sensors/%u/#
@@ -20,7 +20,7 @@ struct Fixture {
     broker: Broker,
     authority: Authority,
     rules: PathBuf,
-    _files: Files,
+    files: Files,
 }
 
 impl Drop for Fixture {
@@ -47,7 +47,7 @@ impl Fixture {
             file("ca.pem"),
             file("crl.pem"),
         );
-        Self { broker: Broker::with_config(&config), authority, rules, _files: files }
+        Self { broker: Broker::with_config(&config), authority, rules, files }
     }
 
     fn open(&self, shown: Option<&Identity>) -> RawClient {
@@ -137,6 +137,36 @@ fn b50_certificates_without_a_name_and_revoked_ones_let_nobody_in() {
     // A listener without certificates lets in nobody who shows none.
     let mut plain = RawClient::open(&fixture.broker.mqtt());
     assert_eq!(plain.handshake(&Connect::new(Version::V5, "sensor-7")).reason, NOT_AUTHORIZED);
+}
+
+/// G18: a certificate that is revoked ends the connection that it has let in, and what that has left behind; no other.
+#[test]
+fn g18_who_is_connected_is_sent_away_when_its_certificate_is_revoked() {
+    let fixture = Fixture::new("cn");
+    let stolen = fixture.authority.issue(9, &["sensor-9"], Validity::Now);
+    let mut thief = fixture.open(Some(&stolen));
+    thief.be_patient();
+    let will = Will::new("sensors/sensor-9/will", "gone");
+    assert_eq!(thief.handshake(&Connect::new(Version::V5, "sensor-9").will(will)).reason, 0);
+    let mut dashboard = fixture.client("dashboard");
+    dashboard.subscribe("sensors/#", 1);
+    assert_eq!(publishes(&mut thief, "sensors/sensor-9/t"), 0);
+    assert_eq!(dashboard.receive().text(), "x");
+
+    // What is no list changes nothing.
+    let revoke = |text: &str| fs::write(fixture.files.path("crl.pem"), text).unwrap();
+    revoke("no list");
+    wait_for("a list that cannot be used", || fixture.broker.log().contains("certificates not reloaded"));
+    thief.ping();
+    revoke(&fixture.authority.revoke(&[&stolen]));
+    assert_eq!(thief.expect_refusal(&[NOT_AUTHORIZED]), Some(NOT_AUTHORIZED));
+    wait_for("it is counted", || fixture.broker.metric("quelea_certificates_revoked_total") > 0.5);
+
+    let mut other = fixture.client("sensor-7");
+    assert_eq!(publishes(&mut other, "sensors/sensor-7/t"), 0);
+    assert_eq!(dashboard.receive().topic, "sensors/sensor-7/t");
+    dashboard.expect_nothing();
+    assert!(fixture.broker.metric("quelea_certificates_revoked_total") < 1.5);
 }
 
 #[test]

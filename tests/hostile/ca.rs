@@ -80,7 +80,7 @@ impl Authority {
     }
 
     /// A revocation list of these certificates.
-    fn revoke(&self, revoked: &[&Identity]) -> String {
+    pub(crate) fn revoke(&self, revoked: &[&Identity]) -> String {
         let one = |identity: &&Identity| RevokedCertParams {
             serial_number: SerialNumber::from(identity.serial),
             revocation_time: date_time_ymd(2020, 1, 1),

@@ -165,6 +165,7 @@ node_counters! {
     hook_failures: "connections", "CONNECTs refused because the HTTP hook gave no answer that can be used.";
     password_hashes: "hashes", "Password hashes computed for CONNECTs.";
     tokens_accepted: "connections", "Clients that showed a token (JWT) which counts.";
+    certificates_revoked: "connections", "Connections closed because their client's certificate is not accepted any more.";
     tokens_expired: "connections", "Connections closed because their token, or what the HTTP hook said of them, expired.";
     reauthentications: "times", "Times that a connected client authenticated again (AUTH).";
     reauthentications_failed: "connections", "Connections closed because their client did not authenticate again, or not in time.";

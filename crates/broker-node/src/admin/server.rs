@@ -93,7 +93,7 @@ impl Doors {
     /// Has the files read again when they change.
     fn watch(&self, tasks: &mut JoinSet<()>, stop: &Stop) {
         if let Some(tls) = &self.tls {
-            tasks.spawn(Arc::clone(tls).watch("admin".to_owned(), stop.clone()));
+            tasks.spawn(Arc::clone(tls).watch("admin".to_owned(), stop.clone(), || ()));
         }
         if let Some(tokens) = &self.tokens {
             tasks.spawn(watch_file(Arc::clone(tokens), "tokens of the admin API"));

@@ -64,6 +64,10 @@ impl Handler for Connections {
         (Worker::new(Arc::clone(&self.node), counters), self.stop.clone())
     }
 
+    fn trust_changed(&self) {
+        self.node.shards.wake_connections();
+    }
+
     fn failed((worker, _): &Self::Worker, failure: HandshakeFailure) {
         worker.counters.count_handshake_failure(failure);
     }
@@ -186,6 +190,9 @@ impl Connection {
     /// the end. After a read that may have left bytes behind others get their turn, so that no client keeps
     /// the thread.
     fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ending>> {
+        if !self.socket.is_trusted() {
+            return Poll::Ready(Err(self.client.distrust()));
+        }
         loop {
             self.client.look_again()?;
             if let Poll::Ready(spoke) = self.client.poll_silence(context) {

@@ -63,6 +63,11 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether its client's certificate would still be accepted, where it has to show one.
+    pub(super) fn is_trusted(&mut self) -> bool {
+        self.transport.is_trusted()
+    }
+
     /// What carries the bytes.
     pub(super) fn kind(&self) -> Protocol {
         self.transport.kind()

@@ -5,6 +5,7 @@ use super::{
     Accepted, Listener, Peer, Transport,
     proxy::{self, ProxyError},
     transport::{Stream, linger},
+    trust::Trust,
     websocket::{self, RequestError},
     worker::{Incoming, RawStream},
 };
@@ -76,6 +77,7 @@ impl HandshakeError {
 pub(super) async fn handshake(incoming: Incoming) -> Result<Accepted, HandshakeError> {
     let Incoming { stream, peer, listener, deadline, permit, arrivals } = incoming;
     let settings = listener.settings.clone();
+    let trust = listener.tls.as_ref().and_then(Trust::new);
     let (stream, peer) = match (stream, peer) {
         (RawStream::Unix(stream), peer) => (UnixStream::from_std(stream)?.into(), peer),
         (RawStream::Tcp(stream), peer) => {
@@ -86,7 +88,7 @@ pub(super) async fn handshake(incoming: Incoming) -> Result<Accepted, HandshakeE
         }
     };
     let certificate = stream.certificate();
-    let transport = Transport::new(stream, permit);
+    let transport = Transport::new(stream, trust, permit);
     Ok(Accepted { transport, peer, certificate, listener: settings, deadline })
 }
 

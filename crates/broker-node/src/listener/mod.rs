@@ -11,6 +11,7 @@ mod socket;
 mod tests;
 mod tls;
 mod transport;
+mod trust;
 mod websocket;
 mod worker;
 
@@ -60,6 +61,9 @@ pub(crate) trait Handler: Clone + Send + Sync + 'static {
     fn beside(_worker: Self::Worker) -> impl Future<Output = ()> + 'static {
         std::future::ready(())
     }
+
+    /// Other certificates of clients may be accepted from now on: connections have to look again.
+    fn trust_changed(&self) {}
 
     /// Hears of a connection that ended in its handshakes.
     fn failed(worker: &Self::Worker, failure: HandshakeFailure);
@@ -168,7 +172,8 @@ impl Listeners {
         let mut acceptors = JoinSet::new();
         for (listener, sockets) in bound.0 {
             if let Some(tls) = &listener.tls {
-                acceptors.spawn(Arc::clone(tls).watch(listener.settings.name.clone(), stop.clone()));
+                let (name, handler) = (listener.settings.name.clone(), handler.clone());
+                acceptors.spawn(Arc::clone(tls).watch(name, stop.clone(), move || handler.trust_changed()));
             }
             for socket in sockets {
                 announce(&listener.settings, &socket);

@@ -1,5 +1,6 @@
 //! The certificates of one listener: loaded from files, chosen by name, and read again when the files change.
-//! `handshake` takes the current configuration for each connection; connections that exist keep theirs.
+//! `handshake` takes the current configuration for each connection; connections that exist keep theirs, and ask by `trust`
+//! whether their clients' certificates are still accepted.
 //! There is no early data (0-RTT), no renegotiation and nothing older than TLS 1.2.
 
 use crate::{
@@ -10,13 +11,16 @@ use crate::{
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
-    pki_types::CertificateRevocationListDer,
+    pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime},
     server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -27,8 +31,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
-/// How often the files are looked at.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often the files are looked at: who is revoked has to be gone within a second.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
 
 /// The TLS of one listener.
 pub(crate) struct Tls {
@@ -36,7 +40,17 @@ pub(crate) struct Tls {
     alpn: &'static [u8],
     /// The fingerprint of the files at the start.
     loaded: u64,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Current>,
+    /// How often they were read again; grows behind that.
+    version: AtomicU64,
+}
+
+/// What the files say now.
+#[derive(Clone)]
+struct Current {
+    config: Arc<ServerConfig>,
+    /// Which certificates of clients are accepted, where they have to show some.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 impl Tls {
@@ -46,23 +60,46 @@ impl Tls {
     /// One of them cannot be used.
     pub(crate) fn load(files: TlsFiles, alpn: &'static [u8]) -> Result<Self, TlsError> {
         let loaded = all_of(&files);
-        let current = RwLock::new(Arc::new(build(&files, alpn)?));
-        Ok(Self { files, alpn, loaded, current })
+        let current = RwLock::new(build(&files, alpn)?);
+        Ok(Self { files, alpn, loaded, current, version: AtomicU64::new(0) })
+    }
+
+    /// Whether clients have to show a certificate.
+    pub(super) fn asks_clients(&self) -> bool {
+        self.files.client_ca.is_some()
+    }
+
+    /// Changes when other files are in force. To be read before what depends on them.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Whether a client that shows these certificates, its own first, would be let in now.
+    pub(super) fn accepts(&self, certificates: &[CertificateDer<'_>]) -> bool {
+        let (Some(clients), Some((own, others))) = (self.current().clients, certificates.split_first())
+        else {
+            return !self.asks_clients();
+        };
+        clients.verify_client_cert(own, others, UnixTime::now()).is_ok()
+    }
+
+    fn current(&self) -> Current {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the next connection is accepted with.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner)).into()
+        self.current().config.into()
     }
 
-    /// Reads the files again, when their content has changed and on SIGHUP, until the node stops. What cannot be used
-    /// leaves the old in force.
-    pub(crate) async fn watch(self: Arc<Self>, listener: String, mut stop: Stop) {
+    /// Reads the files again, when their content has changed and on SIGHUP, until the node stops, and has `changed` wake who
+    /// has to look again. What cannot be used leaves the old in force.
+    pub(crate) async fn watch(self: Arc<Self>, listener: String, mut stop: Stop, changed: impl Fn()) {
         let Ok(mut hangup) = signal(SignalKind::hangup()) else {
             warn!(target: "quelea::listener", listener, "certificates are not reloaded: no signal handler");
             return;
         };
-        let mut seen = None;
+        let (mut seen, mut version) = (None, self.version());
         loop {
             let forced = tokio::select! {
                 () = stop.requested() => return,
@@ -73,6 +110,9 @@ impl Tls {
             // Off the runtime's threads, as files may be slow.
             let looked = spawn_blocking(move || this.look(&name, seen, forced)).await;
             seen = looked.ok().or(seen);
+            if std::mem::replace(&mut version, self.version()) != version {
+                changed();
+            }
         }
     }
 
@@ -87,8 +127,9 @@ impl Tls {
 
     fn reload(&self, listener: &str) {
         match build(&self.files, self.alpn) {
-            Ok(config) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+            Ok(current) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+                self.version.fetch_add(1, Ordering::Release);
                 info!(target: "quelea::listener", listener, "certificates reloaded");
             }
             Err(error) => {
@@ -106,13 +147,14 @@ fn all_of(files: &TlsFiles) -> u64 {
     fingerprint(all)
 }
 
-fn build(files: &TlsFiles, alpn: &[u8]) -> Result<ServerConfig, TlsError> {
+fn build(files: &TlsFiles, alpn: &[u8]) -> Result<Current, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let resolver = Arc::new(Resolver::load(files, &provider)?);
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
-    let builder = match client_verifier(files, provider)? {
-        Some(verifier) => builder.with_client_cert_verifier(verifier),
+    let clients = client_verifier(files, provider)?;
+    let builder = match &clients {
+        Some(clients) => builder.with_client_cert_verifier(Arc::clone(clients)),
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(resolver);
@@ -121,7 +163,7 @@ fn build(files: &TlsFiles, alpn: &[u8]) -> Result<ServerConfig, TlsError> {
     config.send_tls13_tickets = 1;
     // Who names no protocol is let in; who names only others speaks to the wrong port.
     config.alpn_protocols = vec![alpn.to_vec()];
-    Ok(config)
+    Ok(Current { config: Arc::new(config), clients })
 }
 
 fn client_verifier(

@@ -2,7 +2,7 @@
 //! Made by `handshake`, used by the connection that the handler serves, in one task.
 //! Knows no MQTT, and holds no buffer of its own for an idle plain connection.
 
-use super::{permit::Permit, websocket::WebSocket};
+use super::{permit::Permit, trust::Trust, websocket::WebSocket};
 use crate::config::Protocol;
 use rustls::pki_types::CertificateDer;
 use std::{
@@ -28,6 +28,8 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Transport {
     io: Io,
+    /// What is asked about its client's certificate, where that has to show one.
+    trust: Option<Trust>,
     /// The place that the socket takes under the limits; given back with the socket.
     _permit: Permit,
 }
@@ -77,19 +79,31 @@ macro_rules! each {
 impl Stream {
     /// The certificate of the peer itself, where it has shown one.
     pub(super) fn certificate(&self) -> Option<CertificateDer<'static>> {
-        let tls = match &self.0 {
-            Io::Tls(stream) => stream.get_ref().1,
-            Io::Wss(stream) => stream.get_ref().get_ref().1,
-            Io::Tcp(_) | Io::Unix(_) | Io::Ws(_) => return None,
-        };
-        tls.peer_certificates()?.first().map(|certificate| certificate.clone().into_owned())
+        self.0.certificates()?.first().map(|certificate| certificate.clone().into_owned())
+    }
+}
+
+impl Io {
+    /// What the peer has shown, its own certificate first.
+    fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates(),
+            Self::Wss(stream) => stream.get_ref().get_ref().1.peer_certificates(),
+            Self::Tcp(_) | Self::Unix(_) | Self::Ws(_) => None,
+        }
     }
 }
 
 impl Transport {
     /// The connection over `stream`, which has this place.
-    pub(super) fn new(stream: Stream, permit: Permit) -> Self {
-        Self { io: stream.0, _permit: permit }
+    pub(super) fn new(stream: Stream, trust: Option<Trust>, permit: Permit) -> Self {
+        Self { io: stream.0, trust, _permit: permit }
+    }
+
+    /// Whether its client's certificate would still be accepted, where it has to show one.
+    pub(crate) fn is_trusted(&mut self) -> bool {
+        let Self { io, trust, .. } = self;
+        trust.as_mut().is_none_or(|trust| trust.holds(io.certificates().unwrap_or_default()))
     }
 
     /// What carries the bytes.

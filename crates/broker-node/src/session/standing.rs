@@ -31,6 +31,8 @@ pub(crate) struct Ends {
     pub(crate) authentication: Option<Instant>,
     /// Whether the connection's timer has to be set again.
     pub(crate) have_moved: bool,
+    /// The client's certificate is not accepted any more: nothing it has or sends counts.
+    distrusted: bool,
 }
 
 /// What a will needs.
@@ -130,9 +132,18 @@ impl Client {
         self.take_standing()
     }
 
+    /// Its certificate is not accepted any more: gives the end of its connection, and lets it have and say nothing until then.
+    pub(crate) fn distrust(&mut self) -> Ending {
+        if !std::mem::replace(&mut self.ends.distrusted, true) {
+            self.worker.counters.certificates_revoked.add(1);
+        }
+        Ending::told(ReasonCode::NotAuthorized, "the client's certificate is not accepted any more")
+    }
+
     /// Whether it may publish such a message.
     pub(crate) fn may_publish(&self, topic: &[u8], qos: QoS, retain: bool) -> bool {
-        self.standing.as_ref().is_none_or(|standing| standing.may_publish(topic, qos, retain))
+        !self.ends.distrusted
+            && self.standing.as_ref().is_none_or(|standing| standing.may_publish(topic, qos, retain))
     }
 
     /// The highest QoS that it may subscribe with; `None` where it may not.
@@ -143,7 +154,7 @@ impl Client {
     /// Whether messages of a topic may be sent to it.
     pub(crate) fn may_receive(&self, topic: &[u8]) -> bool {
         let rights = self.standing.as_ref().and_then(|standing| standing.rights.as_ref());
-        rights.is_none_or(|rights| rights.may_receive(topic))
+        !self.ends.distrusted && rights.is_none_or(|rights| rights.may_receive(topic))
     }
 
     /// Looks again what it may do, if users or rules have changed since.
@@ -217,7 +228,8 @@ impl Client {
         };
         // It ends already, whatever that finds.
         let _ending = self.look_again();
-        let allowed = self.standing.as_ref().is_none_or(|standing| standing.may_publish_will());
+        let allowed = !self.ends.distrusted
+            && self.standing.as_ref().is_none_or(|standing| standing.may_publish_will());
         if allowed || matches!(asked, WillFate::Discard) {
             return asked;
         }
