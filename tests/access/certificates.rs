@@ -39,7 +39,7 @@ impl Fixture {
         fs::write(&rules, RULES).unwrap();
         let file = |name: &str| files.path(name);
         let config = format!(
-            "[auth]\nclient_ids = \"user\"\n[acl]\nfile = {rules:?}\n\
+            "[http]\naddress = \"127.0.0.1:0\"\n[auth]\nclient_ids = \"user\"\n[acl]\nfile = {rules:?}\n\
              [listener.tls]\nprotocol = \"tls\"\naddress = \"127.0.0.1:0\"\n\
              tls = {{ certificate = {:?}, key = {:?}, client_ca = {:?}, crl = {:?}, user_name_from = \"{from}\" }}\n",
             file("server.pem"),

@@ -45,10 +45,13 @@ impl Mortal {
                 Some((mut client, _)) => {
                     let asks = self.random.below(3) == 0;
                     let lives = Duration::from_millis(100 + self.random.below(900));
-                    let closed = ends_within(&mut client, lives);
-                    if asks && !closed {
+                    let end = ends_within(&mut client, lives);
+                    if end == End::SentAway {
+                        // The node gives it time to come back, as it does at once: to another node, and without a will.
+                        Due::Perhaps
+                    } else if asks && end == End::None {
                         client.send(&packets::disconnect());
-                        let answered = ends_within(&mut client, crate::world::ANSWER);
+                        let answered = ends_within(&mut client, crate::world::ANSWER) != End::None;
                         // Where all is well it is closed for no other reason.
                         let well = before.is_some() && world.is_well() == before;
                         if answered && well { Due::Never } else { Due::Perhaps }
@@ -65,16 +68,26 @@ impl Mortal {
     }
 }
 
-/// Reads until the connection ends, for so long at most; whether it did.
-fn ends_within(client: &mut e2e_tests::RawClient, time: Duration) -> bool {
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It is there.
+    None,
+    Closed,
+    /// Its node said DISCONNECT.
+    SentAway,
+}
+
+/// Reads until the connection ends, for so long at most.
+fn ends_within(client: &mut e2e_tests::RawClient, time: Duration) -> End {
     let until = std::time::Instant::now() + time;
     loop {
         let left = until.saturating_duration_since(std::time::Instant::now());
         match client.read(left) {
-            Read::Packet(packet) if packet.kind() == kind::DISCONNECT => {}
+            Read::Packet(packet) if packet.kind() == kind::DISCONNECT => return End::SentAway,
             Read::Packet(_) => {}
-            Read::Closed => return true,
-            Read::Nothing => return false,
+            Read::Closed => return End::Closed,
+            Read::Nothing => return End::None,
         }
     }
 }
