@@ -190,9 +190,7 @@ impl Connection {
     /// the end. After a read that may have left bytes behind others get their turn, so that no client keeps
     /// the thread.
     fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ending>> {
-        if !self.socket.is_trusted() {
-            return Poll::Ready(Err(self.client.distrust()));
-        }
+        self.client.look_at_trust(self.socket.is_trusted())?;
         loop {
             self.client.look_again()?;
             if let Poll::Ready(spoke) = self.client.poll_silence(context) {

@@ -132,12 +132,18 @@ impl Client {
         self.take_standing()
     }
 
-    /// Its certificate is not accepted any more: gives the end of its connection, and lets it have and say nothing until then.
-    pub(crate) fn distrust(&mut self) -> Ending {
+    /// Hears whether its certificate is still accepted. Where it is not it has and says nothing any more.
+    ///
+    /// # Errors
+    /// It is not: the connection ends.
+    pub(crate) fn look_at_trust(&mut self, is_trusted: bool) -> Result<(), Ending> {
+        if is_trusted {
+            return Ok(());
+        }
         if !std::mem::replace(&mut self.ends.distrusted, true) {
             self.worker.counters.certificates_revoked.add(1);
         }
-        Ending::told(ReasonCode::NotAuthorized, "the client's certificate is not accepted any more")
+        Err(Ending::told(ReasonCode::NotAuthorized, "the client's certificate is not accepted any more"))
     }
 
     /// Whether it may publish such a message.
