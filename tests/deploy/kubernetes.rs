@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::compose::get;
 use crate::container::{Container, Image};
 use crate::lan::Lan;
-use crate::load::{Load, assert_has_all};
+use crate::load::{Away, Load, assert_has_all};
 use crate::manifest::{Pod, Probe, Release, text};
 use crate::slow::SlowNames;
 use crate::{repository, until};
@@ -252,6 +252,7 @@ fn pods_are_one_cluster_that_is_restarted_and_scaled_under_load() {
     assert_has_all("keeps-restart", &sent, &mqtt);
 
     // 3 -> 5 -> 3, as docs/kubernetes.md says.
+    let away = Away::begin(&mqtt);
     let load = Load::begin(&mqtt, "scale");
     [3, 4].into_iter().for_each(|number| kube.start(number));
     kube.until_ready(&[3, 4]);
@@ -268,6 +269,7 @@ fn pods_are_one_cluster_that_is_restarted_and_scaled_under_load() {
     kube.until_settled(3);
     let sent = load.end();
     assert_has_all("keeps-scale", &sent, &mqtt);
+    away.assert_kept();
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Clients that publish while something happens to the cluster, and a session that keeps what they published. Used by the tests of
-//! the chart's pods; it decides nothing but whether something was lost.
+//! Clients that publish while something happens to the cluster, and sessions that keep what was published. Used by the tests of the
+//! chart's pods; it decides nothing but whether something was lost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -44,6 +44,38 @@ impl Load {
     pub(crate) fn end(self) -> Vec<Vec<u8>> {
         self.goes_on.store(false, Ordering::Relaxed);
         self.publishers.into_iter().flat_map(|publisher| publisher.join().unwrap()).collect()
+    }
+}
+
+/// Sessions of clients that are away, in all shards: each has a subscription of its own, and a message that waits.
+pub(crate) struct Away {
+    nodes: Vec<String>,
+    publisher: Publisher,
+}
+
+impl Away {
+    /// How many there are.
+    const SESSIONS: usize = 40;
+
+    pub(crate) fn begin(mqtt: &str) -> Self {
+        let nodes = vec![mqtt.to_owned()];
+        let mut publisher = Publisher::new("tells-those-away", nodes.clone());
+        for number in 0..Self::SESSIONS {
+            subscribe(&format!("away-{number}"), &format!("away/{number}"), &nodes);
+            publisher.publish(&format!("away/{number}"), b"before", 1);
+        }
+        Self { nodes, publisher }
+    }
+
+    /// Each session is there, with its subscription and what waited for it.
+    pub(crate) fn assert_kept(mut self) {
+        for number in 0..Self::SESSIONS {
+            self.publisher.publish(&format!("away/{number}"), b"after", 1);
+        }
+        for number in 0..Self::SESSIONS {
+            let got: BTreeSet<_> = drain(&format!("away-{number}"), 2, &self.nodes).into_iter().collect();
+            assert_eq!(got, [b"after".to_vec(), b"before".to_vec()].into(), "away-{number}");
+        }
     }
 }
 

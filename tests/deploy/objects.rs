@@ -256,6 +256,72 @@ fn selects(release: &Release, labels: &Value, name: &str) {
     }
 }
 
+/// Whether labels are those that are wanted, and maybe more.
+fn has_labels(labels: &Value, wanted: &Value) -> bool {
+    wanted.as_object().expect("labels").iter().all(|(key, value)| &labels[key] == value)
+}
+
+#[test]
+fn whatever_leads_to_a_port_leads_to_one_that_is_there() {
+    for name in GOLDEN {
+        let release = Release::golden(name);
+        let port = |service: &Value, port: &Value| {
+            let mut ports = list(&service["spec"]["ports"]).iter();
+            ports.find(|one| one["name"] == *port).unwrap_or_else(|| panic!("{name}: no port {port}")).clone()
+        };
+        for rule in release.of("Ingress").flat_map(|ingress| list(&ingress["spec"]["rules"])) {
+            for path in list(&rule["http"]["paths"]) {
+                let backend = &path["backend"]["service"];
+                port(release.object("Service", &text(&backend["name"])), &backend["port"]["name"]);
+            }
+        }
+        for monitor in release.of("ServiceMonitor").map(|monitor| &monitor["spec"]) {
+            let wanted = &monitor["selector"]["matchLabels"];
+            let is_found = |service: &&Value| has_labels(&service["metadata"]["labels"], wanted);
+            let found: Vec<&Value> = release.of("Service").filter(is_found).collect();
+            assert_eq!(found.len(), 1, "{name}: each node is asked once");
+            assert_eq!(port(found[0], &monitor["endpoints"][0]["port"])["targetPort"], "http", "{name}");
+        }
+    }
+}
+
+#[test]
+fn nobody_but_nodes_reaches_the_port_for_nodes() {
+    for name in GOLDEN {
+        let release = Release::golden(name);
+        let template = &release.set()["spec"]["template"];
+        let ports: Vec<String> = list(&template["spec"]["containers"][0]["ports"])
+            .iter()
+            .map(|port| text(&port["name"]))
+            .collect();
+        for policy in release.of("NetworkPolicy").map(|policy| &policy["spec"]) {
+            assert_eq!(policy["policyTypes"], serde_json::json!(["Ingress"]), "{name}");
+            let mut open: Vec<String> = Vec::new();
+            for rule in list(&policy["ingress"]) {
+                let names: Vec<String> =
+                    list(&rule["ports"]).iter().map(|port| text(&port["port"])).collect();
+                if names.iter().any(|name| name == "cluster") {
+                    assert_eq!(names.len(), 1, "{name}");
+                    let [from] = list(&rule["from"]) else { panic!("{name}: {rule}") };
+                    assert_eq!(from.as_object().map(serde_json::Map::len), Some(1), "{name}: {from}");
+                    let wanted = &from["podSelector"]["matchLabels"];
+                    assert_eq!(wanted["app.kubernetes.io/component"], "node", "{name}");
+                    assert!(
+                        has_labels(&template["metadata"]["labels"], wanted),
+                        "{name}: the nodes themselves"
+                    );
+                }
+                open.extend(names);
+            }
+            let is_open = |port: &String| open.contains(port);
+            assert!(
+                ports.iter().all(is_open) && open.iter().all(|port| ports.contains(port)),
+                "{name}: {open:?}"
+            );
+        }
+    }
+}
+
 /// What Pod Security "restricted" wants of a pod and of each container of the chart's own.
 fn is_restricted(pod: &Value) -> Result<(), String> {
     let wanted = |is: bool, what: &str| if is { Ok(()) } else { Err(what.to_owned()) };
