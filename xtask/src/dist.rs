@@ -25,8 +25,23 @@ const TARGETS: [(&str, &str); 2] =
 /// A run that takes longer is ended.
 const HOURS_MAX: u64 = 3;
 
-/// Builds it and packs it; `--binary FILE` packs one that is there, for this machine's kind.
+/// What divides the flags of rustc in the environment, as paths may have blanks.
+const BETWEEN_FLAGS: &str = "\x1f";
+
+/// What the command line asks for.
+#[derive(Default, Debug, PartialEq, Eq)]
+struct Options {
+    /// Builds everything once more, in another folder, and fails where that gives another binary.
+    twice: bool,
+    /// Builds for this one alone, and fails where its toolchain is not at hand.
+    target: Option<String>,
+    /// Packs this one, which is for this machine's kind, and builds nothing.
+    binary: Option<PathBuf>,
+}
+
+/// Builds it and packs it.
 pub(crate) fn main(arguments: &[String]) -> Result<bool> {
+    let options = parse(arguments)?;
     let root = gate::root()?;
     let runner = Runner::new(&root, Instant::now() + Duration::from_secs(HOURS_MAX * 3_600))?;
     let dist = gate::target_folder(&root).join("dist");
@@ -34,20 +49,9 @@ pub(crate) fn main(arguments: &[String]) -> Result<bool> {
         fs::remove_dir_all(&dist)?;
     }
     fs::create_dir_all(&dist)?;
-    let native = TARGETS.first().context("there is a target")?;
-    match arguments {
-        [] => {
-            for target in TARGETS {
-                if target == *native || has_toolchain(&runner, target.0) {
-                    let binary = build(&runner, &root, target.0)?;
-                    pack(&dist, &binary, target)?;
-                } else {
-                    println!("{}: its toolchain is not at hand", target.0);
-                }
-            }
-        }
-        [flag, binary] if flag == "--binary" => pack(&dist, Path::new(binary), *native)?,
-        other => bail!("dist takes nothing or `--binary FILE`, not {other:?}"),
+    match &options.binary {
+        Some(binary) => pack(&dist, binary, *TARGETS.first().context("there is a target")?)?,
+        None => build_all(&runner, (&root, &dist), &options)?,
     }
     fs::write(dist.join("quelea.cdx.json"), sbom::of(&root)?)?;
     checksums(&dist)?;
@@ -55,17 +59,74 @@ pub(crate) fn main(arguments: &[String]) -> Result<bool> {
     Ok(true)
 }
 
+fn parse(arguments: &[String]) -> Result<Options> {
+    let mut options = Options::default();
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--twice" => options.twice = true,
+            "--target" => options.target = Some(value()?.clone()),
+            "--binary" => options.binary = Some(PathBuf::from(value()?)),
+            other => bail!("dist takes `--twice`, `--target TARGET` and `--binary FILE`, not `{other}`"),
+        }
+    }
+    let known = TARGETS.map(|(target, _)| target);
+    if let Some(target) = &options.target {
+        ensure!(known.contains(&target.as_str()), "`--target {target}` is none of {}", known.join(", "));
+    }
+    ensure!(
+        options.binary.is_none() || (!options.twice && options.target.is_none()),
+        "`--binary` builds nothing: it goes with no other option"
+    );
+    Ok(options)
+}
+
+/// Builds and packs it for everything that is asked for and whose toolchain is at hand.
+fn build_all(runner: &Runner, (root, dist): (&Path, &Path), options: &Options) -> Result<()> {
+    let folder = gate::target_folder(root);
+    if runner.find("cargo-auditable").is_none() {
+        println!("cargo-auditable is not installed: the binaries do not tell what they are made of");
+    }
+    let is_asked = |target: &str| options.target.as_deref().is_none_or(|asked| asked == target);
+    for target in TARGETS.into_iter().filter(|(target, _)| is_asked(target)) {
+        let is_native = TARGETS.first() == Some(&target);
+        if !is_native && !has_toolchain(runner, target.0) {
+            let why = format!(
+                "{0}: its toolchain is not at hand: rustup target add {0}, and {1}",
+                target.0,
+                gcc(target.0)
+            );
+            ensure!(options.target.is_none(), "{why}");
+            println!("{why}");
+            continue;
+        }
+        let binary = build(runner, (root, &folder), target.0)?;
+        if options.twice {
+            let again = build(runner, (root, &folder.join("again")), target.0)?;
+            ensure!(fs::read(&binary)? == fs::read(&again)?, "{}: another build is another binary", target.0);
+            println!("{}: built twice, the same", target.0);
+        }
+        if is_native {
+            let mut command = runner.command(&binary);
+            command.arg("--version");
+            ensure!(runner.run(command)?.success(), "{} does not run", binary.display());
+        }
+        pack(dist, &binary, target)?;
+    }
+    Ok(())
+}
+
 /// Whether rustup has the library, and the system a linker.
 fn has_toolchain(runner: &Runner, target: &str) -> bool {
     let mut command = Command::new("rustc");
     command.args(["--print", "target-libdir", "--target", target]);
     let library = command.output().map(|done| String::from_utf8_lossy(&done.stdout).trim().to_owned());
-    let linker = format!("{}-gcc", target.replace("-unknown", ""));
-    library.is_ok_and(|library| Path::new(&library).is_dir()) && runner.find(&linker).is_some()
+    library.is_ok_and(|library| Path::new(&library).is_dir()) && runner.find(&gcc(target)).is_some()
 }
 
-/// A binary that needs no library of the system it runs on.
-fn build(runner: &Runner, root: &Path, target: &str) -> Result<PathBuf> {
+/// A binary that needs no library of the system it runs on, built in this folder. It is the same wherever that is.
+fn build(runner: &Runner, (root, folder): (&Path, &Path), target: &str) -> Result<PathBuf> {
     let auditable = runner.find("cargo-auditable").is_some();
     let mut command = runner.cargo(if auditable { "auditable" } else { "build" });
     if auditable {
@@ -82,19 +143,36 @@ fn build(runner: &Runner, root: &Path, target: &str) -> Result<PathBuf> {
         "--target",
         target,
     ]);
-    let remap = format!(
-        "-C target-feature=+crt-static -C strip=debuginfo --remap-path-prefix={}=quelea",
-        root.display()
-    );
-    command.env("RUSTFLAGS", remap).env("CARGO_INCREMENTAL", "0");
-    if target != "x86_64-unknown-linux-gnu" {
+    let (rust, c) = flags(&[(root, "quelea"), (folder, "target"), (&cargo_home(), "cargo")]);
+    command.env("CARGO_ENCODED_RUSTFLAGS", rust).env("CFLAGS", c);
+    // What C's compiler would take the time of day for.
+    command.env("SOURCE_DATE_EPOCH", "0").env("CARGO_INCREMENTAL", "0").env("CARGO_TARGET_DIR", folder);
+    if TARGETS.first().is_none_or(|native| native.0 != target) {
         let name = target.to_ascii_uppercase().replace('-', "_");
-        let linker = format!("{}-gcc", target.replace("-unknown", ""));
-        command.env(format!("CARGO_TARGET_{name}_LINKER"), linker);
+        command.env(format!("CARGO_TARGET_{name}_LINKER"), gcc(target));
     }
     let status = runner.run(command)?;
     ensure!(status.success(), "the broker does not build for {target}");
-    Ok(gate::target_folder(root).join(target).join("release/quelea"))
+    Ok(folder.join(target).join("release/quelea"))
+}
+
+/// What the compilers of Rust and C are told: to link statically, and to call these folders by these names, the last one that fits.
+fn flags(places: &[(&Path, &str)]) -> (String, String) {
+    let mut rust = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Cstrip=debuginfo".to_owned()];
+    rust.extend(places.iter().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())));
+    let c = places.iter().map(|(path, name)| format!("-ffile-prefix-map={}={name}", path.display()));
+    (rust.join(BETWEEN_FLAGS), c.collect::<Vec<_>>().join(" "))
+}
+
+/// Where cargo has the sources of other crates.
+fn cargo_home() -> PathBuf {
+    let home = || std::env::home_dir().unwrap_or_default().join(".cargo");
+    std::env::var_os("CARGO_HOME").map_or_else(home, PathBuf::from)
+}
+
+/// What links for another kind of machine, as Debian calls it.
+fn gcc(target: &str) -> String {
+    format!("{}-gcc", target.replace("-unknown", ""))
 }
 
 /// Puts the binary and an image of it into place.
@@ -160,6 +238,56 @@ fn walk(base: &Path, folder: &Path, files: &mut Vec<String>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_are_what_dist_knows() {
+        let parse = |text: &str| parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(parse("").unwrap(), Options::default());
+        let options = parse("--twice --target aarch64-unknown-linux-gnu").unwrap();
+        assert_eq!((options.twice, options.target.as_deref()), (true, Some(TARGETS[1].0)));
+        assert_eq!(parse("--binary quelea").unwrap().binary, Some(PathBuf::from("quelea")));
+        for (wrong, why) in [
+            ("--target riscv64", "`--target riscv64` is none of x86_64-unknown-linux-gnu, aarch64-"),
+            ("--target", "--target needs a value"),
+            ("--binary quelea --twice", "goes with no other option"),
+            ("quelea", "not `quelea`"),
+        ] {
+            let said = parse(wrong).unwrap_err().to_string();
+            assert!(said.contains(why), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_build_is_told_to_name_no_folder_of_the_machine() {
+        let places = [("/a/quelea", "quelea"), ("/t", "target")].map(|(path, name)| (Path::new(path), name));
+        let (rust, c) = flags(&places);
+        let rust: Vec<_> = rust.split(BETWEEN_FLAGS).collect();
+        assert_eq!(rust[2..], ["--remap-path-prefix=/a/quelea=quelea", "--remap-path-prefix=/t=target"]);
+        assert_eq!(c, "-ffile-prefix-map=/a/quelea=quelea -ffile-prefix-map=/t=target");
+    }
+
+    #[test]
+    fn the_same_source_in_another_folder_is_the_same_binary() {
+        let dir = std::env::temp_dir().join(format!("quelea-twice-{}", std::process::id()));
+        let build = |name: &str| {
+            let folder = dir.join(name);
+            fs::create_dir_all(&folder).unwrap();
+            let source = folder.join("main.rs");
+            let text = "fn main() { assert!(std::env::args().count() < 2, \"{}\", file!()); }";
+            fs::write(&source, text).unwrap();
+            let (rust, _) = flags(&[(&folder, "quelea")]);
+            let mut rustc = Command::new("rustc");
+            rustc.args(rust.split(BETWEEN_FLAGS)).args(["--edition=2024", "-o"]);
+            assert!(rustc.arg(folder.join("main")).arg(&source).status().unwrap().success());
+            fs::read(folder.join("main")).unwrap()
+        };
+        let (one, other) = (build("one"), build("another"));
+        assert!(is_static(&one));
+        assert!(one == other, "they differ");
+        let place = dir.to_str().unwrap().as_bytes();
+        assert!(!one.windows(place.len()).any(|bytes| bytes == place), "it tells where it was built");
+        fs::remove_dir_all(dir).unwrap();
+    }
 
     /// An ELF header with one program header of this type.
     fn elf(kind: u8) -> Vec<u8> {
