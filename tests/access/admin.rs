@@ -173,3 +173,54 @@ fn over_tls_node_and_client_show_who_they_are() {
         assert!(code != Some(0) && !said.contains("serve"), "{refused:?}: {said}");
     }
 }
+
+#[test]
+fn who_shows_what_nodes_show_may_make_a_cluster_smaller_and_nobody_else_anything() {
+    let dir = process::fresh_dir();
+    // The configuration of a node with this secret.
+    let config = |secret: &str| {
+        let (file, secret_file) = (dir.join(format!("{secret}.toml")), dir.join(secret));
+        fs::write(&secret_file, secret.repeat(40)).unwrap();
+        let cluster = format!("listen = \"127.0.0.1:0\"\nbootstrap = true\nsecret_file = {secret_file:?}");
+        let text = format!("[cluster]\n{cluster}\n[admin]\ncluster_listen = \"127.0.0.1:0\"\n");
+        fs::write(&file, &text).unwrap();
+        (file, text)
+    };
+    let broker = Broker::with_config(&format!("[node]\nname = \"quelea-0\"\n{}", config("a").1));
+    let ask = |secret: Option<&str>, arguments: &[&str]| {
+        let mut command = Command::new(process::binary());
+        command.args(["ctl", "--admin", &broker.addr("admin-nodes")]);
+        if let Some(secret) = secret {
+            command.arg("--as-node").arg(config(secret).0);
+        }
+        let output = command.args(arguments).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, said) = ask(Some("a"), &["status"]);
+    assert!(code == Some(0) && said.contains("1 of 1 nodes"), "{said}");
+    let (code, said) = ask(Some("a"), &["leave", "nobody"]);
+    assert!(code == Some(1) && said.contains("there is no node"), "{said}");
+    let (code, said) = ask(Some("a"), &["leave", "quelea-0"]);
+    assert!(code == Some(1) && said.contains("no other node can be told to leave"), "{said}");
+    for more in [&["drain", "quelea-0"][..], &["clients"], &["retained"], &["publish", "-t", "a", "-m", "b"]]
+    {
+        let (code, said) = ask(Some("a"), more);
+        assert!(
+            code == Some(1) && said.contains("nothing but what makes a cluster smaller"),
+            "{more:?}: {said}"
+        );
+    }
+    wait_for("who it was", || broker.log().lines().any(|line| line.contains("who=cluster")));
+    for stranger in [Some("b"), None] {
+        let (code, said) = ask(stranger, &["status"]);
+        assert!(code != Some(0) && !said.contains("serve"), "{said}");
+    }
+    // Of a StatefulSet that is to have one node nobody has to go; whoever cannot find that out says so.
+    let (code, said) = ask(Some("a"), &["shrink", "quelea", "--to", "1"]);
+    assert!(code == Some(0) && said.contains("no node is behind quelea-0"), "{said}");
+    let (code, said) = ask(Some("b"), &["shrink", "quelea", "--to", "1", "--within", "0s"]);
+    assert!(code == Some(3) && said.contains("does not have the secret of this cluster"), "{said}");
+    drop(broker);
+    fs::remove_dir_all(dir).unwrap();
+}

@@ -90,7 +90,7 @@ fn helm_finds_nothing_wrong_with_the_chart() {
 }
 
 /// Values, and what is said of them.
-const REFUSED: [(&[&str], &str); 34] = [
+const REFUSED: [(&[&str], &str); 36] = [
     // The schema names the key.
     (&["replicas=3"], "'replicas' not allowed"),
     (&["replicaCount=0"], "/replicaCount"),
@@ -102,6 +102,7 @@ const REFUSED: [(&[&str], &str); 34] = [
     (&["cluster.profile=wan"], "/cluster/profile"),
     (&["config.mqtt=1"], "/config/mqtt"),
     (&["cluster.tls.enabled=true"], "/cluster/tls"),
+    (&["scaleDown.timeoutSeconds=0"], "/scaleDown/timeoutSeconds"),
     // The checks say what is wrong.
     (&["replicaCount=2"], "two nodes survive the death of none"),
     (&["podDisruptionBudget.maxUnavailable=0"], "no machine could ever be emptied"),
@@ -113,6 +114,7 @@ const REFUSED: [(&[&str], &str); 34] = [
     (&["tls.certManager.enabled=true"], "nobody would issue"),
     (&["listeners.mqtt.proxyProtocol=true"], "no load balancer would be believed"),
     (&["listeners.mqtt.port=8080"], "taken by metrics and probes"),
+    (&["listeners.mqtt.port=9884"], "taken by scaleDown.port"),
     (&["cluster.tls.certManager.enabled=true"], "cluster.tls.certManager.issuerRef.name is empty"),
     (
         &["cluster.tls.certManager.enabled=true", "cluster.tls.existingSecret=nodes"],

@@ -188,6 +188,9 @@ fn whoever_installs_it_is_told_what_to_do_next_and_what_is_unwise() {
         assert!(notes.contains(said), "no {said:?} in {notes}");
     }
     assert!(!notes.contains("WARNING"), "{notes}");
+    assert!(notes.contains("To remove nodes, have a smaller replicaCount"), "{notes}");
+    let notes = api.notes(&helm, &["scaleDown.enabled=false"]);
+    assert!(notes.contains("have the last ones leave before replicaCount becomes smaller"), "{notes}");
     let unwise = [
         ("replicaCount=4", "an even number of nodes survives the death of no more"),
         ("replicaCount=1,persistence.enabled=false", "everything is lost when the pod is made anew"),

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e_tests::client::Read;
 use e2e_tests::wire::kind;
@@ -120,6 +120,21 @@ impl Kube {
         pause(Duration::from_secs(pod.pre_stop_s));
         let status = container.stop();
         assert!(status.success(), "{status}:\n{}", container.log());
+    }
+
+    /// What Helm runs before it changes anything, and does not go on without; what that said.
+    fn before_upgrade(&mut self) -> String {
+        let job = self.release.before_upgrade(&self.lan.dir.join("volumes"));
+        let address = self.lan.address();
+        let mut container = Container::start(&self.lan, &address, &job.image);
+        let deadline = Instant::now() + job.within;
+        while !container.has_ended() {
+            assert!(Instant::now() < deadline, "it runs on:\n{}", container.log());
+            pause(Duration::from_millis(20));
+        }
+        let status = container.until_ended();
+        assert!(status.success(), "{status}:\n{}", container.log());
+        container.log()
     }
 
     /// `helm test`: its pod finds all others behind the name of their Service.
@@ -239,6 +254,10 @@ fn pods_are_one_cluster_that_is_restarted_and_scaled_under_load() {
     kube.until_settled(3);
     let mqtt = kube.mqtt();
 
+    // An upgrade, after which there are to be as many: nobody has to leave.
+    let said = kube.before_upgrade();
+    assert!(said.contains("no node is behind quelea-2") && !said.contains("leaves"), "{said}");
+
     // A rolling update: from the last to the first, each ready before the next.
     let load = Load::begin(&mqtt, "restart");
     for number in [2, 1, 0] {
@@ -251,15 +270,16 @@ fn pods_are_one_cluster_that_is_restarted_and_scaled_under_load() {
     assert!(!sent.is_empty());
     assert_has_all("keeps-restart", &sent, &mqtt);
 
-    // 3 -> 5 -> 3, as docs/kubernetes.md says.
+    // 3 -> 5 -> 3. The manifest is that of three nodes: what runs before the upgrade to it has the last two leave.
     let away = Away::begin(&mqtt);
     let load = Load::begin(&mqtt, "scale");
     [3, 4].into_iter().for_each(|number| kube.start(number));
     kube.until_ready(&[3, 4]);
     kube.until_settled(5);
+    let said = kube.before_upgrade();
+    let order = ["quelea-4 leaves", "quelea-3 leaves"].map(|word| said.find(word).expect("it leaves"));
+    assert!(order.is_sorted() && said.contains("no node is behind quelea-2"), "{said}");
     for number in [4, 3] {
-        let name = kube.pods[&number].pod.name.clone();
-        kube.ctl(0, &["leave", &name]);
         let mut left = kube.pods.remove(&number).unwrap();
         // It ends by itself; where it was taken for dead just then, its next run is told so and ends.
         left.container.until_ended();
@@ -354,5 +374,11 @@ fn pods_that_know_each_other_by_certificates_are_one_cluster_though_names_are_fo
     (0..3).for_each(|number| kube.start(number));
     kube.until_ready(&[0, 1, 2]);
     kube.until_settled(3);
+    // What has nodes leave is let in by the same, and nobody else is.
+    let said = kube.before_upgrade();
+    assert!(said.contains("no node is behind quelea-2"), "{said}");
+    let Running { container, address, .. } = &kube.pods[&0];
+    let port = format!("{address}:9884");
+    assert!(container.exec(&["ctl", "--admin", &port, "status"]).is_err());
     kube.test();
 }

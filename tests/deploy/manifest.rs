@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -31,6 +32,13 @@ pub(crate) struct Pod {
     pub(crate) pre_stop_s: u64,
     pub(crate) readiness: Probe,
     pub(crate) liveness: Probe,
+}
+
+/// A Job that Helm runs and waits for.
+pub(crate) struct Job {
+    pub(crate) image: Image,
+    /// How long it may run.
+    pub(crate) within: Duration,
 }
 
 /// The documents of a YAML file.
@@ -98,6 +106,19 @@ impl Release {
     /// The name by which the others find a pod.
     pub(crate) fn dns_name(&self, pod: &str) -> String {
         format!("{pod}.{}", self.domain())
+    }
+
+    /// The Job that Helm runs before an upgrade, of which there is one.
+    pub(crate) fn before_upgrade(&self, dir: &Path) -> Job {
+        let is_before = |job: &&Value| {
+            let hooks = text(&job["metadata"]["annotations"]["helm.sh/hook"]);
+            hooks.split(',').any(|hook| hook == "pre-upgrade")
+        };
+        let job = self.of("Job").find(is_before).expect("there is one");
+        let (name, spec) = (text(&job["metadata"]["name"]), &job["spec"]["template"]["spec"]);
+        let image = Volumes { release: self, name: &name, dir }.image(spec, &spec["containers"][0]);
+        let seconds = job["spec"]["activeDeadlineSeconds"].as_u64().expect("a number");
+        Job { image, within: Duration::from_secs(seconds) }
     }
 
     /// The container of the pod that `helm test` starts.

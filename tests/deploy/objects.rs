@@ -6,6 +6,7 @@ use std::process::Command;
 
 use e2e_tests::process;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -133,6 +134,7 @@ fn understood(object: &Value) -> Result<Value, serde_json::Error> {
     let kind = format!("{} {}", text(&object["apiVersion"]), text(&object["kind"]));
     match kind.as_str() {
         "apps/v1 StatefulSet" => again::<StatefulSet>(object),
+        "batch/v1 Job" => again::<Job>(object),
         "v1 ConfigMap" => again::<ConfigMap>(object),
         "v1 Pod" => again::<Pod>(object),
         "v1 Secret" => again::<Secret>(object),

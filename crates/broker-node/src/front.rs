@@ -16,7 +16,7 @@ pub(crate) struct Front {
     /// What they tell of.
     pub(crate) subject: Subject,
     http: JoinSet<()>,
-    admin: JoinSet<()>,
+    admin: Vec<JoinSet<()>>,
     stopper: Stopper,
 }
 
@@ -39,18 +39,23 @@ impl Front {
             }
             None => JoinSet::new(),
         };
-        let admin = match settings.admin.listen_address()? {
-            Some(address) => admin::start(&address, &Doors::open(&settings.admin)?, &subject, &stop)?,
-            None => JoinSet::new(),
-        };
+        let mut admin = Vec::new();
+        if let Some(address) = settings.admin.listen_address()? {
+            admin.push(admin::start(&address, &Doors::open(&settings.admin)?, &subject, &stop)?);
+        }
+        if let Some(address) = settings.admin_cluster_address()? {
+            admin.push(admin::start(&address, &Doors::for_nodes(settings)?, &subject, &stop)?);
+        }
         Ok(Self { subject, http, admin, stopper })
     }
 
     /// Closes the ports.
     pub(crate) async fn close(self) {
-        let Self { mut http, mut admin, stopper, .. } = self;
+        let Self { mut http, admin, stopper, .. } = self;
         stopper.stop();
         http.shutdown().await;
-        admin.shutdown().await;
+        for mut admin in admin {
+            admin.shutdown().await;
+        }
     }
 }

@@ -40,9 +40,15 @@
 
 {{- define "quelea.checkListeners" -}}
 {{- $listeners := fromJson (include "quelea.listeners" .) -}}
-{{- $ports := dict "8080" "metrics and probes" "9883" "the admin API" (toString (int .Values.cluster.port)) "other nodes" -}}
-{{- if ne (len $ports) 3 -}}
-{{- fail (printf "cluster.port %d is taken by metrics and probes or the admin API." (int .Values.cluster.port)) -}}
+{{- $ports := dict "8080" "metrics and probes" "9883" "the admin API" -}}
+{{- $own := dict "cluster.port" .Values.cluster.port -}}
+{{- if .Values.scaleDown.enabled -}}{{- $_ := set $own "scaleDown.port" .Values.scaleDown.port -}}{{- end -}}
+{{- range $key, $given := $own -}}
+{{- $port := toString (int $given) -}}
+{{- with get $ports $port -}}
+{{- fail (printf "%s %s is taken by %s." $key $port .) -}}
+{{- end -}}
+{{- $_ := set $ports $port $key -}}
 {{- end -}}
 {{- range $name, $listener := $listeners -}}
 {{- $port := toString (int $listener.port) -}}

@@ -33,12 +33,16 @@
 {{- else -}}
 {{- $_ := set $cluster "secret_file" "/etc/quelea/cluster/secret" -}}
 {{- end -}}
+{{- $admin := dict "listen" "localhost:9883" -}}
+{{- if .Values.scaleDown.enabled -}}
+{{- $_ := set $admin "cluster_listen" (printf ":%d" (int .Values.scaleDown.port)) -}}
+{{- end -}}
 {{- $config := dict
       "node" (dict "data_dir" "/var/lib/quelea")
       "auth" $auth
       "cluster" $cluster
       "http" (dict "address" ":8080")
-      "admin" (dict "listen" "localhost:9883")
+      "admin" $admin
       "drain" $drain
       "log" (dict "level" .Values.log.level "format" .Values.log.format)
       "listener" $listeners -}}

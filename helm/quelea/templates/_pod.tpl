@@ -104,6 +104,10 @@ ports:
   {{- end }}
   - name: cluster
     containerPort: {{ .Values.cluster.port }}
+  {{- if .Values.scaleDown.enabled }}
+  - name: scale-down
+    containerPort: {{ .Values.scaleDown.port }}
+  {{- end }}
   - name: http
     containerPort: 8080
 startupProbe:

@@ -26,6 +26,9 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of what a request is about that are told.
 const ABOUT_BYTES_MAX: usize = 128;
 
+/// What there is at the port for those who show what nodes show.
+const SHRINKING: [&str; 2] = ["/quelea.admin.v1.Admin/Status", "/quelea.admin.v1.Admin/Leave"];
+
 /// Which role a request takes; `None` for those that say nothing of the cluster.
 fn takes(path: &str) -> Option<Role> {
     match path {
@@ -57,6 +60,8 @@ pub(super) struct Caller {
     /// What for; `None` where everybody may do everything.
     role: Option<Role>,
     from: IpAddr,
+    /// Whether all that it may do is have the last node leave.
+    shrinks: bool,
 }
 
 impl Caller {
@@ -76,10 +81,20 @@ impl Caller {
             Some(role) => {
                 let why =
                     format!("the role {:?} may not do this: it takes {:?}", role.as_str(), needed.as_str());
-                self.tell((what, ""), "refused", &why);
-                Err(Status::permission_denied(why))
+                Err(self.refused(what, &why))
             }
         }
+    }
+
+    /// Whether it may have no other node leave than the last.
+    pub(super) fn shrinks(&self) -> bool {
+        self.shrinks
+    }
+
+    /// The refusal of what it may not do, which is told.
+    fn refused(&self, what: &str, why: &str) -> Status {
+        self.tell((what, ""), "refused", why);
+        Status::permission_denied(why)
     }
 
     /// Has something changed, and tells what became of that.
@@ -136,6 +151,8 @@ impl Drop for Open<'_> {
 pub(super) struct Guard {
     /// `None` where only this machine reaches the port and nobody is asked who they are.
     tokens: Option<Arc<Watched<Tokens>>>,
+    /// Whether everybody here has shown what nodes show, and may do no more than [`SHRINKING`].
+    is_for_nodes: bool,
     /// When somebody without a token was told of last.
     told: Arc<Mutex<Option<Instant>>>,
     from: IpAddr,
@@ -144,7 +161,12 @@ pub(super) struct Guard {
 impl Guard {
     /// Of a port.
     pub(super) fn new(tokens: Option<Arc<Watched<Tokens>>>) -> Self {
-        Self { tokens, told: Arc::default(), from: IpAddr::from([0; 4]) }
+        Self { tokens, is_for_nodes: false, told: Arc::default(), from: IpAddr::from([0; 4]) }
+    }
+
+    /// Of a port at which everybody has shown what nodes show.
+    pub(super) fn of_nodes() -> Self {
+        Self { is_for_nodes: true, ..Self::new(None) }
     }
 
     /// Of a connection from there.
@@ -154,7 +176,17 @@ impl Guard {
 
     fn check<B>(&self, request: &Request<B>) -> Result<Caller, Status> {
         let (from, path) = (self.from, request.uri().path());
-        let nobody = Caller { name: "-".into(), role: None, from };
+        if self.is_for_nodes {
+            let caller = Caller { name: "cluster".into(), role: Some(Role::Viewer), from, shrinks: true };
+            return match SHRINKING.contains(&path) {
+                true => Ok(caller),
+                false => {
+                    Err(caller
+                        .refused(path, "at this port there is nothing but what makes a cluster smaller"))
+                }
+            };
+        }
+        let nobody = Caller { name: "-".into(), role: None, from, shrinks: false };
         let (Some(tokens), Some(needed)) = (&self.tokens, takes(path)) else { return Ok(nobody) };
         let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|value| value.strip_prefix(SCHEME));
@@ -163,7 +195,7 @@ impl Guard {
             self.tell_stranger(path, token.is_some());
             return Err(Status::unauthenticated("a token is needed: quelea ctl --token-file FILE"));
         };
-        let caller = Caller { name: name.into(), role: Some(role), from };
+        let caller = Caller { name: name.into(), role: Some(role), from, shrinks: false };
         caller.takes(needed, path)?;
         Ok(caller)
     }

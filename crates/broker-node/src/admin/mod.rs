@@ -5,6 +5,7 @@ mod bounds;
 mod clients;
 mod guard;
 mod inside;
+mod last;
 mod pages;
 mod publish;
 mod reload;
@@ -19,6 +20,7 @@ mod tokens;
 mod whole;
 mod why;
 
+pub(crate) use self::last::ordinal;
 pub(crate) use self::publish::PAYLOAD_BYTES_MAX;
 pub(crate) use self::server::{CONNECTIONS_MAX, Doors, start};
 pub(crate) use self::subject::{Belongs, Running, Subject};

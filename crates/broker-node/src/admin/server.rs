@@ -2,19 +2,21 @@
 //! service it is for. Started by `front`; dropped, it closes all of them.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use node_routing::security::BoxIo;
+use node_routing::security::{BoxIo, Security};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -35,7 +37,8 @@ use super::proto::admin_server::AdminServer;
 use super::service::Desk;
 use super::tokens::Tokens;
 use crate::access::{Watched, watch_file};
-use crate::config::{AdminSettings, ListenAddress};
+use crate::cluster::ClusterKeys;
+use crate::config::{AdminSettings, ListenAddress, Settings};
 use crate::listener::{Tls, bind_tcp};
 use crate::readiness::Readiness;
 use crate::stop::Stop;
@@ -75,8 +78,12 @@ const READY_EVERY: Duration = Duration::from_secs(1);
 /// Who is let in at the port.
 #[derive(Clone)]
 pub(crate) struct Doors {
+    /// What the port is called.
+    name: &'static str,
     tls: Option<Arc<Tls>>,
     tokens: Option<Arc<Watched<Tokens>>>,
+    /// By what those are known who are let in as nodes are; then there is nothing else.
+    nodes: Option<ClusterKeys>,
 }
 
 impl Doors {
@@ -87,7 +94,19 @@ impl Doors {
     pub(crate) fn open(settings: &AdminSettings) -> anyhow::Result<Self> {
         let tls = settings.tls.clone().map(|files| Tls::load(files, b"h2")).transpose()?;
         let tokens = settings.tokens_file.as_deref().map(|path| Watched::open(path, Tokens::parse));
-        Ok(Self { tls: tls.map(Arc::new), tokens: tokens.transpose()?.map(Arc::new) })
+        let (tls, tokens) = (tls.map(Arc::new), tokens.transpose()?.map(Arc::new));
+        Ok(Self { name: "admin", tls, tokens, nodes: None })
+    }
+
+    /// For those who show what nodes know each other by.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub(crate) fn for_nodes(settings: &Settings) -> anyhow::Result<Self> {
+        let keys = ClusterKeys::open(settings)?;
+        // Never a port at which nobody is asked.
+        let keys = keys.context("nodes know each other by nothing, and so nobody can be let in as one")?;
+        Ok(Self { name: "admin-nodes", tls: None, tokens: None, nodes: Some(keys) })
     }
 
     /// Has the files read again when they change.
@@ -97,6 +116,9 @@ impl Doors {
         }
         if let Some(tokens) = &self.tokens {
             tasks.spawn(watch_file(Arc::clone(tokens), "tokens of the admin API"));
+        }
+        if let Some(keys) = &self.nodes {
+            tasks.spawn(keys.clone().watch());
         }
     }
 }
@@ -123,10 +145,9 @@ pub(crate) fn start(
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let admin = AdminServer::new(Desk(subject.clone())).max_decoding_message_size(REQUEST_BYTES_MAX);
     let services = Services { admin, health, reflection };
-    let door =
-        Door { tls: doors.tls.clone(), guard: Guard::new(doors.tokens.clone()), bounds: Bounds::new() };
-    for socket in bind_tcp("admin", address)? {
-        info!(target: "quelea::admin", listener = "admin", protocol = "grpc", address = %socket.local_addr()?, "listening");
+    let door = Door::new(doors);
+    for socket in bind_tcp(doors.name, address)? {
+        info!(target: "quelea::admin", listener = doors.name, protocol = "grpc", address = %socket.local_addr()?, "listening");
         let accepting = accept(TcpListener::from_std(socket)?, services.clone(), door.clone());
         let mut stop = stop.clone();
         tasks.spawn(async move {
@@ -142,9 +163,39 @@ pub(crate) fn start(
 /// What is before the services.
 #[derive(Clone)]
 struct Door {
-    tls: Option<Arc<Tls>>,
+    around: Around,
     guard: Guard,
     bounds: Bounds,
+}
+
+/// What is around connections.
+#[derive(Clone)]
+enum Around {
+    Nothing,
+    Tls(Arc<Tls>),
+    /// What is around those of nodes.
+    Nodes(Arc<dyn Security>),
+}
+
+impl Door {
+    fn new(doors: &Doors) -> Self {
+        let (around, guard) = match (&doors.nodes, &doors.tls) {
+            (Some(keys), _) => (Around::Nodes(keys.security()), Guard::of_nodes()),
+            (None, Some(tls)) => (Around::Tls(Arc::clone(tls)), Guard::new(doors.tokens.clone())),
+            (None, None) => (Around::Nothing, Guard::new(doors.tokens.clone())),
+        };
+        Self { around, guard, bounds: Bounds::new() }
+    }
+}
+
+impl Around {
+    async fn put(&self, stream: TcpStream) -> io::Result<BoxIo> {
+        Ok(match self {
+            Self::Nothing => Box::new(stream),
+            Self::Tls(tls) => Box::new(tls.acceptor().accept(stream).await?),
+            Self::Nodes(security) => security.accepted(stream).await?.io,
+        })
+    }
 }
 
 async fn accept<R: ServerReflection>(listener: TcpListener, services: Services<R>, door: Door) {
@@ -170,13 +221,10 @@ async fn accept<R: ServerReflection>(listener: TcpListener, services: Services<R
 async fn serve<R: ServerReflection>((stream, from): (TcpStream, IpAddr), services: Services<R>, door: Door) {
     // Small answers leave at once; where that cannot be said the connection is gone.
     let _gone = stream.set_nodelay(true);
-    let stream: BoxIo = match &door.tls {
-        Some(tls) => match timeout(ASK_WITHIN, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => Box::new(stream),
-            Ok(Err(error)) => return debug!(target: "quelea::admin", %error, "a TLS handshake failed"),
-            Err(_elapsed) => return,
-        },
-        None => Box::new(stream),
+    let stream = match timeout(ASK_WITHIN, door.around.put(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return debug!(target: "quelea::admin", %error, "a TLS handshake failed"),
+        Err(_elapsed) => return,
     };
     let (bounds, asked) = door.bounds.of_connection();
     let service = TowerToHyperService::new(bounds.layer(door.guard.of_connection(from).layer(services)));

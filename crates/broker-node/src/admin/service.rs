@@ -25,7 +25,7 @@ use super::proto::{
 };
 use super::subject::{Belongs, Subject};
 use super::whole::{ask, belonging, group_of, whole};
-use super::{clients, publish, reload, retained, sessions, subscriptions, tokens, why};
+use super::{clients, last, publish, reload, retained, sessions, subscriptions, tokens, why};
 
 /// How long the cluster group may take to decide.
 const DECIDE_WITHIN: Duration = Duration::from_secs(10);
@@ -143,7 +143,14 @@ impl Admin for Desk {
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveReply>, Status> {
         let caller = Caller::of(&request)?;
         let node = request.into_inner().node;
-        let done = caller.audited("leave", &node, self.decide(&node, Command::Leave)).await?;
+        let leaving = async {
+            if caller.shrinks() {
+                let roster = belonging(&self.belongs()?.roster.borrow());
+                last::check(&roster, self.0.name(), find(&roster, &node)?)?;
+            }
+            self.decide(&node, Command::Leave).await
+        };
+        let done = caller.audited("leave", &node, leaving).await?;
         Ok(Response::new(LeaveReply { node: done.0 }))
     }
 

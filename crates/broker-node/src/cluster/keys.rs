@@ -91,7 +91,7 @@ impl ClusterKeys {
     }
 
     /// What is put around connections.
-    pub(super) fn security(&self) -> Arc<dyn Security> {
+    pub(crate) fn security(&self) -> Arc<dyn Security> {
         Arc::clone(&self.guarded) as _
     }
 

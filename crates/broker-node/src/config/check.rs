@@ -28,6 +28,7 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     check_drain(settings)?;
     settings.http.listen_address()?;
     settings.admin.listen_address()?;
+    settings.admin_cluster_address()?;
     for listener in settings.listener.values() {
         check_listener(settings, listener)?;
     }
@@ -188,6 +189,28 @@ impl AdminSettings {
             ));
         }
         Ok(Some(address))
+    }
+}
+
+impl Settings {
+    /// Where the admin API is served to those who show what nodes know each other by; `None` for nowhere.
+    ///
+    /// # Errors
+    /// Where the address is none of the forms that are allowed, or nodes know each other by nothing.
+    pub(crate) fn admin_cluster_address(&self) -> Result<Option<ListenAddress>, ConfigError> {
+        let text = &self.admin.cluster_listen;
+        let error =
+            |expected: String| ConfigError::value("admin.cluster_listen", &format!("{text:?}"), expected);
+        if text == "off" {
+            return Ok(None);
+        }
+        if !self.cluster.is_secured() {
+            let expected =
+                "\"off\", as nodes know each other by nothing: set cluster.secret_file or cluster.tls";
+            return Err(error(expected.to_owned()));
+        }
+        let address = ListenAddress::parse(text);
+        address.map(Some).ok_or_else(|| error(format!("{ADDRESS_EXPECTED} or \"off\"")))
     }
 }
 

@@ -125,6 +125,11 @@ fn reaches_all(listen: &ListenAddress) -> bool {
 }
 
 impl ClusterSettings {
+    /// Whether nodes know each other by something.
+    pub(super) fn is_secured(&self) -> bool {
+        cluster_keys::first_set(self).is_some()
+    }
+
     /// Who is asked for names; `None` for whom the system asks.
     ///
     /// # Errors

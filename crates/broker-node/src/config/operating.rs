@@ -12,6 +12,9 @@ pub(crate) struct AdminSettings {
     /// Where the admin API is served, for `quelea ctl`: an address as for listeners; `off` for nowhere. Where other machines
     /// reach it, `tls` and `tokens_file` have to be set. Default `off`; its usual port is 9883.
     pub(crate) listen: String,
+    /// A second address of the admin API, for whoever shows there what nodes know each other by, as other nodes do: it tells what
+    /// the cluster looks like, and has the last node of a StatefulSet leave, and nothing else. Default `off`; its usual port is 9884.
+    pub(crate) cluster_listen: String,
     /// The file with the hashes of tokens, made with `quelea token`; read again when it changes. Default none: whoever
     /// reaches the port may do everything.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,7 +26,7 @@ pub(crate) struct AdminSettings {
 
 impl Default for AdminSettings {
     fn default() -> Self {
-        Self { listen: "off".into(), tokens_file: None, tls: None }
+        Self { listen: "off".into(), cluster_listen: "off".into(), tokens_file: None, tls: None }
     }
 }
 

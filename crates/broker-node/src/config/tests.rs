@@ -195,6 +195,20 @@ fn the_admin_api_is_for_this_machine_or_for_those_with_a_token() {
 }
 
 #[test]
+fn the_admin_api_is_for_nodes_where_these_know_each_other() {
+    let secured = "[cluster]\nlisten = \"localhost:7883\"\nsecret_file = \"s\"\n";
+    for address in ["off", ":9884", "localhost:0"] {
+        load_text(&format!("{secured}[admin]\ncluster_listen = {address:?}")).unwrap();
+    }
+    let error = error_of(&format!("{secured}[admin]\ncluster_listen = \"9884\""));
+    assert!(error.contains("admin.cluster_listen") && error.contains("9884"), "{error}");
+    for alone in ["", "[cluster]\nlisten = \"localhost:7883\"\n"] {
+        let error = error_of(&format!("{alone}[admin]\ncluster_listen = \"localhost:9884\""));
+        assert!(error.contains("admin.cluster_listen") && error.contains("cluster.secret_file"), "{error}");
+    }
+}
+
+#[test]
 fn addresses_mean_what_the_manual_says() {
     assert_eq!(ListenAddress::parse("localhost:7"), Some(ListenAddress::Localhost(7)));
     assert_eq!(ListenAddress::parse(":7"), Some(ListenAddress::Any(7)));

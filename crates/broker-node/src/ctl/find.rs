@@ -11,9 +11,9 @@ const USUAL: &str = "localhost:9883";
 
 #[derive(Debug, Args)]
 pub(super) struct FindArgs {
-    /// The admin API of a node of the cluster (admin.listen there) [default: localhost:9883]
-    #[arg(long, value_name = "HOST:PORT", env = "QUELEA_ADMIN", global = true)]
-    admin: Option<String>,
+    /// The admin API of nodes of the cluster (admin.listen there): the first that answers is asked [default: localhost:9883]
+    #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',', env = "QUELEA_ADMIN", global = true)]
+    admin: Vec<String>,
     /// The cluster.json of a cluster that quelea dev runs: the first of its nodes that answers is asked
     #[arg(long, value_name = "FILE", global = true)]
     cluster_file: Option<PathBuf>,
@@ -31,7 +31,7 @@ impl FindArgs {
     /// # Errors
     /// The file cannot be read, or names none.
     pub(super) fn nodes(&self) -> anyhow::Result<Vec<String>> {
-        match (&self.admin, &self.cluster_file) {
+        match (self.admin.as_slice(), &self.cluster_file) {
             (_, Some(file)) => {
                 let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
                 let places: Vec<Place> = serde_json::from_slice(&text)
@@ -42,8 +42,8 @@ impl FindArgs {
                 }
                 Ok(nodes)
             }
-            (Some(node), None) => Ok(vec![node.clone()]),
-            (None, None) => Ok(vec![USUAL.to_owned()]),
+            ([], None) => Ok(vec![USUAL.to_owned()]),
+            (nodes, None) => Ok(nodes.to_vec()),
         }
     }
 }

@@ -7,6 +7,7 @@ mod json;
 mod lists;
 mod rows;
 mod secure;
+mod shrink;
 mod table;
 mod top;
 mod verbs;
@@ -39,7 +40,15 @@ pub(crate) struct CtlArgs {
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    command: Verb,
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Once(Verb),
+    /// Have the last nodes of a StatefulSet leave, one after the other, until as many are left as are to stay
+    Shrink(shrink::ShrinkArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,8 +138,10 @@ pub(crate) fn run(args: CtlArgs) -> anyhow::Result<ExitCode> {
     let nodes = args.find.nodes()?;
     let secure = args.secure.open()?;
     let done = runtime.block_on(async {
-        let mut api = Api::connect(nodes, secure).await?;
-        act(&mut api, args.command, args.json).await
+        match args.command {
+            Command::Once(verb) => act(&mut Api::connect(nodes, secure).await?, verb, args.json).await,
+            Command::Shrink(args) => shrink::shrink((&nodes, &secure), &args).await,
+        }
     });
     match done {
         Ok(text) => {

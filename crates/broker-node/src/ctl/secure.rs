@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use clap::Args;
 use http::HeaderValue;
-use node_routing::security::BoxIo;
+use node_routing::security::{BoxIo, Security};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
@@ -19,6 +19,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
+use crate::cluster::ClusterKeys;
+use crate::config::{Flags, Source};
 use crate::pem::{certificates, certified_key};
 
 #[derive(Debug, Args)]
@@ -38,6 +40,9 @@ pub(super) struct SecureArgs {
     /// Its key
     #[arg(long, value_name = "FILE", requires = "certificate", global = true)]
     key: Option<PathBuf>,
+    /// The configuration of a node (TOML): show what [cluster] there has nodes know each other by (admin.cluster_listen)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["ca", "token_file"], global = true)]
+    as_node: Option<PathBuf>,
 }
 
 /// What is shown to nodes.
@@ -47,6 +52,8 @@ pub(super) struct Secure {
     pub(super) authorization: Option<HeaderValue>,
     tls: Option<TlsConnector>,
     server_name: Option<String>,
+    /// What is around connections of nodes.
+    as_node: Option<Arc<dyn Security>>,
 }
 
 impl SecureArgs {
@@ -57,7 +64,8 @@ impl SecureArgs {
     pub(super) fn open(&self) -> anyhow::Result<Secure> {
         let tls = self.ca.as_deref().map(|ca| self.tls(ca)).transpose()?;
         let authorization = self.token_file.as_deref().map(authorization).transpose()?;
-        Ok(Secure { authorization, tls, server_name: self.server_name.clone() })
+        let as_node = self.as_node.clone().map(security).transpose()?;
+        Ok(Secure { authorization, tls, server_name: self.server_name.clone(), as_node })
     }
 
     fn tls(&self, ca: &Path) -> anyhow::Result<TlsConnector> {
@@ -83,6 +91,15 @@ impl SecureArgs {
     }
 }
 
+/// What is around connections between nodes with this configuration.
+fn security(file: PathBuf) -> anyhow::Result<Arc<dyn Security>> {
+    let settings = Source::new(Some(file), Flags::default()).load()?;
+    let keys = ClusterKeys::open(&settings)?;
+    let keys =
+        keys.context("nodes with this configuration know each other by nothing: set cluster.secret_file")?;
+    Ok(keys.security())
+}
+
 fn authorization(file: &Path) -> anyhow::Result<HeaderValue> {
     let failed = || format!("cannot read {}", file.display());
     let text = Zeroizing::new(fs::read_to_string(file).with_context(failed)?);
@@ -100,6 +117,9 @@ impl Secure {
     /// # Errors
     /// It is not who was meant, or would be shown a token that others can read.
     pub(super) async fn around(&self, stream: TcpStream, node: &str) -> io::Result<BoxIo> {
+        if let Some(security) = &self.as_node {
+            return Ok(security.dialed(stream).await?.io);
+        }
         let Some(tls) = &self.tls else {
             let is_local = stream.peer_addr()?.ip().to_canonical().is_loopback();
             if self.authorization.is_some() && !is_local {
