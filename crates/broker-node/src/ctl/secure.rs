@@ -40,7 +40,7 @@ pub(super) struct SecureArgs {
     /// Its key
     #[arg(long, value_name = "FILE", requires = "certificate", global = true)]
     key: Option<PathBuf>,
-    /// The configuration of a node (TOML): show what [cluster] there has nodes know each other by (admin.cluster_listen)
+    /// The configuration of a node (TOML): show what nodes with it know each other by (admin.cluster_listen)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["ca", "token_file"], global = true)]
     as_node: Option<PathBuf>,
 }
