@@ -142,7 +142,7 @@ impl Kube {
         let addresses: Vec<&str> = self.pods.values().map(|pod| pod.address.as_str()).collect();
         self.lan.name("quelea", &addresses);
         let image = self.release.test(&self.lan.dir.join("volumes"));
-        // It takes what does not come for two seconds for lost, which a machine with much else to do may cause.
+        // Nodes that have not been running for a while send their clients away, which the test takes for a failure.
         until("success of the test", || {
             let address = self.lan.address();
             let mut container = Container::start(&self.lan, &address, &image);

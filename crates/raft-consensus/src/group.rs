@@ -341,8 +341,15 @@ impl<C: Types, M: Machine> Group<C, M> {
         &self,
         look: impl FnOnce(&mut StateMachine<M>) -> R + Send + 'static,
     ) -> Result<R, Gone> {
-        let looked = self.raft.with_state_machine(move |state| Box::pin(std::future::ready(look(state))));
-        looked.await.map_err(|_| Gone)
+        // Not openraft's `with_state_machine`: that logs an error where whoever asked is no longer there, as those that
+        // end with the node are not.
+        let (answer, result) = tokio::sync::oneshot::channel();
+        let looked = self.raft.external_state_machine_request(move |state| {
+            drop(answer.send(look(state)));
+            Box::pin(std::future::ready(()))
+        });
+        looked.await.map_err(|_| Gone)?;
+        result.await.map_err(|_| Gone)
     }
 
     /// Lets the log go up to a checkpoint that the store has, synced, but for what [`Self::purge`] keeps.

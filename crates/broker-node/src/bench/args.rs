@@ -116,6 +116,9 @@ pub(super) struct ClientArgs {
     /// Time for each connection to be accepted and subscribed
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "30s")]
     pub(super) connect_timeout: Duration,
+    /// Without a delivery for this long, what is under way is taken for lost
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "2s")]
+    pub(super) lost_after: Duration,
     /// Threads of the load generator; one a core where not given
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(super) threads: usize,

@@ -20,9 +20,7 @@ use super::worker::{self, Shared};
 /// How often the counters are looked at. The times of the result do not depend on it.
 const TICK: Duration = Duration::from_millis(20);
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// Without a delivery for this long, what is under way is taken for lost.
-const QUIET: Duration = Duration::from_secs(2);
-/// Time for the acknowledgements of the last messages.
+/// Time for the acknowledgements of the last messages, unless a message may be under way for longer.
 const ACKNOWLEDGE: Duration = Duration::from_secs(20);
 
 /// Carries the plan out.
@@ -138,13 +136,13 @@ impl<'a> Watch<'a> {
         let (plan, live) = (&self.shared.plan, &self.shared.live);
         let publishers = plan.publishers() as u64;
         let acknowledged = || Live::get(&live.publishers_done) >= publishers;
-        self.until(acknowledged, Some(ACKNOWLEDGE)).await;
+        self.until(acknowledged, Some(plan.client.lost_after.max(ACKNOWLEDGE))).await;
         if plan.absent {
             self.call_back().await;
         }
         let expected = || Live::get(&live.published).saturating_mul(plan.copies);
         let (mut heard, mut since) = (0, Instant::now());
-        while Live::get(&live.delivered) < expected() && since.elapsed() < QUIET {
+        while Live::get(&live.delivered) < expected() && since.elapsed() < plan.client.lost_after {
             if heard != Live::get(&live.delivered) {
                 (heard, since) = (Live::get(&live.delivered), Instant::now());
             }
@@ -170,10 +168,11 @@ impl<'a> Watch<'a> {
 
     /// Gives windows back that wait for messages which do not come any more.
     fn forgive(&mut self) {
+        let lost_after = self.shared.plan.client.lost_after;
         for (window, (deliveries, since)) in self.shared.windows.iter().zip(&mut self.moved) {
             if window.deliveries() != *deliveries || !window.is_blocked() {
                 (*deliveries, *since) = (window.deliveries(), Instant::now());
-            } else if since.elapsed() >= QUIET {
+            } else if since.elapsed() >= lost_after {
                 window.forgive();
             }
         }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use mqtt_codec::{Connect, QoS};
@@ -12,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::client::{Client, PATIENCE, persistent};
 use super::cluster::{Cluster, NODES};
+use super::moving::take_part;
 use super::{LONG, QUIET, payloads};
 
 impl Cluster {
@@ -187,8 +189,9 @@ async fn one_member_of_a_group_gets_each_message_wherever_it_is() {
     }
     let mut got = Vec::new();
     let mut counts = Vec::new();
-    for member in &mut members {
-        let mine = payloads(&member.receive(sent.len(), QUIET).await);
+    let came = Arc::new(AtomicUsize::new(0));
+    let taking = members.into_iter().map(|member| take_part(member, Arc::clone(&came), sent.len()));
+    for mine in futures_util::future::join_all(taking).await {
         counts.push(mine.len());
         got.extend(mine);
     }

@@ -85,7 +85,7 @@ async fn retained_messages_come_once_each_however_often_the_leaders_change() {
 }
 
 /// Receives until so many came to all members together, or what is missing does not come any more.
-async fn take_part(mut member: Client, came: Arc<AtomicUsize>, all: usize) -> Vec<u64> {
+pub(super) async fn take_part(mut member: Client, came: Arc<AtomicUsize>, all: usize) -> Vec<u64> {
     let (mut got, begun) = (Vec::new(), Instant::now());
     while came.load(Ordering::Acquire) < all && begun.elapsed() < PATIENCE {
         let more = payloads(&member.receive(1, Duration::from_millis(100)).await);
