@@ -94,7 +94,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if or .Values.acl.rules .Values.acl.existingConfigMap -}}true{{- end -}}
 {{- end -}}
 
-{{/* The first pods found the cluster, three at most: which they are stays the same when it becomes larger. */}}
+{{/* The first pods found the cluster, three at most: from three nodes on it stays the same which they are, and scaling restarts nobody. */}}
 {{- define "quelea.founders" -}}
 {{- min 3 (int .Values.replicaCount) -}}
 {{- end -}}
