@@ -36,7 +36,7 @@ impl Tls {
             format!("[listener.{name}]\nprotocol = \"tls\"\naddress = \"127.0.0.1:0\"\ntls = {{ {tls} }}\n")
         };
         let config = format!(
-            "[limits]\nconnect_timeout = \"2s\"\n{}{}",
+            "[limits]\nconnect_timeout = \"5s\"\n{}{}",
             listener("open", &pair),
             listener("mutual", &mutual)
         );

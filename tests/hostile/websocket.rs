@@ -187,7 +187,7 @@ fn b49_a_giant_handshake_is_refused() {
 
 #[test]
 fn b49_a_slow_handshake_is_closed_at_the_connect_timeout() {
-    let guard = Guard::with_config("[limits]\nconnect_timeout = \"2s\"\n");
+    let guard = Guard::with_config("[limits]\nconnect_timeout = \"5s\"\n");
     let addr = ws(&guard);
     let mut silent = RawClient::open(&addr);
     let mut upgraded = WsStream::connect(&addr);

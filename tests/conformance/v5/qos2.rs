@@ -123,9 +123,9 @@ fn mqtt5_4_3_3_6_after_pubrel_the_publish_is_not_sent_again() {
 #[test]
 fn mqtt5_4_3_3_7_what_was_sent_does_not_expire() {
     let world = World::new();
-    let (client, before, _topic, id) = unanswered(&world, Props::new().four(prop::MESSAGE_EXPIRY, 2));
+    let (client, before, _topic, id) = unanswered(&world, Props::new().four(prop::MESSAGE_EXPIRY, 6));
     client.drop_connection();
-    pause(Duration::from_millis(3500));
+    pause(Duration::from_millis(7500));
     let mut client = world.connect(&persistent(&id));
     let again = client.receive();
     assert_eq!((again.packet_id, again.dup), (before.packet_id, true));

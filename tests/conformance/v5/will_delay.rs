@@ -63,11 +63,11 @@ fn mqtt5_3_1_3_9_a_reconnect_before_the_delay_keeps_the_will_back() {
     let world = World::new();
     let (id, topic) = (unique("c"), topic());
     let mut subscriber = world.subscriber(&topic, 0);
-    world.connect(&persistent(&id).will(delayed(&topic, 2))).drop_connection();
+    world.connect(&persistent(&id).will(delayed(&topic, 6))).drop_connection();
     pause(Duration::from_millis(300));
     let (mut back, connack) = world.connect_ack(&persistent(&id));
     assert!(connack.session_present);
-    subscriber.expect_nothing_for(Duration::from_secs(3));
+    subscriber.expect_nothing_for(Duration::from_secs(7));
     back.ping();
 }
 
