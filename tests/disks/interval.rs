@@ -49,7 +49,7 @@ fn round(seed: u64, env: Vec<(&'static str, String)>) -> Option<Outcome> {
     pause(Duration::from_millis(random.below(200)));
     signal(broker.pid(), "STOP");
     // What was sent before is read by now.
-    pause(Duration::from_millis(200));
+    pause(Duration::from_millis(500));
     let later = &load.acknowledged() - &synced;
     let after = disk.cut(Broker::prepare(&config()))?;
     broker.kill();

@@ -46,7 +46,7 @@ fn round(seed: u64, env: Vec<(&'static str, String)>) -> Option<Outcome> {
     pause(Duration::from_millis(random.below(3_000)));
     signal(broker.pid(), "STOP");
     // What was sent before is read by now.
-    pause(Duration::from_millis(200));
+    pause(Duration::from_millis(500));
     let acknowledged = load.acknowledged();
     let after = disk.cut(Broker::prepare(CONFIG))?;
     broker.kill();

@@ -1,6 +1,6 @@
 /* Preloaded into a node under test: makes syncs of chosen files fail, take long, or do nothing.
  * QUELEA_SHIM=WHAT:WHERE:N, with WHAT one of
- *   error  the Nth sync of a file whose path contains WHERE takes half a second and fails with EIO, once
+ *   error  the Nth sync of a file whose path contains WHERE takes two seconds and fails with EIO, once
  *   slow   the Nth such sync takes three seconds
  *   skip   such syncs do nothing, from the Nth on
  * QUELEA_SHIM_MARK names a file that is made when the Nth sync begins. */
@@ -55,7 +55,7 @@ static int meddle(int fd) {
         wait_ms(3000);
         return 0;
     }
-    wait_ms(500);
+    wait_ms(2000);
     errno = EIO;
     return -1;
 }

@@ -33,7 +33,7 @@ fn at_the_sync(rule: &str) -> Option<(Broker, Load, RawClient)> {
     let load = Load::begin(&broker.mqtt(), 100);
     wait_for(&mark);
     // What was sent before the sync began is read by now.
-    pause(Duration::from_millis(200));
+    pause(Duration::from_secs(1));
     Some((broker, load, idle))
 }
 

@@ -34,9 +34,9 @@ fn mqtt5_3_3_2_5_a_message_that_expired_in_the_queue_is_not_delivered() {
 fn mqtt5_3_3_2_5_a_retained_message_expires() {
     let world = World::new();
     let topic = topic();
-    world.client().publish_packet(Publish::v5(&topic, "kept").props(expiring(2)).retain(), 1);
+    world.client().publish_packet(Publish::v5(&topic, "kept").props(expiring(6)).retain(), 1);
     assert_eq!(world.subscriber(&topic, 0).expect_publish().text(), "kept");
-    pause(Duration::from_millis(3500));
+    pause(Duration::from_millis(7500));
     world.subscriber(&topic, 0).expect_nothing();
 }
 
