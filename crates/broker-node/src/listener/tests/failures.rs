@@ -24,7 +24,16 @@ enum Then {
 
 /// What is counted of two clients that send these bytes.
 async fn counted(listener: &ListenerSettings, bytes: &[u8], then: Then) -> [u64; 5] {
-    let node = TestNode::start(listener.clone());
+    counted_by(TestNode::start(listener.clone()), bytes, then).await
+}
+
+/// Of two clients that are waited for no longer than a second.
+async fn counted_as_late(listener: ListenerSettings, bytes: &[u8]) -> [u64; 5] {
+    let node = TestNode::start_with(listener, 100, Duration::from_secs(1));
+    counted_by(node, bytes, Then::Waits).await
+}
+
+async fn counted_by(node: TestNode, bytes: &[u8], then: Then) -> [u64; 5] {
     for n in 1..=2 {
         let mut client = node.connect().await;
         let _ = client.write_all(bytes).await;
@@ -79,8 +88,8 @@ async fn a_refused_websocket_request_is_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn handshakes_that_take_too_long_are_counted() {
-    assert_eq!(counted(&on("127.0.0.1:0", Protocol::Ws), b"GET", Then::Waits).await, [0, 0, 0, 2, 0]);
-    assert_eq!(counted(&behind("127.0.0.1"), b"PROXY", Then::Waits).await, [0, 0, 0, 2, 0]);
+    assert_eq!(counted_as_late(on("127.0.0.1:0", Protocol::Ws), b"GET").await, [0, 0, 0, 2, 0]);
+    assert_eq!(counted_as_late(behind("127.0.0.1"), b"PROXY").await, [0, 0, 0, 2, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,7 +62,7 @@ async fn a_byte_now_and_then_does_not_stretch_the_deadline() {
     ];
     for (listener, bytes) in cases {
         let protocol = listener.protocol;
-        let node = TestNode::start(listener);
+        let node = TestNode::start_with(listener, 100, Duration::from_secs(1));
         let begun = Instant::now();
         trickle(node.connect().await, bytes).await;
         let took = begun.elapsed();

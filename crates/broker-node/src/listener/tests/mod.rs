@@ -79,9 +79,9 @@ struct TestNode {
 }
 
 impl TestNode {
-    /// One listener, called `test`, with a connect timeout of a second.
+    /// One listener, called `test`, with a connect timeout that no client of a test comes near.
     fn start(listener: ListenerSettings) -> Self {
-        Self::start_with(listener, 100, Duration::from_secs(1))
+        Self::start_with(listener, 100, Duration::from_secs(20))
     }
 
     fn start_with(mut listener: ListenerSettings, connections_max: u32, connect_timeout: Duration) -> Self {
