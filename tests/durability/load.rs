@@ -21,7 +21,7 @@ const MORE: u32 = 50;
 /// Time in which what is not to come would come.
 const QUIET: Duration = Duration::from_millis(300);
 /// How long to wait for what must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 const PLAIN: Kind = Kind {
     name: "",
