@@ -183,6 +183,7 @@ fn whoever_installs_it_is_told_what_to_do_next_and_what_is_unwise() {
         "kubectl -n iot exec quelea-0 -c quelea -- quelea ctl status",
         "quelea.iot.svc.cluster.local:\n\n    mqtt (tcp): 1883\n",
         "as user quelea",
+        "helm test quelea --namespace iot",
         "kubectl -n iot get secret quelea-user -o jsonpath='{.data.password}'",
     ] {
         assert!(notes.contains(said), "no {said:?} in {notes}");
@@ -205,4 +206,5 @@ fn whoever_installs_it_is_told_what_to_do_next_and_what_is_unwise() {
     }
     let notes = api.notes(&helm, &["auth.existingSecret=users"]);
     assert!(!notes.contains("get secret"), "nobody knows those passwords here: {notes}");
+    assert!(notes.contains("`helm test` has nothing to run here"), "{notes}");
 }

@@ -20,8 +20,10 @@ mod load;
 mod manifest;
 mod objects;
 mod pages;
+mod refused;
 mod slow;
 mod unit;
+mod values;
 mod watched;
 
 use std::path::{Path, PathBuf};

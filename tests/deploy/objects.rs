@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::chart::cases;
 use crate::manifest::{Release, list, text};
 
 /// Metadata, as all objects have it.
@@ -130,7 +131,7 @@ fn again<T: DeserializeOwned + Serialize>(object: &Value) -> Result<Value, serde
 }
 
 /// The object as its type understands it.
-fn understood(object: &Value) -> Result<Value, serde_json::Error> {
+pub(crate) fn understood(object: &Value) -> Result<Value, serde_json::Error> {
     let kind = format!("{} {}", text(&object["apiVersion"]), text(&object["kind"]));
     match kind.as_str() {
         "apps/v1 StatefulSet" => again::<StatefulSet>(object),
@@ -154,6 +155,10 @@ const GOLDEN: [&str; 5] = ["default", "single", "everything", "processes", "cert
 
 #[test]
 fn every_object_is_what_its_type_says() {
+    let mut known = GOLDEN;
+    known.sort_unstable();
+    let cases: Vec<String> = cases().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(cases, known, "all golden manifests are looked at");
     for name in GOLDEN {
         let release = Release::golden(name);
         assert!(release.objects().len() >= 5, "{name}");
@@ -288,7 +293,7 @@ fn whatever_leads_to_a_port_leads_to_one_that_is_there() {
 }
 
 #[test]
-fn nobody_but_nodes_reaches_the_port_for_nodes() {
+fn ports_for_nodes_are_reached_by_those_alone_that_they_are_for() {
     for name in GOLDEN {
         let release = Release::golden(name);
         let template = &release.set()["spec"]["template"];
@@ -296,22 +301,20 @@ fn nobody_but_nodes_reaches_the_port_for_nodes() {
             .iter()
             .map(|port| text(&port["name"]))
             .collect();
+        let job = release.of("Job").next().map(|job| &job["spec"]["template"]);
+        let own = [("cluster", "node", Some(template)), ("scale-down", "scale-down", job)];
         for policy in release.of("NetworkPolicy").map(|policy| &policy["spec"]) {
             assert_eq!(policy["policyTypes"], serde_json::json!(["Ingress"]), "{name}");
             let mut open: Vec<String> = Vec::new();
             for rule in list(&policy["ingress"]) {
                 let names: Vec<String> =
                     list(&rule["ports"]).iter().map(|port| text(&port["port"])).collect();
-                if names.iter().any(|name| name == "cluster") {
-                    assert_eq!(names.len(), 1, "{name}");
-                    let [from] = list(&rule["from"]) else { panic!("{name}: {rule}") };
-                    assert_eq!(from.as_object().map(serde_json::Map::len), Some(1), "{name}: {from}");
-                    let wanted = &from["podSelector"]["matchLabels"];
-                    assert_eq!(wanted["app.kubernetes.io/component"], "node", "{name}");
-                    assert!(
-                        has_labels(&template["metadata"]["labels"], wanted),
-                        "{name}: the nodes themselves"
-                    );
+                for (port, component, pod) in own {
+                    if names.iter().any(|name| name == port) {
+                        assert_eq!(names.len(), 1, "{name}");
+                        let pod = pod.expect("somebody whom it is for");
+                        is_for_one(rule, component, &pod["metadata"]["labels"], name);
+                    }
                 }
                 open.extend(names);
             }
@@ -320,6 +323,30 @@ fn nobody_but_nodes_reaches_the_port_for_nodes() {
                 ports.iter().all(is_open) && open.iter().all(|port| ports.contains(port)),
                 "{name}: {open:?}"
             );
+        }
+    }
+}
+
+/// A rule lets in pods of one component, which those with these labels are.
+#[track_caller]
+fn is_for_one(rule: &Value, component: &str, labels: &Value, name: &str) {
+    let [from] = list(&rule["from"]) else { panic!("{name}: {rule}") };
+    assert_eq!(from.as_object().map(serde_json::Map::len), Some(1), "{name}: {from}");
+    let wanted = &from["podSelector"]["matchLabels"];
+    assert_eq!(wanted["app.kubernetes.io/component"], component, "{name}");
+    assert!(has_labels(labels, wanted), "{name}: {component} itself");
+}
+
+#[test]
+fn whatever_runs_beside_the_nodes_finds_machines_where_they_do() {
+    for name in GOLDEN {
+        let release = Release::golden(name);
+        let nodes = &release.set()["spec"]["template"]["spec"];
+        let jobs = release.of("Job").map(|job| &job["spec"]["template"]["spec"]);
+        for pod in jobs.chain(release.of("Pod").map(|pod| &pod["spec"])) {
+            for key in ["nodeSelector", "tolerations", "imagePullSecrets"] {
+                assert_eq!(pod[key], nodes[key], "{name}: {key}");
+            }
         }
     }
 }

@@ -91,15 +91,16 @@
 {{- end -}}
 {{- end -}}
 
-{{/* A table of TOML: its values, then its tables. */}}
+{{/* A table of TOML: its values, then its tables. What is null is left out, as Helm says that a key is not to be. */}}
 {{- define "quelea.table" -}}
 {{- range $key, $value := .table -}}
-{{- if not (kindIs "map" $value) }}
-{{ $key }} = {{ include "quelea.value" $value }}
+{{- if not (or (kindIs "map" $value) (kindIs "invalid" $value)) }}
+{{ include "quelea.key" $key }} = {{ include "quelea.value" (dict "path" (printf "%s.%s" $.path $key) "value" $value) }}
 {{- end -}}
 {{- end -}}
 {{- range $key, $value := .table -}}
 {{- if kindIs "map" $value }}
+{{- $key = include "quelea.key" $key }}
 {{- $path := ternary $key (printf "%s.%s" $.path $key) (eq $.path "") }}
 
 [{{ $path }}]
@@ -108,17 +109,30 @@
 {{- end -}}
 {{- end -}}
 
-{{/* A value of TOML; numbers of values files come as floats. */}}
+{{/* A key of TOML, in quotes where it needs them. */}}
+{{- define "quelea.key" -}}
+{{ ternary . (toJson .) (regexMatch "^[A-Za-z0-9_-]+$" .) }}
+{{- end -}}
+
+{{/* A value of TOML. Numbers of values files come as floats, which are exact up to 2^53. */}}
 {{- define "quelea.value" -}}
-{{- if kindIs "string" . -}}
-{{ toJson . }}
-{{- else if kindIs "slice" . -}}
-[{{ range $at, $item := . }}{{ if $at }}, {{ end }}{{ include "quelea.value" $item }}{{ end }}]
-{{- else if kindIs "map" . -}}
-{ {{ $first := true }}{{ range $key, $value := . }}{{ if not $first }}, {{ end }}{{ $key }} = {{ include "quelea.value" $value }}{{ $first = false }}{{ end }} }
-{{- else if and (kindIs "float64" .) (eq (floor .) .) -}}
-{{ int64 . }}
+{{- $path := .path -}}
+{{- with dict "it" .value -}}
+{{- if kindIs "string" .it -}}
+{{ toJson .it }}
+{{- else if kindIs "slice" .it -}}
+[{{ range $at, $item := .it }}{{ if $at }}, {{ end }}{{ include "quelea.value" (dict "path" $path "value" $item) }}{{ end }}]
+{{- else if kindIs "map" .it -}}
+{ {{ $first := true }}{{ range $key, $value := .it }}{{ if not (kindIs "invalid" $value) }}{{ if not $first }}, {{ end }}{{ include "quelea.key" $key }} = {{ include "quelea.value" (dict "path" (printf "%s.%s" $path $key) "value" $value) }}{{ $first = false }}{{ end }}{{ end }} }
+{{- else if kindIs "invalid" .it -}}
+{{- fail (printf "config.%s has an item that is null, which TOML cannot say." $path) -}}
+{{- else if and (kindIs "float64" .it) (eq (floor .it) .it) -}}
+{{- if or (gt .it 9007199254740992.0) (lt .it -9007199254740992.0) -}}
+{{- fail (printf "config.%s is %.0f, a number too large to be exact: write it as text with a unit." $path .it) -}}
+{{- end -}}
+{{ int64 .it }}
 {{- else -}}
-{{ . }}
+{{ .it }}
+{{- end -}}
 {{- end -}}
 {{- end -}}

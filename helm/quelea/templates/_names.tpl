@@ -21,15 +21,20 @@
 {{- end -}}
 
 {{- define "quelea.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "quelea.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "quelea.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
-{{- define "quelea.labels" -}}
+{{/* Labels of all objects, before those that values give. */}}
+{{- define "quelea.ownLabels" -}}
 {{ include "quelea.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "quelea.labels" -}}
+{{ include "quelea.ownLabels" . }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
@@ -107,4 +112,34 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "quelea.graceSeconds" -}}
 {{- $given := int .Values.terminationGracePeriodSeconds -}}
 {{- ternary $given (add 5 (int (include "quelea.stopSeconds" .))) (gt $given 0) -}}
+{{- end -}}
+
+{{/* The seconds of a duration such as 1h30m. */}}
+{{- define "quelea.seconds" -}}
+{{- $units := dict "h" 3600 "m" 60 "s" 1 -}}
+{{- $sum := 0 -}}
+{{- range regexFindAll "[0-9]+[hms]" . -1 -}}
+{{- $sum = add $sum (mul (int64 (regexFind "[0-9]+" .)) (get $units (regexFind "[hms]" .))) -}}
+{{- end -}}
+{{- $sum -}}
+{{- end -}}
+
+{{/* By what a pod knows that its user is another one. It is slow to guess a password by it, as everybody may read it who sees pods. */}}
+{{- define "quelea.userSum" -}}
+{{- with .Values.auth -}}
+{{- derivePassword 1 "maximum" (default "drawn" .password) .user (include "quelea.fullname" $) | sha256sum -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The listener that the pod of `helm test` connects to: a plain one, where its password is known; else there is no such pod. */}}
+{{- define "quelea.testListener" -}}
+{{- if not .Values.auth.existingSecret -}}
+{{- $plain := "" -}}
+{{- range $name, $listener := fromJson (include "quelea.listeners" .) -}}
+{{- if and (eq $listener.protocol "tcp") (not $listener.proxyProtocol) (or (empty $.Values.service.listeners) (has $name $.Values.service.listeners)) -}}
+{{- $plain = $name -}}
+{{- end -}}
+{{- end -}}
+{{- $plain -}}
+{{- end -}}
 {{- end -}}

@@ -1,7 +1,7 @@
 {{/* What a pod of the StatefulSet is. */}}
 
 {{- define "quelea.pod" -}}
-serviceAccountName: {{ include "quelea.serviceAccount" . }}
+serviceAccountName: {{ include "quelea.serviceAccount" . | quote }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ include "quelea.graceSeconds" . }}
@@ -10,14 +10,14 @@ securityContext: {{- toYaml .Values.podSecurityContext | nindent 2 }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- include "quelea.placement" . }}
 {{- if or (not .Values.auth.existingSecret) .Values.extraInitContainers }}
 initContainers:
   {{- if not .Values.auth.existingSecret }}
   - name: users
-    image: {{ include "quelea.image" . }}
+    image: {{ include "quelea.image" . | quote }}
     imagePullPolicy: {{ .Values.image.pullPolicy }}
     command:
       - /usr/bin/quelea
@@ -40,15 +40,18 @@ initContainers:
 containers:
   - name: quelea
     {{- include "quelea.container" . | nindent 4 }}
+  {{- with .Values.extraContainers }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 volumes:
   - name: config
     configMap:
-      name: {{ include "quelea.fullname" . }}
+      name: {{ include "quelea.fullname" . | quote }}
   {{- if .Values.auth.existingSecret }}
   - name: auth
     secret:
-      secretName: {{ .Values.auth.existingSecret }}
-      items: [{key: {{ .Values.auth.existingSecretKey }}, path: users}]
+      secretName: {{ .Values.auth.existingSecret | quote }}
+      items: [{key: {{ .Values.auth.existingSecretKey | quote }}, path: users}]
   {{- else }}
   - name: auth
     emptyDir: {medium: Memory, sizeLimit: 1Mi}
@@ -58,16 +61,16 @@ volumes:
   {{- end }}
   - name: cluster
     secret:
-      secretName: {{ include "quelea.clusterSecret" . }}
+      secretName: {{ include "quelea.clusterSecret" . | quote }}
   {{- if include "quelea.hasRules" . }}
   - name: acl
     configMap:
-      name: {{ default (printf "%s-acl" (include "quelea.fullname" .)) .Values.acl.existingConfigMap }}
+      name: {{ default (printf "%s-acl" (include "quelea.fullname" .)) .Values.acl.existingConfigMap | quote }}
   {{- end }}
   {{- if include "quelea.hasTls" . }}
   - name: tls
     secret:
-      secretName: {{ include "quelea.tlsSecret" . }}
+      secretName: {{ include "quelea.tlsSecret" . | quote }}
   {{- end }}
   {{- if not .Values.persistence.enabled }}
   - name: data
@@ -79,7 +82,7 @@ volumes:
 {{- end -}}
 
 {{- define "quelea.container" -}}
-image: {{ include "quelea.image" . }}
+image: {{ include "quelea.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 command: [/usr/bin/quelea]
 args: [run, --config, /etc/quelea/config/quelea.toml]
@@ -99,7 +102,7 @@ envFrom: {{- toYaml . | nindent 2 }}
 {{- end }}
 ports:
   {{- range $name, $listener := fromJson (include "quelea.listeners" .) }}
-  - name: {{ $name }}
+  - name: {{ $name | quote }}
     containerPort: {{ $listener.port }}
   {{- end }}
   - name: cluster
