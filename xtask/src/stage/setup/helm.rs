@@ -42,11 +42,14 @@ pub(super) fn check(gate: &Gate, outcome: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
-/// A Go that can build it.
+/// A Go that can build it: an old one in PATH does not hide a newer one where its own archive puts it.
 fn go(gate: &Gate) -> Option<PathBuf> {
-    let go = gate.runner.find("go").or_else(|| gate.runner.find("/usr/local/go/bin/go"))?;
-    let said = Command::new(&go).arg("version").output().ok()?;
-    (version(&String::from_utf8_lossy(&said.stdout))? >= GO).then_some(go)
+    let can = |go: &PathBuf| {
+        let said = Command::new(go).arg("version").output().ok()?;
+        version(&String::from_utf8_lossy(&said.stdout)).filter(|minor| *minor >= GO)
+    };
+    let mut places = ["go", "/usr/local/go/bin/go"].into_iter().filter_map(|place| gate.runner.find(place));
+    places.find(|go| can(go).is_some())
 }
 
 /// The N of `go version go1.N.M linux/amd64`.
