@@ -112,11 +112,24 @@ impl Publisher {
     }
 }
 
-/// Subscribes a session, wherever, and leaves it there.
+/// Subscribes a session, wherever, until that is acknowledged, and leaves it there.
 pub fn subscribe(client: &str, filter: &str, nodes: &[String]) {
-    let mut connection = session(client, nodes);
-    connection.subscribe(filter, 2);
-    connection.disconnect();
+    let deadline = Instant::now() + PATIENCE;
+    let mut nodes = nodes.to_vec();
+    loop {
+        assert!(Instant::now() < deadline, "nobody takes the subscription of {client}");
+        let mut connection = session(client, &nodes);
+        let id = connection.fresh_id();
+        connection.send(&packets::subscribe(Version::V5, id, &[(filter, 2)], &Props::new()));
+        if let Read::Packet(packet) = connection.read_among(kind::SUBACK, ANSWER)
+            && packet.kind() == kind::SUBACK
+        {
+            let ack = packet.ack(Version::V5);
+            assert!(ack.packet_id == id && ack.code() < 0x80, "SUBSCRIBE {filter} was refused: {ack:?}");
+            return connection.disconnect();
+        }
+        nodes.rotate_left(1);
+    }
 }
 
 /// All payloads that wait for a session, up to so many different ones.
