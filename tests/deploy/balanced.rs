@@ -11,6 +11,9 @@ use crate::compose::{Composed, PASSWORD};
 use crate::container::{Container, Image};
 use crate::until;
 
+/// Checks that fail before a node that was killed gets no clients any more.
+const CHECKS_MAX: u64 = 2;
+
 /// A client with the password, and what it is told.
 fn connect(address: &str, id: &str) -> (RawClient, ConnAck) {
     connect_over(RawClient::open(address), id)
@@ -80,7 +83,11 @@ fn clients_arrive_through_haproxy_at_nodes_that_take_them() {
 
     let (killed, _) = composed.nodes.remove(&at).unwrap();
     killed.kill();
+    // From here on every check fails. The page says how many it takes.
+    let failed = until("word of failed checks", || composed.failed_checks(&at));
     composed.until_taken(&at, false);
+    let more = until("word of failed checks", || composed.failed_checks(&at)) - failed;
+    assert!(more <= CHECKS_MAX, "it took {more}");
     for number in 0..4 {
         let id = format!("after-{number}-x");
         client_in_the_end(&mqtt, &id).ping();

@@ -164,13 +164,21 @@ impl Composed {
 
     /// Whether HAProxy sends clients to a node.
     fn is_taken(&self, node: &str) -> Option<bool> {
+        Some(self.counted("haproxy_server_status", &["state=\"UP\"", &format!("server=\"{node}\"")])? == 1)
+    }
+
+    /// How many checks of a node failed while HAProxy took it for well, since it started.
+    pub(crate) fn failed_checks(&self, node: &str) -> Option<u64> {
+        self.counted("haproxy_server_check_failures_total", &[&format!("server=\"{node}\"")])
+    }
+
+    /// What HAProxy says of itself: the metric with these labels.
+    fn counted(&self, name: &str, labels: &[&str]) -> Option<u64> {
         let metrics = get(&format!("{}:8404", self.balancer.as_ref()?.1), "/metrics")?;
-        let line = metrics.lines().find(|line| {
-            line.starts_with("haproxy_server_status{")
-                && line.contains(&format!("server=\"{node}\""))
-                && line.contains("state=\"UP\"")
-        })?;
-        Some(line.ends_with(" 1"))
+        let is_it = |series: &str| labels.iter().all(|label| series.contains(label));
+        let mut series =
+            metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once(' '));
+        series.find(|(series, _)| is_it(series))?.1.parse().ok()
     }
 
     /// Where clients connect.
@@ -181,11 +189,16 @@ impl Composed {
 
 /// What an HTTP port answers, status line and body; nothing while nobody listens there.
 pub(crate) fn get(address: &str, path: &str) -> Option<String> {
+    get_within(address, path, e2e_tests::BOUND)
+}
+
+/// The same of somebody who does not wait longer than this for a word.
+pub(crate) fn get_within(address: &str, path: &str, within: std::time::Duration) -> Option<String> {
     use std::io::{Read, Write};
     let address = address.parse().ok()?;
-    let within = std::time::Duration::from_secs(2);
-    let mut stream = std::net::TcpStream::connect_timeout(&address, within).ok()?;
-    stream.set_read_timeout(Some(e2e_tests::BOUND)).ok()?;
+    let connect_within = within.min(std::time::Duration::from_secs(2));
+    let mut stream = std::net::TcpStream::connect_timeout(&address, connect_within).ok()?;
+    stream.set_read_timeout(Some(within)).ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut text = String::new();

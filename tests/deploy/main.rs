@@ -20,6 +20,7 @@ mod load;
 mod manifest;
 mod objects;
 mod pages;
+mod pods;
 mod refused;
 mod slow;
 mod unit;

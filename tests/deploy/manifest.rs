@@ -18,8 +18,12 @@ pub(crate) struct Release(Vec<Value>);
 pub(crate) struct Probe {
     pub(crate) path: String,
     pub(crate) port: u64,
+    /// From one to the next.
+    pub(crate) every: Duration,
+    /// For an answer.
+    pub(crate) within: Duration,
     /// How often it fails in a row before that counts.
-    pub(crate) failures: u64,
+    pub(crate) failures: u32,
 }
 
 /// A pod of the StatefulSet.
@@ -62,7 +66,12 @@ impl Release {
     /// A golden manifest.
     pub(crate) fn golden(name: &str) -> Self {
         let path = repository("tests/deploy/golden").join(name).with_extension("yaml");
-        Self(documents(&fs::read_to_string(path).unwrap()))
+        Self::read(&fs::read_to_string(path).unwrap())
+    }
+
+    /// What Helm has rendered.
+    pub(crate) fn read(text: &str) -> Self {
+        Self(documents(text))
     }
 
     /// Adds an object that is there before the release is.
@@ -97,10 +106,14 @@ impl Release {
         self.set()["spec"]["replicas"].as_u64().expect("a number") as usize
     }
 
-    /// The domain in which pods have their names.
+    /// The domain in which pods have their names: behind its own, in what a node tells the others.
     pub(crate) fn domain(&self) -> String {
-        let (set, domain) = (self.set(), "cluster.local");
-        format!("{}.{}.svc.{domain}", text(&set["spec"]["serviceName"]), text(&set["metadata"]["namespace"]))
+        let main = &self.set()["spec"]["template"]["spec"]["containers"][0];
+        let mut variables = list(&main["env"]).iter();
+        let told = variables.find(|variable| variable["name"] == "QUELEA__CLUSTER__ADVERTISE");
+        let told = text(&told.expect("it tells them")["value"]);
+        let name = told.strip_prefix("$(QUELEA__NODE__NAME).").expect("its own name");
+        name.rsplit_once(':').expect("a port").0.to_owned()
     }
 
     /// The name by which the others find a pod.
@@ -142,8 +155,14 @@ impl Release {
             let ports = list(&main["ports"]);
             let port = ports.iter().find(|port| port["name"] == get["port"]).expect("a port of that name");
             let number = |value: &Value| value.as_u64().expect("a number");
-            let failures = number(&main[kind]["failureThreshold"]);
-            Probe { path: text(&get["path"]), port: number(&port["containerPort"]), failures }
+            let seconds = |key: &str| Duration::from_secs(number(&main[kind][key]));
+            Probe {
+                path: text(&get["path"]),
+                port: number(&port["containerPort"]),
+                every: seconds("periodSeconds"),
+                within: seconds("timeoutSeconds"),
+                failures: number(&main[kind]["failureThreshold"]) as u32,
+            }
         };
         Pod {
             before: list(&spec["initContainers"]).iter().map(image).collect(),
