@@ -1,9 +1,12 @@
 //! `cargo xtask dist`: what a release consists of: a static binary, an image of it in OCI's layout, a list of what is in it, and
 //! checksums, all below `target/dist`. Called by `main`. It uploads nothing and needs no container engine.
 
+mod again;
 mod archive;
+mod audit;
 #[cfg(test)]
 mod buildah;
+mod elf;
 mod image;
 mod sbom;
 
@@ -16,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use ring::digest::{Digest, SHA256, digest};
 
+use self::again::Copy;
 use crate::gate;
 use crate::runner::Runner;
 
@@ -28,11 +32,16 @@ const HOURS_MAX: u64 = 3;
 /// What divides the flags of rustc in the environment, as paths may have blanks.
 const BETWEEN_FLAGS: &str = "\x1f";
 
+/// The package whose binary is released.
+const PACKAGE: &str = "broker-node";
+
 /// What the command line asks for.
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Options {
-    /// Builds everything once more, in another folder, and fails where that gives another binary.
+    /// Builds everything once more, from a copy of the sources and in another folder, and fails where that gives another binary.
     twice: bool,
+    /// Builds binaries that do not tell what they are made of, where cargo-auditable cannot be installed.
+    no_audit: bool,
     /// Builds for this one alone, and fails where its toolchain is not at hand.
     target: Option<String>,
     /// Packs this one, which is for this machine's kind, and builds nothing.
@@ -50,10 +59,16 @@ pub(crate) fn main(arguments: &[String]) -> Result<bool> {
     }
     fs::create_dir_all(&dist)?;
     match &options.binary {
-        Some(binary) => pack(&dist, binary, *TARGETS.first().context("there is a target")?)?,
+        Some(binary) => {
+            let native = TARGETS.into_iter().find(|(target, _)| is_native(target));
+            let native = native.context("there are no releases for this kind of machine")?;
+            if let Err(why) = says_packages(binary, native.0) {
+                println!("{why:#}");
+            }
+            pack((&root, &dist), binary, native)?;
+        }
         None => build_all(&runner, (&root, &dist), &options)?,
     }
-    fs::write(dist.join("quelea.cdx.json"), sbom::of(&root)?)?;
     checksums(&dist)?;
     println!("{}", dist.display());
     Ok(true)
@@ -66,9 +81,14 @@ fn parse(arguments: &[String]) -> Result<Options> {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--twice" => options.twice = true,
+            "--no-audit" => options.no_audit = true,
             "--target" => options.target = Some(value()?.clone()),
             "--binary" => options.binary = Some(PathBuf::from(value()?)),
-            other => bail!("dist takes `--twice`, `--target TARGET` and `--binary FILE`, not `{other}`"),
+            other => {
+                bail!(
+                    "dist takes `--twice`, `--no-audit`, `--target TARGET` and `--binary FILE`, not `{other}`"
+                )
+            }
         }
     }
     let known = TARGETS.map(|(target, _)| target);
@@ -76,7 +96,7 @@ fn parse(arguments: &[String]) -> Result<Options> {
         ensure!(known.contains(&target.as_str()), "`--target {target}` is none of {}", known.join(", "));
     }
     ensure!(
-        options.binary.is_none() || (!options.twice && options.target.is_none()),
+        options.binary.is_none() || (!options.twice && !options.no_audit && options.target.is_none()),
         "`--binary` builds nothing: it goes with no other option"
     );
     Ok(options)
@@ -85,75 +105,106 @@ fn parse(arguments: &[String]) -> Result<Options> {
 /// Builds and packs it for everything that is asked for and whose toolchain is at hand.
 fn build_all(runner: &Runner, (root, dist): (&Path, &Path), options: &Options) -> Result<()> {
     let folder = gate::target_folder(root);
-    if runner.find("cargo-auditable").is_none() {
-        println!("cargo-auditable is not installed: the binaries do not tell what they are made of");
-    }
     let is_asked = |target: &str| options.target.as_deref().is_none_or(|asked| asked == target);
+    let mut ready = Vec::new();
     for target in TARGETS.into_iter().filter(|(target, _)| is_asked(target)) {
-        let is_native = TARGETS.first() == Some(&target);
-        if !is_native && !has_toolchain(runner, target.0) {
-            let why = format!(
-                "{0}: its toolchain is not at hand: rustup target add {0}, and {1}",
-                target.0,
-                gcc(target.0)
-            );
-            ensure!(options.target.is_none(), "{why}");
-            println!("{why}");
-            continue;
+        match missing(runner, target.0) {
+            None => ready.push(target),
+            Some(why) if options.target.is_some() => bail!("{}: {why}", target.0),
+            Some(why) => println!("{} is left out: {why}", target.0),
         }
-        let binary = build(runner, (root, &folder), target.0)?;
-        if options.twice {
-            let again = build(runner, (root, &folder.join("again")), target.0)?;
+    }
+    let auditable = (!options.no_audit).then(|| audit::program(runner, &folder)).transpose()?;
+    let copy = || Copy::new(runner, root, &folder.join("again"), auditable.as_deref());
+    let copy = options.twice.then(copy).transpose()?;
+    for target in ready {
+        let binary = build(runner, (root, &folder), target.0, auditable.as_deref())?;
+        if let Some(copy) = &copy {
+            let again = build(runner, (&copy.sources, &copy.target), target.0, copy.auditable.as_deref())?;
             ensure!(fs::read(&binary)? == fs::read(&again)?, "{}: another build is another binary", target.0);
             println!("{}: built twice, the same", target.0);
         }
-        if is_native {
-            let mut command = runner.command(&binary);
-            command.arg("--version");
-            ensure!(runner.run(command)?.success(), "{} does not run", binary.display());
-        }
-        pack(dist, &binary, target)?;
+        start(runner, &binary, target.0)?;
+        pack((root, dist), &binary, target)?;
     }
     Ok(())
 }
 
-/// Whether rustup has the library, and the system a linker.
-fn has_toolchain(runner: &Runner, target: &str) -> bool {
+/// Starts it, in an emulator where it is for another kind of machine: it says its version.
+fn start(runner: &Runner, binary: &Path, target: &str) -> Result<()> {
+    let mut command = runner.command(binary);
+    if !is_native(target) {
+        let machine = target.split('-').next().unwrap_or_default();
+        let emulator = format!("qemu-{machine}-static");
+        let Some(emulator) = runner.find(&emulator) else {
+            println!(
+                "{target}: not started, as there is no {emulator}: it comes with Debian's qemu-user-static"
+            );
+            return Ok(());
+        };
+        command = runner.command(emulator);
+        command.arg(binary);
+    }
+    command.arg("--version");
+    ensure!(runner.run(command)?.success(), "{} does not run", binary.display());
+    Ok(())
+}
+
+/// Whether this machine runs what is built for that one.
+fn is_native(target: &str) -> bool {
+    target.split('-').next() == Some(std::env::consts::ARCH)
+}
+
+/// What a build for this target would need and does not find, and where it comes from.
+fn missing(runner: &Runner, target: &str) -> Option<String> {
     let mut command = Command::new("rustc");
     command.args(["--print", "target-libdir", "--target", target]);
     let library = command.output().map(|done| String::from_utf8_lossy(&done.stdout).trim().to_owned());
-    library.is_ok_and(|library| Path::new(&library).is_dir()) && runner.find(&gcc(target)).is_some()
+    if !library.is_ok_and(|library| Path::new(&library).is_dir()) {
+        return Some(format!("Rust's library for it is not there: rustup target add {target}"));
+    }
+    let gcc = gcc(target);
+    let has_linker = is_native(target) || runner.find(&gcc).is_some();
+    let package = || format!("gcc-{}", gcc.trim_end_matches("-gcc").replace('_', "-"));
+    (!has_linker).then(|| format!("there is no {gcc} to link with: it comes with Debian's {}", package()))
 }
 
 /// A binary that needs no library of the system it runs on, built in this folder. It is the same wherever that is.
-fn build(runner: &Runner, (root, folder): (&Path, &Path), target: &str) -> Result<PathBuf> {
-    let auditable = runner.find("cargo-auditable").is_some();
-    let mut command = runner.cargo(if auditable { "auditable" } else { "build" });
-    if auditable {
-        // What the binary was made of can be read out of it.
-        command.arg("build");
-    }
-    command.args([
-        "--release",
-        "--locked",
-        "--package",
-        "broker-node",
-        "--bin",
-        "quelea",
-        "--target",
-        target,
-    ]);
+fn build(
+    runner: &Runner,
+    (root, folder): (&Path, &Path),
+    target: &str,
+    auditable: Option<&Path>,
+) -> Result<PathBuf> {
+    let mut command = runner.cargo("build");
+    command.args(["--release", "--locked", "--package", PACKAGE, "--bin", "quelea", "--target", target]);
     let (rust, c) = flags(&[(root, "quelea"), (folder, "target"), (&cargo_home(), "cargo")]);
-    command.env("CARGO_ENCODED_RUSTFLAGS", rust).env("CFLAGS", c);
+    command.env("CARGO_ENCODED_RUSTFLAGS", rust).env("CFLAGS", c).current_dir(root);
     // What C's compiler would take the time of day for.
     command.env("SOURCE_DATE_EPOCH", "0").env("CARGO_INCREMENTAL", "0").env("CARGO_TARGET_DIR", folder);
-    if TARGETS.first().is_none_or(|native| native.0 != target) {
+    if !is_native(target) {
         let name = target.to_ascii_uppercase().replace('-', "_");
         command.env(format!("CARGO_TARGET_{name}_LINKER"), gcc(target));
     }
+    if let Some(auditable) = auditable {
+        audit::ask(&mut command, auditable)?;
+    }
     let status = runner.run(command)?;
     ensure!(status.success(), "the broker does not build for {target}");
-    Ok(folder.join(target).join("release/quelea"))
+    let binary = folder.join(target).join("release/quelea");
+    if auditable.is_some() {
+        says_packages(&binary, target)?;
+    }
+    Ok(binary)
+}
+
+/// Reads what a binary says that it is made of, and prints how much that is.
+fn says_packages(binary: &Path, target: &str) -> Result<()> {
+    let bytes = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
+    let count = audit::packages(&bytes, PACKAGE)
+        .with_context(|| format!("{} does not tell what it is made of", binary.display()))?;
+    println!("{target}: it names {count} packages, those of its build among them");
+    Ok(())
 }
 
 /// What the compilers of Rust and C are told: to link statically, and to call these folders by these names, the last one that fits.
@@ -175,31 +226,21 @@ fn gcc(target: &str) -> String {
     format!("{}-gcc", target.replace("-unknown", ""))
 }
 
-/// Puts the binary and an image of it into place.
-fn pack(dist: &Path, binary: &Path, (target, architecture): (&str, &str)) -> Result<()> {
+/// Puts the binary, what it is made of and an image of it into place.
+fn pack((root, dist): (&Path, &Path), binary: &Path, (target, architecture): (&str, &str)) -> Result<()> {
     let bytes = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
-    ensure!(is_static(&bytes), "{} is not static: it would need a loader in its image", binary.display());
+    ensure!(
+        elf::is_static(&bytes),
+        "{} is not static: it would need a loader in its image",
+        binary.display()
+    );
     let name = format!("quelea-{}-{target}", env!("CARGO_PKG_VERSION"));
     let place = dist.join(&name);
     fs::write(&place, &bytes)?;
     fs::set_permissions(&place, fs::Permissions::from_mode(0o755))?;
+    fs::write(dist.join(format!("{name}.cdx.json")), sbom::of(root, target)?)?;
     image::context(&dist.join(if architecture == "amd64" { "image" } else { "image-arm64" }), &bytes)?;
     image::layout(&dist.join(format!("{name}.oci")), &bytes, architecture)
-}
-
-/// Whether an ELF binary asks for no loader: there is no segment of type PT_INTERP (3) in it.
-fn is_static(elf: &[u8]) -> bool {
-    let number = |at: usize, bytes: usize| -> Option<usize> {
-        let raw = elf.get(at..at.checked_add(bytes)?)?;
-        Some(raw.iter().rev().fold(0, |sum, byte| sum << 8 | usize::from(*byte)))
-    };
-    let headers = || -> Option<bool> {
-        // A 64-bit file, least byte first: offset, size and number of its program headers.
-        let (offset, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
-        let types = (0..count).map(|entry| number(offset.checked_add(entry * size)?, 4));
-        types.collect::<Option<Vec<_>>>().map(|types| !types.contains(&3))
-    };
-    elf.starts_with(b"\x7fELF\x02\x01") && headers() == Some(true)
 }
 
 /// A digest as hexadecimal digits.
@@ -245,16 +286,27 @@ mod tests {
         assert_eq!(parse("").unwrap(), Options::default());
         let options = parse("--twice --target aarch64-unknown-linux-gnu").unwrap();
         assert_eq!((options.twice, options.target.as_deref()), (true, Some(TARGETS[1].0)));
+        assert!(!options.no_audit && parse("--no-audit").unwrap().no_audit);
         assert_eq!(parse("--binary quelea").unwrap().binary, Some(PathBuf::from("quelea")));
         for (wrong, why) in [
             ("--target riscv64", "`--target riscv64` is none of x86_64-unknown-linux-gnu, aarch64-"),
             ("--target", "--target needs a value"),
             ("--binary quelea --twice", "goes with no other option"),
+            ("--no-audit --binary quelea", "goes with no other option"),
             ("quelea", "not `quelea`"),
         ] {
             let said = parse(wrong).unwrap_err().to_string();
             assert!(said.contains(why), "{said}");
         }
+    }
+
+    #[test]
+    fn what_a_build_needs_and_does_not_find_is_said() {
+        let runner = Runner::new(Path::new("/"), Instant::now() + Duration::from_secs(600)).unwrap();
+        let native = TARGETS.iter().find(|(target, _)| is_native(target)).unwrap();
+        assert_eq!(missing(&runner, native.0), None);
+        let said = missing(&runner, "no-such-machine").unwrap();
+        assert!(said.ends_with("rustup target add no-such-machine"), "{said}");
     }
 
     #[test]
@@ -282,32 +334,11 @@ mod tests {
             fs::read(folder.join("main")).unwrap()
         };
         let (one, other) = (build("one"), build("another"));
-        assert!(is_static(&one));
+        assert!(elf::is_static(&one));
         assert!(one == other, "they differ");
         let place = dir.to_str().unwrap().as_bytes();
         assert!(!one.windows(place.len()).any(|bytes| bytes == place), "it tells where it was built");
         fs::remove_dir_all(dir).unwrap();
-    }
-
-    /// An ELF header with one program header of this type.
-    fn elf(kind: u8) -> Vec<u8> {
-        let mut elf = vec![0; 64 + 56];
-        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        elf[32] = 64;
-        elf[54] = 56;
-        elf[56] = 1;
-        elf[64] = kind;
-        elf
-    }
-
-    #[test]
-    fn a_binary_with_a_loader_is_not_static() {
-        assert!(is_static(&elf(1)));
-        assert!(!is_static(&elf(3)), "PT_INTERP");
-        assert!(!is_static(elf(1).get(..66).unwrap()), "cut off");
-        assert!(!is_static(b"#!/bin/sh\n"));
-        // This very program is of the usual kind.
-        assert!(!is_static(&fs::read(std::env::current_exe().unwrap()).unwrap()));
     }
 
     #[test]

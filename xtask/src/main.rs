@@ -74,7 +74,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "dist",
-        usage: "[--twice] [--target TARGET] | --binary FILE",
+        usage: "[--twice] [--no-audit] [--target TARGET] | --binary FILE",
         help: "a release in target/dist: static binary, image in OCI's layout, what is in it, checksums",
         run: dist::main,
     },

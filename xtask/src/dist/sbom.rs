@@ -8,14 +8,13 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-/// The package whose binary is released.
-const PACKAGE: &str = "broker-node";
+use super::PACKAGE;
 
-/// The document.
-pub(super) fn of(root: &Path) -> Result<String> {
+/// The document for one kind of machine: others have other crates.
+pub(super) fn of(root: &Path, target: &str) -> Result<String> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).args(["metadata", "--format-version", "1", "--locked"]);
-    command.args(["--filter-platform", "x86_64-unknown-linux-gnu"]);
+    command.args(["--filter-platform", target]);
     let output = command.output().context("cannot start cargo metadata")?;
     ensure!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
@@ -99,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_linked_is_named_and_nothing_else() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let written = of(root).unwrap();
+        let written = of(root, "x86_64-unknown-linux-gnu").unwrap();
         assert!(!written.contains(root.to_str().unwrap()), "it tells where the sources were");
         let document: Value = serde_json::from_str(&written).unwrap();
         let names: Vec<_> =
