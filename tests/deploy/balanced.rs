@@ -138,6 +138,8 @@ fn clients_arrive_through_nginx() {
         (connack.reason == 0).then_some(client)
     });
     browser.ping();
+    // It comes by HTTP, which has no PROXY header: the page says what that hides.
+    assert_eq!(arrived(&composed, "by-websocket").1, address);
 
     // Without health checks it notices by refused connections, and tries another node with the same client.
     let (at, _) = arrived(&composed, "by-nginx");

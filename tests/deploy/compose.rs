@@ -25,7 +25,7 @@ pub(crate) struct Composed {
 }
 
 /// Takes what `<<` says into the tables that say it.
-fn merged(value: &Value) -> Value {
+pub(crate) fn merged(value: &Value) -> Value {
     let Some(table) = value.as_object() else { return value.clone() };
     let mut all = table.get("<<").map_or_else(serde_json::Map::new, |base| match merged(base) {
         Value::Object(base) => base,
