@@ -4,15 +4,17 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use e2e_tests::dev::{alone, signal};
 use e2e_tests::process::{bound_to_us, fresh_dir, spawn};
 
-use crate::skipped;
+use crate::{skipped, until};
 
 /// What names of ours begin with, before the number of the process that they belong to.
 const PREFIX: &str = "qd";
@@ -82,7 +84,21 @@ impl Lan {
             skipped("dnsmasq is missing: apt-get install dnsmasq-base");
             return None;
         }
+        Self::until_names_are_told();
         Some(lan)
+    }
+
+    /// Waits for the server for names. Until it runs, the signal that has it read more of them would end it.
+    fn until_names_are_told() {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.connect(format!("{}.1:53", subnet())).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        // Whether there is an address for a name that nobody has.
+        let question = b"\0\x01\x01\0\0\x01\0\0\0\0\0\0\x06nobody\0\0\x01\0\x01";
+        until("answer of dnsmasq", || {
+            socket.send(question).ok()?;
+            socket.recv(&mut [0; 512]).ok()
+        });
     }
 
     fn lay() -> Result<(), String> {
