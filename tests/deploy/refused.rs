@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::chart::{helm, render};
 
 /// Values, and what is said of them.
-const REFUSED: [(&[&str], &str); 66] = [
+const REFUSED: [(&[&str], &str); 67] = [
     // The schema names the key.
     (&["replicas=3"], "'replicas' not allowed"),
     (&["replicaCount=0"], "/replicaCount"),
@@ -21,6 +21,7 @@ const REFUSED: [(&[&str], &str); 66] = [
     (&["scaleDown.timeoutSeconds=0"], "/scaleDown/timeoutSeconds"),
     (&["persistence=null"], "missing property 'persistence'"),
     (&["drain.timeoutSeconds=null"], "missing property 'timeoutSeconds'"),
+    (&["externalService.listeners=null"], "missing property 'listeners'"),
     (&["listeners.Own.enabled=true"], "'Own' not allowed"),
     (&["listeners.a--b.enabled=true"], "'a--b' not allowed"),
     (&["listeners.mqtt.maxConnections=4294967296"], "/listeners/mqtt/maxConnections"),
@@ -117,6 +118,7 @@ const REFUSED: [(&[&str], &str); 66] = [
             "proxyTrusted={10.0.0.0/8}",
             "ingress.enabled=true",
             "ingress.hosts={a.org}",
+            "ingress.annotations=null",
         ],
         "listeners.ws.proxyProtocol is true and ingress.listener is ws",
     ),

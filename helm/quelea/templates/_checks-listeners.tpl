@@ -74,7 +74,8 @@
 {{- if and $service.listeners (not (has .listener $service.listeners)) -}}
 {{- fail (printf "ingress.listener is %s, which is not in service.listeners: the Ingress leads to that Service." .listener) -}}
 {{- end -}}
-{{- if and $listener.proxyProtocol (not (regexMatch "proxy-protocol" (join " " (concat (keys .annotations) (keys $service.annotations))))) -}}
+{{- $told := keys (merge (dict) (default dict .annotations) (default dict $service.annotations)) | join " " -}}
+{{- if and $listener.proxyProtocol (not (contains "proxy-protocol" $told)) -}}
 {{- fail (printf "listeners.%s.proxyProtocol is true and ingress.listener is %s, but no key of ingress.annotations or service.annotations has proxy-protocol in it: no Ingress controller sends PROXY headers unasked." .listener .listener) -}}
 {{- end -}}
 {{- if empty .hosts -}}
