@@ -78,7 +78,7 @@ fn each_role_may_what_it_is_for_and_every_change_is_in_the_audit_log() {
     assert!(code == Some(1) && said.contains("a token is needed"), "{said}");
     fs::write(api.dir.join("made-up"), "x".repeat(43)).unwrap();
     assert!(!api.may("made-up", &["status"]));
-    let asked: [(&[&str], [bool; 3]); 16] = [
+    let asked: [(&[&str], [bool; 3]); 18] = [
         (&["status"], [true, true, true]),
         (&["clients"], [true, true, true]),
         (&["sessions"], [true, true, true]),
@@ -91,6 +91,8 @@ fn each_role_may_what_it_is_for_and_every_change_is_in_the_audit_log() {
         (&["publish", "-t", "a", "-m", "a secret word"], [false, true, true]),
         (&["reload"], [false, true, true]),
         (&["log", "info"], [false, true, true]),
+        (&["trace", "--client", "nobody", "--for", "10ms"], [false, true, true]),
+        (&["trace", "--client", "nobody", "--for", "10ms", "--payload", "9"], [false, false, true]),
         (&["sessions", "delete", "nobody"], [false, false, true]),
         (&["drain", "quelea-0"], [false, true, true]),
         (&["move-leader", "0", "--to", "quelea-0"], [false, true, true]),
@@ -113,6 +115,9 @@ fn each_role_may_what_it_is_for_and_every_change_is_in_the_audit_log() {
     told(&["INFO", "who=otto", "\"publish\"", "\"a\"", "done"]);
     told(&["INFO", "who=otto", "\"reload\"", "done"]);
     told(&["INFO", "who=otto", "\"log\"", "\"info\"", "done"]);
+    told(&["INFO", "who=otto", "\"trace\"", "\"client nobody\"", "done"]);
+    told(&["WARN", "who=otto", "payloads in a trace", "may not do this"]);
+    told(&["INFO", "who=ada", "\"trace\"", "\"client nobody, with payloads\"", "done"]);
     told(&["INFO", "who=otto", "\"drain\"", "\"quelea-0\"", "done"]);
     told(&["WARN", "who=ada", "\"leave\"", "\"nobody\"", "refused", "there is no node"]);
     let log = api.log();

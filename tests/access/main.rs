@@ -31,4 +31,5 @@ mod revoke;
 mod rules;
 mod scram;
 mod settings;
+mod trace;
 mod why;

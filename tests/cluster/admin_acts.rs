@@ -2,11 +2,12 @@
 //! again, and logs.
 
 use std::fs;
+use std::path::Path;
 
 use e2e_tests::client::Read;
-use e2e_tests::packets;
 use e2e_tests::wire::kind;
 use e2e_tests::{Connect, PATIENCE, Packet, Props, RawClient, Version};
+use e2e_tests::{packets, process};
 use serde_json::Value;
 
 use crate::ctl::{refuses, run, until};
@@ -98,6 +99,72 @@ fn settings_and_logs_of_a_node_change_whoever_is_asked() {
         let (code, said) = refuses(&asked, arguments);
         assert!(code == 1 && said.contains("node node-3 did not answer: "), "{said}");
     }
+}
+
+/// The packets of a trace that were shown so far.
+fn shown(file: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(file).unwrap();
+    // The last line may be on its way.
+    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["text"].is_string())
+        .collect()
+}
+
+#[test]
+fn a_trace_shows_what_comes_and_goes_on_all_nodes_whoever_is_asked() {
+    let nodes = Nodes::started();
+    nodes.until_replicated();
+    subscribe("gets", "trace/+", &[nodes.mqtt(3)]);
+    let dir = process::fresh_dir();
+    let file = dir.join("shown");
+    let mut command = process::bound_to_us(&process::binary());
+    command.args([
+        "ctl",
+        "--admin",
+        &admin(&nodes, 2),
+        "trace",
+        "--topic",
+        "trace/+",
+        "--payload",
+        "100",
+        "--json",
+    ]);
+    command.stdout(fs::File::create(&file).unwrap());
+    let mut tracing = process::spawn(command).unwrap();
+    let mut publisher = Publisher::new("sends", vec![nodes.mqtt(1)]);
+    until("packets of both nodes", || {
+        publisher.publish("trace/1", b"a payload", 1);
+        drain("gets", 1, &[nodes.mqtt(3)]);
+        assert!(tracing.try_wait().unwrap().is_none(), "the trace goes on");
+        let lines = shown(&file);
+        let is_there = |node: &str, client: &str, what: &str| {
+            lines.iter().any(|line| {
+                line["node"] == node
+                    && line["client_id"] == client
+                    && line["text"].as_str().unwrap().starts_with(what)
+            })
+        };
+        (is_there("node-1", "sends", "received PUBLISH") && is_there("node-3", "gets", "sent PUBLISH"))
+            .then_some(())
+    });
+    for line in shown(&file) {
+        assert!(
+            line["payload"] == "a payload" && line["text"].as_str().unwrap().contains("'trace/1'"),
+            "{line}"
+        );
+    }
+    let is_told = || {
+        nodes.up[&2]
+            .log()
+            .lines()
+            .any(|line| line.contains(" audit: ") && line.contains("topic trace/+, with payloads"))
+    };
+    until("line of the audit log", || is_told().then_some(()));
+    tracing.kill().unwrap();
+    tracing.wait().unwrap();
+    fs::remove_dir_all(dir).unwrap();
 }
 
 /// Whoever is asked finds the client's session, wherever it is led, and its connection, wherever that is.

@@ -49,6 +49,7 @@ mod sys;
 #[cfg(test)]
 mod testing;
 mod trace;
+mod traces;
 mod worker;
 
 use std::process::ExitCode;

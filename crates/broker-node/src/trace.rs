@@ -9,6 +9,26 @@ use tracing::info;
 
 use crate::listener::Peer;
 
+/// A packet in words, without its payload.
+pub(crate) fn words(packet: &Packet) -> String {
+    format!("{}{}", packet.kind(), details(packet))
+}
+
+/// A PUBLISH that is sent in words, without its payload.
+pub(crate) fn publish_words(body: &SharedPublish, header: &PublishHeader<'_>) -> String {
+    let (dup, qos, retain) = (u8::from(header.dup), header.qos as u8, u8::from(header.retain));
+    let id = header.packet_id.map_or(0, mqtt_codec::PacketId::get);
+    let (topic, len) = (String::from_utf8_lossy(body.topic()), body.payload().len());
+    format!("PUBLISH (d{dup}, q{qos}, r{retain}, m{id}, '{topic}', ... ({len} bytes))")
+}
+
+/// A CONNECT in words, without what is secret.
+pub(crate) fn connect_words(connect: &Connect) -> String {
+    let Connect { version, clean_start, keep_alive_s, will, .. } = connect;
+    let will = will.is_some();
+    format!("CONNECT ({version}, clean start {clean_start}, keep alive {keep_alive_s} s, will {will})")
+}
+
 /// A packet that came.
 pub(crate) fn received(client: &impl Display, packet: &Packet) {
     info!(target: "quelea::packet", "received {} from {client}{}", packet.kind(), details(packet));
@@ -37,14 +57,9 @@ pub(crate) fn sent(client: &impl Display, packet: &Packet) {
 
 /// A PUBLISH that was sent.
 pub(crate) fn sent_publish(client: &ClientId, body: &SharedPublish, header: &PublishHeader<'_>) {
-    let (dup, qos, retain) = (u8::from(header.dup), header.qos as u8, u8::from(header.retain));
-    let id = header.packet_id.map_or(0, mqtt_codec::PacketId::get);
-    let topic = String::from_utf8_lossy(body.topic());
-    let len = body.payload().len();
-    info!(
-        target: "quelea::packet",
-        "sending PUBLISH to {client} (d{dup}, q{qos}, r{retain}, m{id}, '{topic}', ... ({len} bytes))"
-    );
+    let words = publish_words(body, header);
+    let words = words.strip_prefix("PUBLISH ").unwrap_or(&words);
+    info!(target: "quelea::packet", "sending PUBLISH to {client} {words}");
 }
 
 fn details(packet: &Packet) -> String {

@@ -26,6 +26,7 @@ use crate::live::Live;
 use crate::roll::Roll;
 use crate::shard::Shards;
 use crate::sys::SysTopics;
+use crate::traces::Traces;
 
 /// Bytes read from a socket by one system call.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -83,6 +84,8 @@ pub(crate) struct Node {
     pub(crate) flapping: Option<Flapping>,
     /// Whether the node has too much to do.
     pub(crate) overload: Overload,
+    /// Who wants to see what packets come and go.
+    pub(crate) traces: Traces,
     /// The node's time.
     pub(crate) clock: Clock,
     /// What the node tells of itself.
@@ -130,6 +133,7 @@ impl Node {
             places,
             flapping,
             overload,
+            traces: Traces::default(),
             clock,
             sys,
             host,

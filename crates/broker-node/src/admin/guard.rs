@@ -42,6 +42,7 @@ fn takes(path: &str) -> Option<Role> {
         | "/quelea.admin.v1.Admin/Publish"
         | "/quelea.admin.v1.Admin/Reload"
         | "/quelea.admin.v1.Admin/SetLog"
+        | "/quelea.admin.v1.Admin/Trace"
         | "/quelea.admin.v1.Admin/Drain"
         | "/quelea.admin.v1.Admin/Undrain"
         | "/quelea.admin.v1.Admin/MoveLeader" => Some(Role::Operator),
@@ -265,7 +266,7 @@ mod tests {
         assert_eq!(takes("/quelea.admin.v1.Admin/ListClients"), Some(Role::Viewer));
         assert_eq!(takes("/quelea.admin.v1.Admin/Drain"), Some(Role::Operator));
         assert_eq!(takes("/quelea.admin.v1.Admin/Why"), Some(Role::Viewer));
-        for call in ["Kick", "Publish", "Reload", "SetLog"] {
+        for call in ["Kick", "Publish", "Reload", "SetLog", "Trace"] {
             assert_eq!(takes(&format!("/quelea.admin.v1.Admin/{call}")), Some(Role::Operator));
         }
         assert_eq!(takes("/quelea.admin.v1.Admin/Leave"), Some(Role::Admin));

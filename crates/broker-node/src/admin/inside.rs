@@ -43,6 +43,7 @@ impl Subject {
                 self.subscriptions(wanted).await.map_or_else(Answered::Refused, Answered::Subscriptions)
             }
             Asked::Why(wanted) => self.why(&wanted).map_or_else(Answered::Refused, Answered::Why),
+            Asked::Trace(wanted) => self.trace(wanted).map_or_else(Answered::Refused, Answered::Trace),
             Asked::Reload(_) => self.reload().await.map_or_else(Answered::Refused, Answered::Reloaded),
             Asked::SetLog(wanted) => {
                 reload::set_log(&wanted.level).map_or_else(Answered::Refused, Answered::LogSet)

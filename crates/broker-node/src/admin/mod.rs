@@ -17,6 +17,7 @@ mod sessions;
 mod subject;
 mod subscriptions;
 mod tokens;
+mod trace;
 mod whole;
 mod why;
 

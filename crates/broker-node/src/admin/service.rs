@@ -21,11 +21,11 @@ use super::proto::{
     ListRetainedRequest, ListSessionsReply, ListSessionsRequest, ListSubscriptionsReply,
     ListSubscriptionsRequest, MoveLeaderReply, MoveLeaderRequest, PublishReply, PublishRequest,
     PurgeRetainedReply, PurgeRetainedRequest, ReloadReply, ReloadRequest, Role, SetLogReply, SetLogRequest,
-    StatusReply, StatusRequest, UndrainReply, UndrainRequest, WhyReply, WhyRequest,
+    StatusReply, StatusRequest, TraceRequest, UndrainReply, UndrainRequest, WhyReply, WhyRequest,
 };
 use super::subject::{Belongs, Subject};
 use super::whole::{ask, belonging, group_of, whole};
-use super::{clients, last, publish, reload, retained, sessions, subscriptions, tokens, why};
+use super::{clients, last, publish, reload, retained, sessions, subscriptions, tokens, trace, why};
 
 /// How long the cluster group may take to decide.
 const DECIDE_WITHIN: Duration = Duration::from_secs(10);
@@ -263,5 +263,18 @@ impl Admin for Desk {
 
     async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyReply>, Status> {
         Ok(Response::new(why::why(&self.0, self.belongs()?, request.into_inner()).await?))
+    }
+
+    type TraceStream = trace::Lines;
+
+    async fn trace(&self, request: Request<TraceRequest>) -> Result<Response<trace::Lines>, Status> {
+        let caller = Caller::of(&request)?;
+        let asked = request.into_inner();
+        if asked.payload_bytes > 0 {
+            caller.takes(tokens::Role::Admin, "payloads in a trace")?;
+        }
+        let about = trace::about(&asked);
+        let tracing = async { trace::trace(&self.0, self.belongs()?, asked).await };
+        Ok(Response::new(caller.audited("trace", &about, tracing).await?))
     }
 }

@@ -19,7 +19,7 @@ use super::proto::{Cluster, ClusterGroup, Group, Node, Replica, Role, Standing};
 use super::subject::{Belongs, Subject};
 
 /// How long another node has to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// The same where it makes a page of a list, or ends a connection.
 const LIST_WITHIN: Duration = Duration::from_secs(5);
 /// The same where it has to look at all that it has.

@@ -26,6 +26,8 @@ use crate::packet::Denied;
 use crate::roll::Card;
 use crate::session::{Client, Standing, Terms};
 use crate::shard::Shards;
+use crate::traces::Who;
+use crate::worker::Worker;
 
 /// How long a refused client has to take its CONNACK.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -83,6 +85,9 @@ pub(super) async fn connect(socket: &mut Socket, from: &Origin, deadline: Instan
                 return Some(Box::new(client));
             }
             Err(NotAccepted { reason, unanswered }) => {
+                show(&socket.worker, peer, &connect, || {
+                    format!("sent CONNACK ({reason}, session present false)")
+                });
                 if let Some(client) = unanswered {
                     // Of its own: the socket does not wait for it.
                     tokio::spawn(take_back(client));
@@ -112,13 +117,27 @@ async fn introduce(socket: &mut Socket, from: &Origin) -> Result<(Box<Connect>, 
     if worker.node.settings.packet_trace {
         crate::trace::received_connect(from.peer, &connect);
     }
+    show(worker, from.peer, &connect, || format!("received {}", crate::trace::connect_words(&connect)));
+    let told = |worker: &Worker, reason| {
+        show(worker, from.peer, &connect, || format!("sent CONNACK ({reason}, session present false)"));
+        Refusal::Told(connect.version, reason)
+    };
     if let Err(reason) = limited::before_login(worker, from.peer) {
-        return Err(Refusal::Told(connect.version, reason));
+        return Err(told(worker, reason));
     }
     match Box::pin(identify(socket, &connect, from)).await {
         Ok(identified) => Ok((connect, identified)),
-        Err(NotAuthenticated::Told(reason)) => Err(Refusal::Told(connect.version, reason)),
+        Err(NotAuthenticated::Told(reason)) => Err(told(&socket.worker, reason)),
         Err(NotAuthenticated::Gone(why)) => Err(Refusal::Gone(why)),
+    }
+}
+
+/// Something that whoever traces may want to see of who is not connected yet.
+fn show(worker: &Worker, peer: Peer, connect: &Connect, text: impl FnOnce() -> String) {
+    let node = &worker.node;
+    if node.traces.are_on() {
+        let who = Who { client: connect.client_id.as_str(), peer: Some(peer) };
+        node.traces.offer(node.clock.now(), who, None, text);
     }
 }
 

@@ -28,6 +28,9 @@ impl Connection {
     /// was taken has its effect.
     pub(super) async fn end(mut self: Box<Self>, ending: Ending) {
         debug!(client = %self.client.id, why = %ending.why, "connection ended");
+        if self.client.worker.node.traces.are_on() {
+            self.client.show(None, || format!("the connection ends: {}", ending.why));
+        }
         self.count(&ending);
         let will = self.client.will_fate(ending.will);
         let node = Arc::clone(&self.client.worker.node);

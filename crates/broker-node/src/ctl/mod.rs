@@ -10,6 +10,7 @@ mod secure;
 mod shrink;
 mod table;
 mod top;
+mod trace;
 mod verbs;
 mod why;
 
@@ -74,6 +75,8 @@ enum Verb {
     },
     /// Why a client does not get the messages of a topic
     Why(why::WhyArgs),
+    /// The packets of a client, a topic or an address, as they come and go
+    Trace(trace::TraceArgs),
     /// What the nodes do, again and again
     Top(top::TopArgs),
     /// Publish a message, as a client of the node that is asked would
@@ -185,6 +188,7 @@ async fn act(api: &mut Api, verb: Verb, as_json: bool) -> Result<String, Failed>
             }
         }
         Verb::Why(args) => why::why(client, args, as_json).await?,
+        Verb::Trace(args) => trace::run(api, args, as_json).await?,
         Verb::Top(args) => top::run(api, args, as_json).await?,
         Verb::Publish(args) => verbs::publish(client, *args, as_json).await?,
         Verb::Reload(args) => verbs::reload(client, args, as_json).await?,

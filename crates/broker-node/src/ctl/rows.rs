@@ -85,7 +85,7 @@ fn given(text: &str) -> Value {
 }
 
 /// Milliseconds since 1970 as people write them; 0 is no time.
-fn time(ms: u64) -> Value {
+pub(super) fn time(ms: u64) -> Value {
     let at = UNIX_EPOCH.checked_add(Duration::from_millis(ms)).filter(|_| ms > 0);
     at.map_or(Value::Null, |at| humantime::format_rfc3339_millis(at).to_string().into())
 }

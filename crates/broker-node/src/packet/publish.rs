@@ -23,6 +23,9 @@ impl Client {
         counters.publish_received.add(1);
         counters.publish_received_bytes.add(publish.payload.len() as u64);
         let topic = self.aliases_in.resolve(&publish)?;
+        if self.worker.node.traces.are_on() {
+            self.show_received(&publish, &topic);
+        }
         let due = due_of(&publish, || self.worker.samples.now());
         if let Some(due) = due {
             if due.owed == Owed::Pubrec && self.inbound.contains(due.packet_id) && !self.persistent {
@@ -50,6 +53,14 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    fn show_received(&self, publish: &Publish, topic: &Text) {
+        let (dup, qos, retain) = (u8::from(publish.dup), publish.qos as u8, u8::from(publish.retain));
+        let (id, len) = (publish.packet_id.map_or(0, PacketId::get), publish.payload.len());
+        self.show(Some((topic.as_bytes(), &publish.payload)), || {
+            format!("received PUBLISH (d{dup}, q{qos}, r{retain}, m{id}, '{topic}', ... ({len} bytes))")
+        });
     }
 
     /// More than the announced Receive Maximum is a protocol error in 5.0 (section 3.3.4); older clients know

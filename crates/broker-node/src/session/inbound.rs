@@ -32,6 +32,10 @@ impl Client {
         if self.worker.node.settings.packet_trace {
             crate::trace::received(&self.id, &packet);
         }
+        // A PUBLISH once its topic is known, which it may not carry itself.
+        if self.worker.node.traces.are_on() && !matches!(packet, Packet::Publish(_)) {
+            self.show(None, || format!("received {}", crate::trace::words(&packet)));
+        }
         match packet {
             Packet::Publish(publish) => self.publish(publish)?,
             Packet::PubAck(ack) => self.puback(&ack)?,

@@ -39,6 +39,7 @@ use crate::inbox::Inbox;
 use crate::limits::{Place, Throttle};
 use crate::roll::{Entry, Subscriptions};
 use crate::shard::Staged;
+use crate::traces::{Carried, Who};
 use crate::worker::Worker;
 
 /// How far a connection has got with enhanced authentication.
@@ -319,5 +320,15 @@ impl Client {
         if self.worker.node.settings.packet_trace {
             crate::trace::sent(&self.id, packet);
         }
+        if self.worker.node.traces.are_on() {
+            self.show(None, || format!("sent {}", crate::trace::words(packet)));
+        }
+    }
+
+    /// Something that whoever traces this client may want to see.
+    pub(crate) fn show(&self, carried: Carried<'_>, text: impl FnOnce() -> String) {
+        let node = &self.worker.node;
+        let peer = self.entry.as_ref().map(|entry| entry.card.peer);
+        node.traces.offer(node.clock.now(), Who { client: self.id.as_str(), peer }, carried, text);
     }
 }

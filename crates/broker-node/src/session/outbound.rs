@@ -249,6 +249,11 @@ impl Client {
         if self.worker.node.settings.packet_trace {
             crate::trace::sent_publish(&self.id, body, &header);
         }
+        if self.worker.node.traces.are_on() {
+            self.show(Some((body.topic(), body.payload())), || {
+                format!("sent {}", crate::trace::publish_words(body, &header))
+            });
+        }
         true
     }
 
