@@ -10,8 +10,9 @@ use e2e_tests::{Connect, PATIENCE, Props, RawClient, Version, pause};
 use serde_json::json;
 
 use crate::fixture::NOT_AUTHORIZED;
-use crate::issuer::{Does, Issuer, Server, now_s, set};
+use crate::issuer::{Issuer, now_s, set};
 use crate::jwt::{Node, by_token, patiently};
+use crate::server::{Does, Server};
 
 const METHOD: &str = "OAUTH2-JWT";
 const KEYS: &str = "[auth.jwt]\nkeys_file = \"DIR/keys\"\nleeway = \"0s\"\n";
@@ -162,7 +163,7 @@ fn another_token_has_to_be_the_same_users_and_right() {
 #[test]
 fn a_token_of_a_new_key_waits_for_it_and_nobody_else_does() {
     let [old, new] = ["old", "new"].map(Issuer::new);
-    let server = Server::start(Does::Answers("200 OK", set(&[&old])), None);
+    let server = Server::start(Does::Answers("200 OK", set(&[&old])));
     let toml = format!("[auth.jwt]\njwks_url = \"{}\"\njwks_refresh = \"1h\"\n", server.url("http"));
     let node = Node::new(&toml, &[]);
     patiently("the first keys count", || node.answer(&by_method("c", &old.token("ann"))) == 0);

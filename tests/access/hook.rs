@@ -1,156 +1,29 @@
 //! Logins that a server of the operator's decides: what it is asked, what its answers lead to, and that nothing gets in where it gives
 //! none.
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::sync::{Arc, Mutex};
 
 use e2e_tests::wire::kind;
 use e2e_tests::{Broker, Connect, PATIENCE, Props, RawClient, Version, process};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
-use crate::ca::{Authority, Files, Validity};
+use crate::ca::Authority;
 use crate::fixture::{BAD_CREDENTIALS, NOT_AUTHORIZED, USERS};
 use crate::issuer::{Issuer, now_s, set};
 use crate::jwt::{Node, patiently};
+use crate::page;
+use crate::server::{Does, Server};
 
 const UNAVAILABLE: u8 = 0x88;
 const FAILURES: &str = "quelea_hook_failures_total";
 const ANSWERS: &str = "quelea_hook_answers_total";
 const REMEMBERED: &str = "quelea_hook_answers_remembered_total";
 
-/// What the server does with a request.
-#[derive(Clone)]
-enum Does {
-    /// Answers 200 with this.
-    Says(Value),
-    /// Answers with this status and body.
-    Answers(&'static str, String),
-    /// Says that it has more than it sends.
-    Breaks,
-    /// Answers nothing, and does not close.
-    Nothing,
-    /// Answers once it does something else.
-    Waits,
-    /// Closes at once.
-    Closes,
-    /// Sends a body that does not end.
-    Endless,
-}
-
-/// A request as it came.
-#[derive(Clone)]
-struct Asked {
-    head: String,
-    body: Value,
-}
-
-type Shared = Arc<Mutex<(Does, Vec<Asked>)>>;
-
-/// A server on loopback.
-struct Hook {
-    port: u16,
-    shared: Shared,
-}
-
-impl Hook {
-    fn start(does: Does) -> Self {
-        Self::start_with(does, None)
-    }
-
-    fn start_with(does: Does, tls: Option<Arc<ServerConfig>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let shared: Shared = Arc::new(Mutex::new((does, Vec::new())));
-        let serving = Arc::clone(&shared);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (shared, tls) = (Arc::clone(&serving), tls.clone());
-                std::thread::spawn(move || {
-                    let stream = stream.unwrap();
-                    // A client that is gone is no fault of the server's.
-                    let _gone = match tls {
-                        Some(tls) => {
-                            let connection = ServerConnection::new(tls).unwrap();
-                            serve(StreamOwned::new(connection, stream), &shared)
-                        }
-                        None => serve(stream, &shared),
-                    };
-                });
-            }
-        });
-        Self { port, shared }
-    }
-
-    fn url(&self, scheme: &str) -> String {
-        format!("{scheme}://localhost:{}/mqtt/login?tenant=7", self.port)
-    }
-
-    fn does(&self, does: Does) {
-        self.shared.lock().unwrap().0 = does;
-    }
-
-    fn says(&self, answer: Value) {
-        self.does(Does::Says(answer));
-    }
-
-    fn asked(&self) -> Vec<Asked> {
-        self.shared.lock().unwrap().1.clone()
-    }
-
-    /// A node that asks it; without a memory for what was said, unless `more` says otherwise.
-    fn node(&self, more: &str, files: &[(&str, &str)]) -> Node {
-        let memory =
-            if more.contains("cache_") { "" } else { "cache_allowed = \"0s\"\ncache_denied = \"0s\"\n" };
-        let timeout = if more.contains("timeout") { "" } else { "timeout = \"1m\"\n" };
-        Node::new(&format!("[auth.http]\nurl = {:?}\n{memory}{timeout}{more}\n", self.url("http")), files)
-    }
-}
-
-fn serve(stream: impl Read + Write, shared: &Shared) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if stream.read_line(&mut head)? == 0 {
-            return Ok(());
-        }
-    }
-    let lower = head.to_lowercase();
-    let length =
-        lower.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
-    let mut does = {
-        let mut shared = shared.lock().unwrap();
-        shared.1.push(Asked { head, body: serde_json::from_slice(&body).unwrap() });
-        shared.0.clone()
-    };
-    while matches!(does, Does::Waits) {
-        e2e_tests::pause(std::time::Duration::from_millis(20));
-        does = shared.lock().unwrap().0.clone();
-    }
-    let stream = stream.get_mut();
-    let mut answer = |status: &str, length: usize, body: &str| {
-        write!(stream, "HTTP/1.1 {status}\r\nLocation: /other\r\nContent-Length: {length}\r\n\r\n{body}")?;
-        stream.flush()
-    };
-    match does {
-        Does::Says(said) => answer("200 OK", said.to_string().len(), &said.to_string()),
-        Does::Answers(status, body) => answer(status, body.len(), &body),
-        Does::Breaks => answer("200 OK", 1_000, "{\"result\":\"allow\"}"),
-        Does::Closes | Does::Waits => Ok(()),
-        // Until the client gives up.
-        Does::Nothing => stream.read(&mut [0]).map(drop),
-        Does::Endless => {
-            write!(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-            loop {
-                write!(stream, "400\r\n{}\r\n", " ".repeat(1_024))?;
-            }
-        }
-    }
+/// A node that asks a server; without a memory for what was said, unless `more` says otherwise.
+fn asking(hook: &Server, more: &str, files: &[(&str, &str)]) -> Node {
+    let memory = if more.contains("cache_") { "" } else { "cache_allowed = \"0s\"\ncache_denied = \"0s\"\n" };
+    let timeout = if more.contains("timeout") { "" } else { "timeout = \"1m\"\n" };
+    Node::new(&format!("[auth.http]\nurl = {:?}\n{memory}{timeout}{more}\n", hook.url("http")), files)
 }
 
 fn of(user: &str, password: &str) -> Connect {
@@ -163,11 +36,11 @@ fn allow() -> Value {
 
 #[test]
 fn a_server_is_asked_who_may_log_in_and_says_what_it_may() {
-    let hook = Hook::start(Does::Says(allow()));
+    let hook = Server::start(Does::Says(allow()));
     let rules = "group readers\nallow subscribe news/# group=readers\nallow all own/%u/#\n";
     let secrets = "# what it knows us by\nAuthorization: Bearer s3cret\nX-Tenant: seven\n";
     let more = "headers_file = \"DIR/headers\"\n[acl]\nfile = \"DIR/rules\"\n[log]\nlevel = \"debug\"";
-    let node = hook.node(more, &[("rules", rules), ("headers", secrets)]);
+    let node = asking(&hook, more, &[("rules", rules), ("headers", secrets)]);
     let codes = |client: &mut RawClient, filters: &[&str]| {
         let filters: Vec<(&str, u8)> = filters.iter().map(|filter| (*filter, 1)).collect();
         client.subscribe_with(&filters, &Props::new()).codes
@@ -186,7 +59,7 @@ fn a_server_is_asked_who_may_log_in_and_says_what_it_may() {
     let questions = hook.asked();
     let [first, .., last] = &questions[..] else { panic!("it was asked") };
     let head = first.head.to_lowercase();
-    assert!(head.starts_with("post /mqtt/login?tenant=7 http/1.1\r\n"), "{head}");
+    assert!(head.starts_with("post /ask/here?tenant=7 http/1.1\r\n"), "{head}");
     for line in [
         "content-type: application/json",
         "authorization: bearer s3cret",
@@ -199,13 +72,14 @@ fn a_server_is_asked_who_may_log_in_and_says_what_it_may() {
         "client_id": "c", "username": "ann", "password": "pass-ann", "address": "127.0.0.1",
         "listener": "mqtt", "version": "5.0", "certificate": null,
     });
-    assert_eq!(first.body, expected);
-    assert_eq!((&last.body["username"], &last.body["client_id"]), (&Value::Null, &json!("")));
+    assert_eq!(first.json(), expected);
+    let last = last.json();
+    assert_eq!((&last["username"], &last["client_id"]), (&Value::Null, &json!("")));
     hook.says(allow());
     for (version, name) in [(Version::V3_1, "3.1"), (Version::V3_1_1, "3.1.1")] {
         let connect = Connect::new(version, "c").user("ann").password([0xFF, 0]);
         assert_eq!(node.answer(&connect), 0);
-        let last = hook.asked().pop().unwrap().body;
+        let last = hook.asked().pop().unwrap().json();
         assert_eq!((&last["version"], &last["password_base64"]), (&json!(name), &json!("/wA=")));
         assert!(last.get("password").is_none());
     }
@@ -219,15 +93,50 @@ fn a_server_is_asked_who_may_log_in_and_says_what_it_may() {
     }
 }
 
+/// Question and answer are those of the page, and so is the configuration, but for where the server is.
+#[test]
+fn the_page_says_what_is_asked_and_answered() {
+    let heading = "### By a server of your own";
+    let config = page::parts(heading, "toml").join("\n");
+    let [question, answer] = page::parts(heading, "json").try_into().expect("two blocks of JSON");
+    let [question, answer] =
+        [question, answer].map(|text: String| serde_json::from_str::<Value>(&text).unwrap());
+    let authority = Authority::new("ours");
+    let (hook, ca) = Server::start_tls(Does::Says(answer), &authority, "localhost");
+    let config = [
+        ("https://auth.example.org", hook.origin("https").as_str()),
+        ("\"auth-ca.pem\"", "\"DIR/ca\""),
+        ("\"auth-headers\"", "\"DIR/headers\""),
+        ("\":1883\"", "\"127.0.0.1:0\""),
+        ("[listener", "timeout = \"1m\"\n[listener"),
+    ]
+    .iter()
+    .fold(config, |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    });
+    let node = Node::new(&config, &[("ca", &ca), ("headers", "Authorization: Bearer 2f7c1c\n")]);
+    let mut client = node.client(&Connect::v5("sensor-7").user("sensor-7").password("correct horse"));
+    client.be_patient();
+    client.publish("sensors/sensor-7/temperature", "21.5", 1);
+    let codes = client.subscribe_with(&[("sensors/#", 1)], &Props::new()).codes;
+    assert_eq!(codes, [NOT_AUTHORIZED], "it may publish there, and nothing else");
+    let mut question = question;
+    question["address"] = json!("127.0.0.1");
+    let asked = hook.asked().pop().unwrap();
+    assert_eq!((asked.json(), asked.line()), (question, "POST /mqtt/login"));
+    assert_eq!(asked.header("authorization"), Some("Bearer 2f7c1c"));
+}
+
 /// The first that knows a client decides, in the order of the configuration.
 #[test]
 fn the_first_that_knows_a_client_decides() {
-    let hook = Hook::start(Does::Says(json!({"result": "ignore"})));
+    let hook = Server::start(Does::Says(json!({"result": "ignore"})));
     let issuer = Issuer::new("a");
     let keys = set(&[&issuer]);
     let files = [("users", USERS), ("keys", keys.as_str())];
     let sources = "[auth.password]\nfile = \"DIR/users\"\n[auth.jwt]\nkeys_file = \"DIR/keys\"\n";
-    let node = hook.node(sources, &files);
+    let node = asking(&hook, sources, &files);
     let token = issuer.token("carl");
     let (deny, ignore) = (json!({"result": "deny"}), json!({"result": "ignore"}));
     for (says, user, password, code, asks) in [
@@ -245,7 +154,7 @@ fn the_first_that_knows_a_client_decides() {
     }
     drop(node);
     let first = format!("[auth]\norder = [\"http\", \"password\", \"jwt\"]\n{sources}");
-    let node = hook.node(&first, &files);
+    let node = asking(&hook, &first, &files);
     for (says, user, password, code) in [
         (&deny, "ann", "pass-ann", BAD_CREDENTIALS),
         (&ignore, "ann", "pass-ann", 0),
@@ -263,8 +172,8 @@ fn the_first_that_knows_a_client_decides() {
 /// Whatever goes wrong lets nobody in, is counted and told, and leaves those who are connected alone.
 #[test]
 fn where_there_is_no_answer_nobody_gets_in() {
-    let hook = Hook::start(Does::Says(allow()));
-    let node = hook.node("", &[]);
+    let hook = Server::start(Does::Says(allow()));
+    let node = asking(&hook, "", &[]);
     let mut stays = node.client(&of("stays", "x"));
     let ok = "200 OK";
     let good = allow().to_string();
@@ -305,8 +214,8 @@ fn where_there_is_no_answer_nobody_gets_in() {
 
 #[test]
 fn a_server_that_is_slow_or_not_there_lets_nobody_in() {
-    let hook = Hook::start(Does::Nothing);
-    let node = hook.node("timeout = \"300ms\"\n", &[]);
+    let hook = Server::start(Does::Nothing);
+    let node = asking(&hook, "timeout = \"300ms\"\n", &[]);
     assert_eq!(node.answer(&of("ann", "x")), UNAVAILABLE);
     node.wait_metric(FAILURES, 1.0);
     drop(node);
@@ -321,23 +230,11 @@ fn a_server_that_is_slow_or_not_there_lets_nobody_in() {
 #[test]
 fn the_server_has_to_show_who_it_is() {
     let (authority, other) = (Authority::new("ours"), Authority::new("another"));
-    let start = |authority: &Authority, name: &str| {
-        let files = Files::write(&authority.issue(1, &[name], Validity::Now), authority, &[]);
-        let chain = vec![CertificateDer::from_pem_file(files.path("server.pem")).unwrap()];
-        let key = PrivateKeyDer::from_pem_file(files.path("server.key")).unwrap();
-        let tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let ca = std::fs::read_to_string(files.path("ca.pem")).unwrap();
-        (Hook::start_with(Does::Says(allow()), Some(Arc::new(tls))), ca)
-    };
+    let start = |authority: &Authority, name: &str| Server::start_tls(Does::Says(allow()), authority, name);
     let (good, ca) = start(&authority, "localhost");
     let (misnamed, _) = start(&authority, "elsewhere");
     let (strange, strange_ca) = start(&other, "localhost");
-    let node = |hook: &Hook| {
+    let node = |hook: &Server| {
         let toml = format!("[auth.http]\nurl = {:?}\nca = \"DIR/ca\"\ntimeout = \"1m\"\n", hook.url("https"));
         Node::new(&toml, &[("ca", &ca)])
     };
@@ -353,8 +250,8 @@ fn the_server_has_to_show_who_it_is() {
 
 #[test]
 fn answers_are_remembered_for_the_same_login_alone() {
-    let hook = Hook::start(Does::Says(allow()));
-    let node = hook.node("cache_allowed = \"1h\"\ncache_denied = \"1h\"\n", &[]);
+    let hook = Server::start(Does::Says(allow()));
+    let node = asking(&hook, "cache_allowed = \"1h\"\ncache_denied = \"1h\"\n", &[]);
     let count = |connect: &Connect, code: u8| {
         let before = hook.asked().len();
         assert_eq!(node.answer(connect), code, "{connect:?}");
@@ -388,8 +285,8 @@ fn answers_are_remembered_for_the_same_login_alone() {
 /// As many requests at once as may be: the others wait for their turn, and have it.
 #[test]
 fn requests_at_once_are_bounded() {
-    let hook = Hook::start(Does::Waits);
-    let node = hook.node("requests_max = 2\n", &[]);
+    let hook = Server::start(Does::Waits);
+    let node = asking(&hook, "requests_max = 2\n", &[]);
     let mut clients: Vec<RawClient> = (0..5)
         .map(|n| {
             let mut client = RawClient::open(&node.broker.mqtt());
@@ -411,8 +308,8 @@ fn requests_at_once_are_bounded() {
 /// What the answer says of its end is the end of the connection.
 #[test]
 fn a_connection_ends_when_the_answer_says() {
-    let hook = Hook::start(Does::Says(allow()));
-    let node = hook.node("", &[]);
+    let hook = Server::start(Does::Says(allow()));
+    let node = asking(&hook, "", &[]);
     for seconds in [2, 4, 8, 16, 32, 64] {
         hook.says(json!({"result": "allow", "expire_at": now_s() + seconds}));
         let mut client = RawClient::open(&node.broker.mqtt());
@@ -429,8 +326,8 @@ fn a_connection_ends_when_the_answer_says() {
 
 #[test]
 fn headers_are_those_that_the_file_has_now() {
-    let hook = Hook::start(Does::Says(allow()));
-    let node = hook.node("headers_file = \"DIR/headers\"\n", &[("headers", "X-Key: one\n")]);
+    let hook = Server::start(Does::Says(allow()));
+    let node = asking(&hook, "headers_file = \"DIR/headers\"\n", &[("headers", "X-Key: one\n")]);
     let key = || {
         assert_eq!(node.answer(&of("ann", "x")), 0);
         let head = hook.asked().pop().unwrap().head.to_lowercase();

@@ -1,17 +1,11 @@
-//! Who issues tokens for the tests, and where its keys are fetched. Used by the tests of tokens; nothing it signs is good for anything
-//! else.
+//! Who issues tokens for the tests. Used by the tests of tokens; nothing it signs is good for anything else.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 /// Seconds since 1970.
@@ -68,102 +62,4 @@ impl Issuer {
 pub(crate) fn set(issuers: &[&Issuer]) -> String {
     let keys: Vec<Value> = issuers.iter().map(|issuer| issuer.jwk()).collect();
     json!({ "keys": keys }).to_string()
-}
-
-/// What a server of keys does with a request.
-#[derive(Clone)]
-pub(crate) enum Does {
-    /// Answers with this status and body.
-    Answers(&'static str, String),
-    /// Answers nothing, and does not close.
-    Nothing,
-    /// Sends a body that does not end.
-    Endless,
-}
-
-/// A server of keys on loopback.
-pub(crate) struct Server {
-    port: u16,
-    does: Arc<Mutex<Does>>,
-    requests: Arc<AtomicUsize>,
-}
-
-impl Server {
-    /// One that speaks plain HTTP, or TLS with this.
-    pub(crate) fn start(does: Does, tls: Option<Arc<ServerConfig>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let does = Arc::new(Mutex::new(does));
-        let requests = Arc::new(AtomicUsize::new(0));
-        let (doing, counted) = (Arc::clone(&does), Arc::clone(&requests));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (doing, counted, tls) = (Arc::clone(&doing), Arc::clone(&counted), tls.clone());
-                std::thread::spawn(move || {
-                    let stream = stream.unwrap();
-                    // A client that is gone is no fault of the server's.
-                    let _gone = match tls {
-                        Some(tls) => {
-                            let connection = ServerConnection::new(tls).unwrap();
-                            serve(StreamOwned::new(connection, stream), &doing, &counted)
-                        }
-                        None => serve(stream, &doing, &counted),
-                    };
-                });
-            }
-        });
-        Self { port, does, requests }
-    }
-
-    /// Where it is.
-    pub(crate) fn url(&self, scheme: &str) -> String {
-        format!("{scheme}://localhost:{}/keys/jwks.json?tenant=7", self.port)
-    }
-
-    /// From now on it does something else.
-    pub(crate) fn does(&self, does: Does) {
-        *self.does.lock().unwrap() = does;
-    }
-
-    /// How often it was asked.
-    pub(crate) fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
-    }
-}
-
-fn serve(stream: impl Read + Write, does: &Mutex<Does>, requests: &AtomicUsize) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    let mut head = Vec::new();
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        if line == "\r\n" {
-            break;
-        }
-        head.push(line);
-    }
-    assert_eq!(head[0], "GET /keys/jwks.json?tenant=7 HTTP/1.1\r\n");
-    assert!(head.iter().any(|line| line.to_lowercase().starts_with("host: localhost:")), "{head:?}");
-    requests.fetch_add(1, Ordering::SeqCst);
-    let doing = does.lock().unwrap().clone();
-    let stream = stream.get_mut();
-    match doing {
-        Does::Answers(status, body) => {
-            let len = body.len();
-            write!(stream, "HTTP/1.1 {status}\r\nLocation: /keys\r\nContent-Length: {len}\r\n\r\n{body}")?;
-            stream.flush()
-        }
-        Does::Nothing => {
-            // Until the client gives up.
-            stream.read(&mut [0]).map(drop)
-        }
-        Does::Endless => {
-            write!(stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-            loop {
-                write!(stream, "400\r\n{}\r\n", " ".repeat(1_024))?;
-            }
-        }
-    }
 }

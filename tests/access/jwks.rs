@@ -1,18 +1,15 @@
 //! Keys of tokens that are fetched: how soon new ones count, and that whoever has them can fail in any way.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use e2e_tests::RawClient;
 use e2e_tests::wire::kind;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::ca::{Authority, Files, Validity};
 use crate::fixture::{BAD_CREDENTIALS, NOT_AUTHORIZED};
-use crate::issuer::{Does, Issuer, Server, set};
+use crate::issuer::{Issuer, set};
 use crate::jwt::{Node, by_token, patiently};
+use crate::server::{Does, PATH, Server};
 
 const OK: &str = "200 OK";
 const STALE: &str = "quelea_users_stale";
@@ -47,7 +44,7 @@ impl Node {
 #[test]
 fn keys_that_are_new_are_fetched_when_they_are_named() {
     let [a, b, never] = ["a", "b", "never"].map(Issuer::new);
-    let server = Server::start(keys_of(&[&a]), None);
+    let server = Server::start(keys_of(&[&a]));
     let begun = Instant::now();
     let node = node(&server.url("http"), "jwks_refresh = \"1h\"", &[]);
     // The first login may come before the first fetch is done, and waits for it.
@@ -60,6 +57,10 @@ fn keys_that_are_new_are_fetched_when_they_are_named() {
     }
     let most = 3 + begun.elapsed().as_secs() / 5;
     assert!(server.requests() as u64 <= most, "{} requests, at most {most}", server.requests());
+    for asked in server.asked() {
+        assert_eq!(asked.line(), format!("GET {PATH}"));
+        assert_eq!(asked.header("host"), Some(&*format!("localhost:{}", server.port)));
+    }
     assert!(!node.broker.log().contains("eyJ"));
 }
 
@@ -67,7 +68,7 @@ fn keys_that_are_new_are_fetched_when_they_are_named() {
 #[test]
 fn keys_that_cannot_be_fetched_leave_what_was_there() {
     let [a, b] = ["a", "b"].map(Issuer::new);
-    let server = Server::start(keys_of(&[&a]), None);
+    let server = Server::start(keys_of(&[&a]));
     let node = node(&server.url("http"), "jwks_refresh = \"1s\"", &[]);
     patiently("the first keys count", || node.gets_in(&a));
     let mut client = node.client_of(&a);
@@ -102,7 +103,7 @@ fn keys_that_cannot_be_fetched_leave_what_was_there() {
 #[test]
 fn keys_that_are_not_there_at_the_start_may_come_later() {
     let a = Issuer::new("a");
-    let server = Server::start(Does::Answers("503 Service Unavailable", String::new()), None);
+    let server = Server::start(Does::Answers("503 Service Unavailable", String::new()));
     let node = node(&server.url("http"), "jwks_refresh = \"1s\"", &[]);
     node.wait_metric(STALE, 1.0);
     assert!(!node.gets_in(&a));
@@ -114,19 +115,8 @@ fn keys_that_are_not_there_at_the_start_may_come_later() {
 #[test]
 fn keys_are_fetched_from_who_has_a_certificate_of_the_authority() {
     let (authority, other) = (Authority::new("ours"), Authority::new("another"));
-    let server = authority.issue(1, &["localhost"], Validity::Now);
-    let files = Files::write(&server, &authority, &[]);
-    let chain = vec![CertificateDer::from_pem_file(files.path("server.pem")).unwrap()];
-    let key = PrivateKeyDer::from_pem_file(files.path("server.key")).unwrap();
-    let tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
     let a = Issuer::new("a");
-    let server = Server::start(keys_of(&[&a]), Some(Arc::new(tls)));
-    let ca = std::fs::read_to_string(files.path("ca.pem")).unwrap();
+    let (server, ca) = Server::start_tls(keys_of(&[&a]), &authority, "localhost");
     let wrong = Files::write(&other.issue(1, &["x"], Validity::Now), &other, &[]);
     let wrong = std::fs::read_to_string(wrong.path("ca.pem")).unwrap();
     let more = "jwks_ca = \"DIR/ca\"\njwks_refresh = \"1s\"";

@@ -27,9 +27,8 @@ impl Node {
             fs::write(dir.join(name), text).unwrap();
         }
         let toml = toml.replace("DIR", dir.to_str().unwrap());
-        let broker = Broker::with_config(&format!(
-            "{toml}\n[http]\naddress = \"127.0.0.1:0\"\n[limits]\nconnect_timeout = \"2m\"\n"
-        ));
+        let limits = if toml.contains("[limits]") { "" } else { "[limits]\nconnect_timeout = \"2m\"\n" };
+        let broker = Broker::with_config(&format!("{toml}\n[http]\naddress = \"127.0.0.1:0\"\n{limits}"));
         Self { broker, dir }
     }
 
@@ -365,11 +364,15 @@ fn a_start_needs_settings_and_keys_that_can_be_used() {
         ("keys_file = \"FILE\"", Some("{}"), "it has no list \"keys\""),
         ("secret_file = \"FILE\"", Some("short\n"), "fewer than 32 bytes"),
         ("keys_file = \"\"", None, "\"auth.jwt.keys_file\" has the value \"\""),
-        ("issuer = \"us\"", None, "auth.jwt.keys_file or auth.jwt.jwks_url"),
+        ("issuer = \"us\"", None, "auth.jwt.jwks_url or auth.jwt.issuer_url"),
         ("jwks_url = \"ftp://localhost/\"", None, "http or https"),
         ("jwks_url = \"https://me:secret@localhost/\"", None, "without a user name"),
         ("jwks_url = \"http://localhost/\"\njwks_ca = \"FILE\"", Some("x"), "is not https"),
         ("jwks_url = \"https://localhost/\"\njwks_ca = \"FILE\"", Some("x\n"), "keys:"),
+        ("issuer_url = \"http://issuer.example.org/\"", None, "https (http on this machine alone)"),
+        ("issuer_url = \"https://localhost/?a\"", None, "\"?\" and \"#\""),
+        ("issuer_url = \"https://localhost/\"\nissuer = \"us\"", None, "auth.jwt.issuer_url is set"),
+        ("issuer_url = \"https://a.b/\"\njwks_url = \"https://a.b/\"", None, "auth.jwt.issuer_url is set"),
         ("keys_file = \"FILE\"\nuser_claim = \"\"", None, "the name of a claim"),
         ("keys_file = \"FILE\"\nleeway = \"1h\"", None, "\"0s\" to \"5m\""),
     ] {

@@ -15,8 +15,10 @@ mod bans;
 #[allow(dead_code, reason = "some of it only the tests of TLS itself need")]
 mod ca;
 mod certificates;
+mod discovery;
 mod fixture;
 mod hook;
+mod introspection;
 mod issuer;
 mod jwks;
 mod jwt;
@@ -30,6 +32,7 @@ mod reload;
 mod revoke;
 mod rules;
 mod scram;
+mod server;
 mod settings;
 mod trace;
 mod why;

@@ -8,6 +8,17 @@ use std::process::{Command, Output};
 
 use e2e_tests::{Broker, Start, process};
 
+/// The blocks of a part of the page, by their language, in their order.
+pub(crate) fn parts(heading: &str, language: &str) -> Vec<String> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/security.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, part) = page.split_once(&format!("\n{heading}\n")).expect("the page has this part");
+    let part = part.split("\n##").next().unwrap();
+    let blocks = part.split("\n```").skip(1).step_by(2);
+    let ours = blocks.filter_map(|block| block.split_once('\n').filter(|(first, _)| *first == language));
+    ours.map(|(_, text)| text.to_owned()).collect()
+}
+
 /// The blocks of an example: what makes the files, the broker, what the clients do, and what they print.
 fn blocks(title: &str) -> [String; 4] {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/security.md");
@@ -33,11 +44,28 @@ fn has_mosquitto() -> bool {
     found
 }
 
-fn shell(dir: &Path, script: &str) -> Output {
+pub(crate) fn shell(dir: &Path, script: &str) -> Output {
     let mut command: Command = process::bound_to_us(Path::new("timeout"));
     let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
     command.args(["120", "bash", "-c", script]).current_dir(dir).env("PATH", path);
     command.output().unwrap()
+}
+
+/// Settings that the page shows for issuers can be used, but for the files that they name.
+#[test]
+fn the_settings_for_issuers_can_be_used() {
+    let dir = process::fresh_dir();
+    symlink(process::binary(), dir.join("quelea")).unwrap();
+    fs::write(dir.join("introspection-secret"), "s3cret\n").unwrap();
+    let parts = ["### By token", "### By a token that its issuer is asked about"]
+        .map(|heading| parts(heading, "toml").pop().expect("the last block shows it"));
+    assert!(parts[0].contains("issuer_url") && parts[1].contains("[auth.introspection]"));
+    for part in parts {
+        fs::write(dir.join("quelea.toml"), part).unwrap();
+        let checked = shell(&dir, "exec 2>&1; quelea config check --config quelea.toml");
+        assert_eq!(String::from_utf8_lossy(&checked.stdout), "the configuration is valid\n");
+    }
+    fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]

@@ -3,15 +3,17 @@
 
 use std::fs;
 use std::num::NonZeroU32;
+use std::os::unix::fs::symlink;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use e2e_tests::packets::auth;
 use e2e_tests::wire::{kind, prop};
-use e2e_tests::{Connect, PATIENCE, Props, Publish, RawClient, Version};
+use e2e_tests::{Connect, PATIENCE, Props, Publish, RawClient, Version, process};
 use ring::{digest, hmac, pbkdf2};
 
 use crate::fixture::{BAD_CREDENTIALS, Fixture, NOT_AUTHORIZED, USERS, answer, log_in, passwd, wait_for};
+use crate::page;
 
 const METHODS: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
 const SHA_256: &str = METHODS[0];
@@ -167,6 +169,31 @@ fn a_client_and_the_broker_show_each_other_that_they_know_the_password() {
     for key in line.split(['$', ':', ' ']).filter(|part| part.len() > 16) {
         assert!(!log.contains(key), "a key is in the log");
     }
+}
+
+/// As the page has it; in a directory of the test's own.
+#[test]
+fn keys_are_written_as_the_page_says() {
+    let script = page::parts("### By AUTH packets", "sh").join("\n");
+    let dir = process::fresh_dir();
+    symlink(process::binary(), dir.join("quelea")).unwrap();
+    let written = page::shell(&dir, &format!("set -e\n{script}"));
+    assert!(written.status.success(), "{written:?}");
+    let file = fs::read_to_string(dir.join("users")).unwrap();
+    let line = file.lines().last().unwrap();
+    assert!(line.starts_with("sensor-7:SCRAM-SHA-256$16384:") && !file.contains("horse"), "{file}");
+    let fixture = Fixture::new(&file, None);
+    for method in METHODS {
+        let scram = Scram { password: "correct horse".into(), ..Scram::new(method, "sensor-7") };
+        assert_eq!(scram.connect(&mut RawClient::open(&fixture.addr()), "c"), Ok(()), "{method}");
+        let scram = Scram { password: "battery staple".into(), ..scram };
+        assert_eq!(
+            scram.connect(&mut RawClient::open(&fixture.addr()), "c"),
+            Err(NOT_AUTHORIZED),
+            "{method}"
+        );
+    }
+    fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]

@@ -163,8 +163,11 @@ node_counters! {
     hook_answers: "answers", "Answers about logins that the HTTP hook gave.";
     hook_answers_remembered: "answers", "Answers about logins that the HTTP hook had given before.";
     hook_failures: "connections", "CONNECTs refused because the HTTP hook gave no answer that can be used.";
+    introspections: "answers", "Answers about tokens that their issuer gave (introspection).";
+    introspections_remembered: "answers", "Answers about tokens that their issuer had given before.";
+    introspections_failed: "answers", "Questions about tokens to which their issuer gave no answer that can be used: those clients are refused.";
     password_hashes: "hashes", "Password hashes computed for CONNECTs.";
-    tokens_accepted: "connections", "Clients that showed a token (JWT) which counts.";
+    tokens_accepted: "connections", "Clients that showed a token which counts.";
     certificates_revoked: "connections", "Connections closed because their client's certificate is not accepted any more.";
     tokens_expired: "connections", "Connections closed because their token, or what the HTTP hook said of them, expired.";
     reauthentications: "times", "Times that a connected client authenticated again (AUTH).";

@@ -123,6 +123,10 @@ impl Observer {
         let (too_often, delayed) = self.node.arrivals.counts();
         node.connects_too_often += too_often;
         node.connects_delayed += delayed;
+        let asked = self.node.access.introspected();
+        node.introspections += asked.answers;
+        node.introspections_remembered += asked.remembered;
+        node.introspections_failed += asked.failures;
         let (shard, queue) = self.node.shards.totals();
         let (transient, shared) = self.node.fanout.subscriptions();
         let looked = self.looked.lock();

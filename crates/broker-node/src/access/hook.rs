@@ -3,9 +3,6 @@
 //! a client has shown is logged, and no password kept: answers are remembered by a keyed digest of what was asked.
 
 mod answer;
-mod cache;
-
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use base64::Engine;
@@ -15,19 +12,16 @@ use http::Request;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http_body_util::Full;
 use mqtt_codec::{Connect, Text};
-use parking_lot::Mutex;
 use serde_json::json;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
-use tracing::warn;
 use zeroize::Zeroizing;
 
 pub(super) use self::answer::Said;
-use self::cache::Cache;
+use super::asker::{Asked, Asker, Bounds, UNUSABLE};
 use super::certificate;
 use super::file::{BadFile, Watched};
 use super::http::Server;
-use super::queue::{Busy, Queue};
+use super::jwt::now_s;
+use super::queue::Busy;
 use super::{Origin, Principal};
 use crate::config::{CertificateName, HookSettings};
 
@@ -35,19 +29,6 @@ use crate::config::{CertificateName, HookSettings};
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Headers of the file at most, and bytes of each.
 const HEADERS_MAX: usize = 16;
-/// How often it is told at most that something went wrong.
-const TELL_EVERY: Duration = Duration::from_secs(1);
-
-/// How an answer was come by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// The server gave it.
-    Server,
-    /// It was remembered.
-    Memory,
-    /// There is none, so that nobody is let in.
-    Failed,
-}
 
 /// The headers that go with each request, whose values are secrets.
 #[derive(Debug, Default)]
@@ -56,16 +37,9 @@ pub(super) struct Headers(HeaderMap);
 /// The server that is asked.
 #[derive(Debug)]
 pub(super) struct Hook {
-    server: Server,
+    asker: Asker,
     /// From a file.
     pub(super) headers: Option<Watched<Headers>>,
-    settings: HookSettings,
-    waiting: Queue,
-    /// Requests at once.
-    turns: Semaphore,
-    cache: Cache,
-    /// When it was told last that something went wrong.
-    told: Mutex<Option<Instant>>,
 }
 
 impl Hook {
@@ -77,20 +51,22 @@ impl Hook {
         // The check of the settings has read it before.
         let Some(url) = settings.url.as_ref().and_then(|url| url.parse().ok()) else { return Ok(None) };
         let headers = settings.headers_file.as_deref().map(|path| Watched::open(path, Headers::parse));
+        let server = Server::open(url, settings.ca.as_deref(), ANSWER_BYTES_MAX)?;
+        let bounds = Bounds {
+            timeout: settings.timeout,
+            requests_max: settings.requests_max,
+            cache_allowed: settings.cache_allowed,
+            cache_denied: settings.cache_denied,
+        };
         Ok(Some(Self {
-            server: Server::open(url, settings.ca.as_deref(), ANSWER_BYTES_MAX)?,
+            asker: Asker::new("by the HTTP hook", server, bounds),
             headers: headers.transpose()?,
-            waiting: Queue::default(),
-            turns: Semaphore::new(usize::from(settings.requests_max)),
-            cache: Cache::new(),
-            told: Mutex::new(None),
-            settings: settings.clone(),
         }))
     }
 
     /// Whether what clients show can be read on the way to it.
     pub(super) fn is_in_the_clear(&self) -> bool {
-        self.server.is_in_the_clear()
+        self.asker.server.is_in_the_clear()
     }
 
     /// What is said of a login, and where that is from.
@@ -103,31 +79,17 @@ impl Hook {
         (nobody, from): (&Principal, &Origin),
     ) -> Result<(Said, Asked), Busy> {
         let body = question(connect, nobody, from);
-        let key = self.cache.key_of(&body);
-        if let Some(said) = self.cache.find(&key, Instant::now()) {
-            return Ok((said, Asked::Memory));
-        }
-        let _place = self.waiting.enter(nobody.address)?;
-        let named = connect.user_name.as_ref().map(Text::as_str);
-        let asked = timeout(self.settings.timeout, self.ask_server(body, named)).await;
-        match asked.unwrap_or_else(|_elapsed| Err(anyhow::anyhow!("nothing came in time"))) {
-            Ok((said, bytes)) => {
-                self.cache.keep(key, &said, bytes, (Instant::now(), self.lifetime(&said)));
-                Ok((said, Asked::Server))
-            }
-            Err(why) => {
-                self.tell(&why);
-                Ok((Said::Deny, Asked::Failed))
-            }
-        }
+        let key = self.asker.key_of(&body);
+        let asked = async |server: &Server| {
+            let answer = server.ask(self.request(body)?).await?;
+            let named = connect.user_name.as_ref().map(Text::as_str);
+            let said = Said::parse(&answer, named, now_s()).map_err(anyhow::Error::msg);
+            Ok((said.context(UNUSABLE)?, answer.len()))
+        };
+        self.asker.ask(key, nobody.address, asked).await
     }
 
-    async fn ask_server(
-        &self,
-        body: Zeroizing<Vec<u8>>,
-        named: Option<&str>,
-    ) -> anyhow::Result<(Said, usize)> {
-        let _turn = self.turns.acquire().await?;
+    fn request(&self, body: Zeroizing<Vec<u8>>) -> anyhow::Result<Request<Full<Bytes>>> {
         let mut request = Request::post("/").body(Full::new(Bytes::from_owner(body)))?;
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -135,32 +97,7 @@ impl Hook {
         if let Some(own) = &self.headers {
             headers.extend(own.current().0.clone());
         }
-        let answer = self.server.ask(request).await?;
-        let said = Said::parse(&answer, named, now_s()).map_err(anyhow::Error::msg);
-        Ok((said.context("the answer cannot be used")?, answer.len()))
-    }
-
-    /// How long an answer is remembered.
-    fn lifetime(&self, said: &Said) -> Duration {
-        match said {
-            Said::Allow(grant) => {
-                let left = grant.until_ms().map(Duration::from_millis);
-                let left = left.map(|until| until.saturating_sub(Duration::from_secs_f64(now_s())));
-                left.unwrap_or(Duration::MAX).min(self.settings.cache_allowed)
-            }
-            Said::Deny | Said::Ignore => self.settings.cache_denied,
-        }
-    }
-
-    fn tell(&self, why: &anyhow::Error) {
-        let now = Instant::now();
-        let mut told = self.told.lock();
-        if told.is_some_and(|last| now.duration_since(last) < TELL_EVERY) {
-            return;
-        }
-        *told = Some(now);
-        let error = format!("{why:#}");
-        warn!(target: "quelea::access", url = %self.server.url, error, "nobody is let in by the HTTP hook: it gives no answer that can be used");
+        Ok(request)
     }
 }
 
@@ -220,11 +157,6 @@ fn question(connect: &Connect, nobody: &Principal, from: &Origin) -> Zeroizing<V
         object.insert(name.into(), text.into());
     }
     Zeroizing::new(asked.to_string().into_bytes())
-}
-
-/// The time of the wall clock, in seconds since 1970.
-fn now_s() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A server that is asked by HTTP/1.1, over TLS or not: for the keys of tokens by `jwt::remote`, about logins by `hook`. Each request
+//! A server that is asked by HTTP/1.1, over TLS or not: for the keys of tokens by `jwt::remote`, about logins by `asker`. Each request
 //! has a connection of its own; follows no redirection, and bounds what comes back. How long that may take its caller says.
 
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio_rustls::TlsConnector;
 
 use super::file::BadFile;
+use crate::config::is_this_machine;
 use crate::pem::certificates;
 
 /// Where Debian and its relatives keep the certificates that they trust, and where others do.
@@ -55,13 +56,18 @@ impl Server {
         Ok(Self { url, authorities: authorities.map(Into::into), bytes_max })
     }
 
-    /// Whether what is said to it, and what it says, can be read on the way from this machine.
-    pub(super) fn is_in_the_clear(&self) -> bool {
-        let here = ["localhost", "127.0.0.1", "[::1]"];
-        !self.is_secure() && self.url.host().is_none_or(|host| !here.contains(&host))
+    /// The same at another place, with the same authorities and bounds.
+    pub(super) fn at(&self, url: Uri) -> Self {
+        Self { url, authorities: self.authorities.clone(), bytes_max: self.bytes_max }
     }
 
-    fn is_secure(&self) -> bool {
+    /// Whether what is said to it, and what it says, can be read on the way from this machine.
+    pub(super) fn is_in_the_clear(&self) -> bool {
+        !self.is_secure() && !self.url.host().is_some_and(is_this_machine)
+    }
+
+    /// Whether it has to show who it is.
+    pub(super) fn is_secure(&self) -> bool {
         self.url.scheme_str() == Some("https")
     }
 
@@ -114,7 +120,7 @@ fn connector(authorities: Option<&Path>) -> anyhow::Result<TlsConnector> {
     } else {
         let found = SYSTEM_AUTHORITIES.iter().map(Path::new).find(|path| path.exists());
         let found = found
-            .context("the system has no authorities that it trusts: set auth.jwt.jwks_ca or auth.http.ca")?;
+            .context("the system has no authorities that it trusts: set auth.jwt.jwks_ca, auth.introspection.ca or auth.http.ca")?;
         // Some of what systems trust may be too old to be read.
         roots.add_parsable_certificates(certificates(found)?);
     }

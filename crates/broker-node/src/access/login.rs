@@ -6,9 +6,11 @@ use std::sync::Arc;
 use mqtt_codec::{Connect, Text};
 use zeroize::Zeroizing;
 
+use super::asker::Asked;
 use super::certificate::{self, Names};
 use super::file::Watched;
-use super::hook::{Asked, Said};
+use super::hook::Said;
+use super::introspection::Found;
 use super::jwt::Grant;
 use super::methods::Shown;
 use super::queue::Busy;
@@ -93,6 +95,7 @@ impl Access {
             let found = match source {
                 AuthSource::Jwt => self.by_token(connect, &nobody).await.map(Ok),
                 AuthSource::Password => self.by_password(connect, &nobody, took).await,
+                AuthSource::Introspection => Box::pin(self.by_introspection(connect, &nobody)).await,
                 AuthSource::Http => Box::pin(self.by_hook(connect, (&nobody, from), took)).await,
             };
             if let Some(found) = found {
@@ -101,7 +104,7 @@ impl Access {
         }
         let (name, password) = (connect.user_name.is_some(), connect.password.is_some());
         let was_asked = self.users.is_some() && name
-            || self.tokens.is_some() && password
+            || (self.tokens.is_some() || self.introspection.is_some()) && password
             || self.hook.is_some() && (name || password);
         // Where somebody could have known it, what is shown has to be right.
         if was_asked { Err(Refusal::BadCredentials) } else { self.let_in(nobody) }
@@ -118,6 +121,22 @@ impl Access {
                 tracing::debug!(target: "quelea::access", client = %connect.client_id, %why, "a token does not count");
                 None
             }
+        }
+    }
+
+    /// By the token in the place of the password, if it counts where it was issued.
+    async fn by_introspection(
+        &self,
+        connect: &Connect,
+        nobody: &Principal,
+    ) -> Option<Result<Principal, Refusal>> {
+        let (issuer, password) = (self.introspection.as_ref()?, connect.password.as_ref()?);
+        let user_name = connect.user_name.as_ref().map(Text::as_str);
+        match issuer.check(password, user_name, nobody.address).await {
+            Err(Busy) => Some(Err(Refusal::Busy)),
+            Ok(Found::Counts(grant)) => Some(Ok(granted(grant, nobody))),
+            Ok(Found::No) => None,
+            Ok(Found::Unknown) => Some(Err(Refusal::Unavailable)),
         }
     }
 

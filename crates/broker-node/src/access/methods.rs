@@ -10,12 +10,16 @@ use session_store::authentication::{Exchange, Method, Step};
 use tracing::debug;
 use zeroize::Zeroizing;
 
+use super::introspection::Found;
 use super::jwt::Grant;
+use super::queue::Busy;
 use super::scram::{Mechanism, Scram};
 use super::{Access, Principal};
 
 /// What clients call it to show a token, here as at other brokers.
 const TOKEN_METHOD: &str = "OAUTH2-JWT";
+/// What they call it to show one that its issuer is asked about.
+const OPAQUE_METHOD: &str = "OAUTH2-TOKEN";
 
 /// Who a method has shown a client to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +58,10 @@ pub(crate) fn methods(access: &Arc<Access>) -> Vec<Arc<dyn Method<Shown>>> {
         }
     }
     if access.tokens.is_some() {
-        all.push(Arc::new(ByToken { access: Arc::clone(access) }));
+        all.push(Arc::new(ByToken { is_opaque: false, access: Arc::clone(access) }));
+    }
+    if access.introspection.is_some() {
+        all.push(Arc::new(ByToken { is_opaque: true, access: Arc::clone(access) }));
     }
     all
 }
@@ -80,21 +87,23 @@ impl Method<Shown> for ByScram {
 /// A token, in one message.
 #[derive(Debug)]
 struct ByToken {
+    is_opaque: bool,
     access: Arc<Access>,
 }
 
 impl Method<Shown> for ByToken {
     fn name(&self) -> &str {
-        TOKEN_METHOD
+        if self.is_opaque { OPAQUE_METHOD } else { TOKEN_METHOD }
     }
 
     fn begin(&self) -> Box<dyn Exchange<Shown>> {
-        Box::new(Showing { access: Arc::clone(&self.access), looking: None })
+        Box::new(Showing { is_opaque: self.is_opaque, access: Arc::clone(&self.access), looking: None })
     }
 }
 
-/// A token that is looked at, for which keys may have to be fetched.
+/// A token that is looked at, for which keys may have to be fetched, or somebody be asked.
 struct Showing {
+    is_opaque: bool,
     access: Arc<Access>,
     looking: Option<Pin<Box<dyn Future<Output = Step<Shown>>>>>,
 }
@@ -108,16 +117,13 @@ impl fmt::Debug for Showing {
 impl Exchange<Shown> for Showing {
     fn step(&mut self, data: &[u8]) -> Step<Shown> {
         let (access, token) = (Arc::clone(&self.access), Zeroizing::new(data.to_vec()));
+        let is_opaque = self.is_opaque;
         self.looking = Some(Box::pin(async move {
-            let Some(tokens) = &access.tokens else { return Step::Rejected };
-            match tokens.check(&token, None).await {
-                Some(Ok(grant)) => Step::Accepted(None, Shown::Token(Arc::new(grant))),
-                Some(Err(why)) => {
-                    debug!(target: "quelea::access", method = TOKEN_METHOD, %why, "a token does not count");
-                    Step::Rejected
-                }
-                None => Step::Rejected,
-            }
+            let found = match is_opaque {
+                true => opaque(&access, &token).await,
+                false => signed(&access, &token).await,
+            };
+            found.map_or(Step::Rejected, |grant| Step::Accepted(None, Shown::Token(grant)))
         }));
         Step::Wait
     }
@@ -125,5 +131,24 @@ impl Exchange<Shown> for Showing {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Step<Shown>> {
         let Some(looking) = &mut self.looking else { return Poll::Ready(Step::Rejected) };
         looking.as_mut().poll(context)
+    }
+}
+
+/// What a token grants that says it itself.
+async fn signed(access: &Access, token: &[u8]) -> Option<Arc<Grant>> {
+    match access.tokens.as_ref()?.check(token, None).await? {
+        Ok(grant) => Some(Arc::new(grant)),
+        Err(why) => {
+            debug!(target: "quelea::access", method = TOKEN_METHOD, %why, "a token does not count");
+            None
+        }
+    }
+}
+
+/// What a token grants of which its issuer says so. A method knows no address: all who name it have one place in the queue.
+async fn opaque(access: &Access, token: &[u8]) -> Option<Arc<Grant>> {
+    match access.introspection.as_ref()?.check(token, None, None).await {
+        Ok(Found::Counts(grant)) => Some(grant),
+        Ok(Found::No | Found::Unknown) | Err(Busy) => None,
     }
 }

@@ -3,13 +3,16 @@
 //! whether there is authentication and are rules does not.
 
 mod acl;
+mod asker;
 mod bans;
+mod cache;
 mod certificate;
 mod file;
 mod hash;
 mod hasher;
 mod hook;
 mod http;
+mod introspection;
 mod jwt;
 mod login;
 mod methods;
@@ -32,11 +35,13 @@ use tokio::time::Instant;
 
 pub(crate) use self::acl::Rights;
 use self::acl::{Clause, Rules};
+pub(crate) use self::asker::Asked;
 use self::bans::{Bans, Suspect};
 pub(crate) use self::file::{BadFile, Watched, read_text};
 use self::hasher::Hasher;
-pub(crate) use self::hook::Asked;
 use self::hook::Hook;
+pub(crate) use self::introspection::Introspected;
+use self::introspection::Introspection;
 use self::jwt::{Grant, Tokens};
 pub(crate) use self::methods::{Shown, methods};
 pub(crate) use self::passwd::{PasswdArgs, rewrite, run as passwd};
@@ -138,6 +143,7 @@ pub(crate) struct Access {
     client_ids: ClientIdPolicy,
     users: Option<Watched<Users>>,
     tokens: Option<Tokens>,
+    introspection: Option<Introspection>,
     hook: Option<Hook>,
     /// In which order they are asked.
     order: Vec<AuthSource>,
@@ -173,6 +179,7 @@ impl Access {
             client_ids: auth.client_ids,
             users: users.transpose()?,
             tokens: Tokens::open(&auth.jwt)?,
+            introspection: Introspection::open(&auth.introspection)?,
             hook: Hook::open(&auth.http)?,
             order: auth.order.clone(),
             rules: rules.transpose()?,
@@ -216,8 +223,13 @@ impl Access {
 
     /// Whether a client that is connected has to look again what it may do, now or ever.
     pub(crate) fn is_open(&self) -> bool {
-        let asks = self.users.is_some() || self.tokens.is_some() || self.hook.is_some();
-        !asks && self.rules.is_none() && self.bans.is_none()
+        let tokens = self.tokens.is_some() || self.introspection.is_some();
+        !tokens && self.users.is_none() && self.hook.is_none() && self.rules.is_none() && self.bans.is_none()
+    }
+
+    /// What was asked of those who issue tokens.
+    pub(crate) fn introspected(&self) -> Introspected {
+        self.introspection.as_ref().map(Introspection::counts).unwrap_or_default()
     }
 
     /// Changes when what is in force changes. To be read before what depends on it.
@@ -268,7 +280,9 @@ impl Access {
         let bans = self.bans.as_ref().is_some_and(Watched::is_stale);
         let tokens = self.tokens.as_ref().is_some_and(Tokens::is_stale);
         let headers = self.hook.as_ref().and_then(|hook| hook.headers.as_ref());
-        let tokens = tokens || headers.is_some_and(Watched::is_stale);
+        let secret = self.introspection.as_ref().and_then(|asked| asked.secret_file.as_ref());
+        let tokens =
+            tokens || headers.is_some_and(Watched::is_stale) || secret.is_some_and(Watched::is_stale);
         (tokens || users.is_some_and(Watched::is_stale), bans || rules.is_some_and(Watched::is_stale))
     }
 }

@@ -1,5 +1,5 @@
 //! Files with users, rules, bans and hashes as they should never be: damaged at random. Reading them ends with what they say or with an
-//! error. So do messages of SCRAM and answers of the hook, and no damaged proof counts. And rules in any order, of which the first lines never allow more than all of them. The seed is in each message.
+//! error. So do messages of SCRAM and answers of servers that are asked, and no damaged proof counts; tokens and their keys have this noise in tests of their own. And rules in any order, of which the first lines never allow more than all of them. The seed is in each message.
 
 use std::sync::Arc;
 
@@ -30,9 +30,14 @@ const ANSWER: &str =
 const BANS: &str = "address 10.0.0.0/8\nuser \"ann b\" until=2027-01-01T00:00:00Z\nclient c-1\n";
 
 /// Numbers that follow from the seed (SplitMix64).
-struct Noise(u64);
+pub(super) struct Noise(u64);
 
 impl Noise {
+    /// The one that all tests have.
+    pub(super) fn new() -> Self {
+        Self(SEED)
+    }
+
     fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -41,7 +46,7 @@ impl Noise {
     }
 
     /// The text with some characters lost, doubled, swapped for others, or moved.
-    fn damaged(&mut self, text: &str) -> String {
+    pub(super) fn damaged(&mut self, text: &str) -> String {
         const OTHERS: [char; 14] = ['#', '+', '/', '%', '"', '\\', '$', ':', '=', ' ', '\n', '\0', 'é', '9'];
         let mut characters: Vec<char> = text.chars().collect();
         for _ in 0..=self.below(6) {
@@ -62,7 +67,7 @@ impl Noise {
 
 #[test]
 fn damaged_files_are_read_or_refused() {
-    let mut noise = Noise(SEED);
+    let mut noise = Noise::new();
     let (mut read, mut refused) = (0, 0);
     let mut note = |found: Result<(), String>| match found {
         Ok(()) => read += 1,
@@ -87,7 +92,7 @@ fn damaged_files_are_read_or_refused() {
 #[test]
 fn damaged_messages_show_nothing() {
     const FIRST: &str = "n,,n=ann,r=rOprNGfwEbeRWgbNEkqO";
-    let mut noise = Noise(SEED);
+    let mut noise = Noise::new();
     let users = Arc::new(Users::parse(SCRAM).unwrap());
     let (mut challenged, mut refused) = (0, 0);
     for _ in 0..FORMS {
@@ -122,7 +127,7 @@ fn all() -> Vec<(Principal, &'static str)> {
 fn the_first_lines_never_allow_more_than_all_of_them() {
     const TOPICS: [&str; 9] =
         ["a/secret/x", "a/ann/x", "a/bob b/x", "a/x", "$SYS/c1", "é/x", "b", "b/c", "a/secret"];
-    let mut noise = Noise(SEED);
+    let mut noise = Noise::new();
     let (group, rules) = RULES.split_once('\n').unwrap();
     for _ in 0..FORMS {
         let mut lines: Vec<&str> = rules.lines().collect();

@@ -54,7 +54,9 @@ async fn watch_files(access: &Arc<Access>, renewed: &impl Fn()) {
             let rules = reload(looking.rules.as_ref(), "rules", forced);
             let bans = reload(looking.bans.as_ref(), "bans", forced);
             let headers = looking.hook.as_ref().and_then(|hook| hook.headers.as_ref());
+            let secret = looking.introspection.as_ref().and_then(|asked| asked.secret_file.as_ref());
             let _next_time = reload(headers, "headers of the HTTP hook", forced);
+            let _next_too = reload(secret, "secret of introspection", forced);
             users || secrets || keys || rules || bans
         });
         if looked.await.unwrap_or(false) {

@@ -2,7 +2,7 @@
 //! Holds the names of files, never what is in them.
 
 use super::{
-    ConfigError, HookSettings, ListenerSettings, Settings, hook,
+    ConfigError, HookSettings, IntrospectionSettings, ListenerSettings, Settings, hook, introspection,
     jwt::{self, JwtSettings},
 };
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,8 @@ pub(crate) struct AuthSettings {
     pub(crate) allow_anonymous: bool,
     /// Which client identifiers a client may choose. Default `any`.
     pub(crate) client_ids: ClientIdPolicy,
-    /// In which order tokens, passwords and the HTTP hook are asked; the first that knows a client decides. Default `jwt`,
-    /// `password`, `http`.
+    /// In which order tokens, passwords, introspection and the HTTP hook are asked; the first that knows a client decides. Default
+    /// `jwt`, `password`, `introspection`, `http`.
     pub(crate) order: Vec<AuthSource>,
     /// The file with who is banned: addresses, users, client identifiers; read again when it changes. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,6 +27,8 @@ pub(crate) struct AuthSettings {
     pub(crate) password: PasswordSettings,
     /// Tokens.
     pub(crate) jwt: JwtSettings,
+    /// Tokens that their issuer is asked about.
+    pub(crate) introspection: IntrospectionSettings,
     /// A server that is asked.
     pub(crate) http: HookSettings,
 }
@@ -40,6 +42,7 @@ impl Default for AuthSettings {
             bans_file: None,
             password: PasswordSettings::default(),
             jwt: JwtSettings::default(),
+            introspection: IntrospectionSettings::default(),
             http: HookSettings::default(),
         }
     }
@@ -53,13 +56,15 @@ pub(crate) enum AuthSource {
     Jwt,
     /// The password file, of the users that it has.
     Password,
+    /// Introspection: a token that counts where it was issued.
+    Introspection,
     /// The HTTP hook.
     Http,
 }
 
 impl AuthSource {
     /// All that there are, in the order in which they are asked where nobody says otherwise.
-    const ALL: [Self; 3] = [Self::Jwt, Self::Password, Self::Http];
+    const ALL: [Self; 4] = [Self::Jwt, Self::Password, Self::Introspection, Self::Http];
 }
 
 /// `[auth.password]`
@@ -98,7 +103,10 @@ pub(crate) struct AclSettings {
 impl AuthSettings {
     /// Whether clients have a way to show who they are.
     pub(crate) fn is_configured(&self) -> bool {
-        self.password.file.is_some() || self.jwt.is_configured() || self.http.url.is_some()
+        self.password.file.is_some()
+            || self.jwt.is_configured()
+            || self.introspection.url.is_some()
+            || self.http.url.is_some()
     }
 }
 
@@ -107,17 +115,11 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     let (auth, acl) = (&settings.auth, &settings.acl);
     jwt::check(&auth.jwt)?;
     hook::check(&auth.http)?;
-    if AuthSource::ALL.iter().any(|source| auth.order.iter().filter(|one| *one == source).count() != 1) {
-        let value = format!("{:?}", auth.order).to_lowercase();
-        return Err(ConfigError::value(
-            "auth.order",
-            &value,
-            "jwt, password and http, each once, in any order",
-        ));
-    }
+    introspection::check(&auth.introspection)?;
+    check_order(auth)?;
     let certificates = settings.listener.values().any(ListenerSettings::names_clients);
     if auth.client_ids == ClientIdPolicy::User && !auth.is_configured() && !certificates {
-        let expected = "\"any\", as no authentication is configured (auth.password.file, auth.jwt, auth.http, listener.NAME.tls.user_name_from)";
+        let expected = "\"any\", as no authentication is configured (auth.password.file, auth.jwt, auth.introspection, auth.http, listener.NAME.tls.user_name_from)";
         return Err(ConfigError::value("auth.client_ids", "\"user\"", expected));
     }
     if let (Some(_), Some(path)) = (&acl.file, &acl.mosquitto_file) {
@@ -130,6 +132,8 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
         ("auth.jwt.secret_file", &auth.jwt.secret_file),
         ("auth.jwt.keys_file", &auth.jwt.keys_file),
         ("auth.jwt.jwks_ca", &auth.jwt.jwks_ca),
+        ("auth.introspection.ca", &auth.introspection.ca),
+        ("auth.introspection.client_secret_file", &auth.introspection.client_secret_file),
         ("auth.http.ca", &auth.http.ca),
         ("auth.http.headers_file", &auth.http.headers_file),
         ("acl.file", &acl.file),
@@ -142,12 +146,29 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     }
 }
 
+/// Refuses an order in which somebody is asked twice, or never.
+fn check_order(auth: &AuthSettings) -> Result<(), ConfigError> {
+    // Who is not asked anyway need not be named, as it was before there was such a thing.
+    let is_spare = |source| source == AuthSource::Introspection && auth.introspection.url.is_none();
+    let is_wrong = |source: &AuthSource| match auth.order.iter().filter(|one| *one == source).count() {
+        0 => !is_spare(*source),
+        count => count > 1,
+    };
+    if !AuthSource::ALL.iter().any(is_wrong) {
+        return Ok(());
+    }
+    let value = format!("{:?}", auth.order).to_lowercase();
+    let expected = "jwt, password, introspection (where it is configured) and http, each once, in any order";
+    Err(ConfigError::value("auth.order", &value, expected))
+}
+
 impl Settings {
     /// Gives the optional keys of these sections a value, for [`Settings::sample`].
     pub(super) fn sample_access(&mut self) {
         self.auth.password.file = Some(PathBuf::new());
         self.auth.bans_file = Some(PathBuf::new());
         self.auth.jwt = JwtSettings::sample();
+        self.auth.introspection = IntrospectionSettings::sample();
         self.auth.http = HookSettings::sample();
         self.acl = AclSettings { file: Some(PathBuf::new()), mosquitto_file: Some(PathBuf::new()) };
     }

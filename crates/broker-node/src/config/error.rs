@@ -71,7 +71,7 @@ pub(crate) enum ConfigError {
     #[error(
         "listener {name:?} has the address {address:?}, which other machines reach, and no authentication is \
          configured: set auth.password.file (environment: QUELEA__AUTH__PASSWORD__FILE) to a file made with \
-         `quelea passwd`, configure tokens ([auth.jwt]) or a server that is asked ([auth.http]), set auth.allow_anonymous = true (environment: \
+         `quelea passwd`, configure tokens ([auth.jwt], [auth.introspection]) or a server that is asked ([auth.http]), set auth.allow_anonymous = true (environment: \
          QUELEA__AUTH__ALLOW_ANONYMOUS=true) to let anybody connect, or set listener.{name}.address to a loopback address such as \"localhost:1883\""
     )]
     AnonymousNotAllowed {

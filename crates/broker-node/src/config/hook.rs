@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, time::Duration};
 
 /// How long a login may wait for it.
-const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(1);
+pub(super) const TIMEOUTS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_mins(1);
 /// What the URL may be.
 const URL_EXPECTED: &str =
     "a URL such as \"https://auth.example.org/mqtt\", http or https, without a user name in it";

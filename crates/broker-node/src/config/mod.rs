@@ -12,6 +12,7 @@ mod error;
 mod extremes;
 mod hook;
 mod import;
+mod introspection;
 mod jwt;
 mod keys;
 mod limits;
@@ -32,7 +33,8 @@ pub(crate) use cluster_keys::{ClusterTls, SecretText};
 pub(crate) use error::ConfigError;
 pub(crate) use hook::HookSettings;
 pub(crate) use import::{ImportError, import};
-pub(crate) use jwt::JwtSettings;
+pub(crate) use introspection::IntrospectionSettings;
+pub(crate) use jwt::{JwtSettings, is_this_machine};
 pub(crate) use limits::{FlappingBy, FlappingSettings, LimitSettings};
 #[cfg(test)]
 pub(crate) use listener::SniFiles;

@@ -72,6 +72,9 @@ fn differences(old: &Settings, new: &Settings) -> BTreeSet<String> {
     if old.cluster.secret != new.cluster.secret {
         keys.insert("cluster.secret".to_owned());
     }
+    if old.auth.introspection.client_secret != new.auth.introspection.client_secret {
+        keys.insert("auth.introspection.client_secret".to_owned());
+    }
     keys
 }
 

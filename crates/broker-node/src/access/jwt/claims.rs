@@ -24,8 +24,10 @@ pub(crate) struct Grant {
     client_id: Option<Box<str>>,
     groups: Box<[Box<str>]>,
     rules: Option<Granted>,
-    /// What it is signed with; `None` for what is no token but said by the hook.
+    /// What it is signed with; `None` for what is said by a server that was asked.
     pub(super) key: Option<KeyPrint>,
+    /// Whether it was shown by a token.
+    of_token: bool,
 }
 
 impl Grant {
@@ -36,17 +38,22 @@ impl Grant {
         groups: Box<[Box<str>]>,
         rules: Option<Granted>,
     ) -> Self {
-        Self { user, until_ms: until_s.map(ms), client_id: None, groups, rules, key: None }
+        Self { user, until_ms: until_s.map(ms), client_id: None, groups, rules, key: None, of_token: false }
     }
 
     /// Whether it was shown by a token.
     pub(crate) fn is_of_token(&self) -> bool {
-        self.key.is_some()
+        self.of_token
     }
 
     /// The name of who shows it.
     pub(crate) fn user(&self) -> &str {
         &self.user
+    }
+
+    /// Whether that may be the user name in CONNECT: many clients have to send one with a password, and send an empty one.
+    pub(in crate::access) fn is_of_user(&self, named: Option<&str>) -> bool {
+        named.is_none_or(|name| name.is_empty() || name == self.user())
     }
 
     /// When it is over, in milliseconds since 1970, the leeway with it; `None` for never.
@@ -75,36 +82,36 @@ impl Grant {
     }
 }
 
-/// What a token grants at a time, in seconds since 1970.
+/// What a token grants at a time, in seconds since 1970, whose claims are known by this key, or by whom it was issued.
 ///
 /// # Errors
 /// It does not count then, or here.
-pub(super) fn grant(
+pub(in crate::access) fn grant(
     settings: &JwtSettings,
     claims: &Object,
-    key: KeyPrint,
+    key: Option<KeyPrint>,
     now_s: f64,
 ) -> Result<Grant, BadToken> {
     let until_s = lifetime(settings, claims, now_s)?;
     check_names(settings, claims)?;
     let client_id = match &settings.client_id_claim {
         None => None,
-        Some(name) => Some(text(find(claims, name)).ok_or(BadToken::Claim("auth.jwt.client_id_claim"))?),
+        Some(name) => Some(text(find(claims, name)).ok_or(BadToken::Claim("client_id_claim"))?),
     };
     let groups = match settings.groups_claim.as_ref().and_then(|name| find(claims, name)) {
         None => Box::default(),
-        Some(groups) => list(groups, GROUPS_MAX).ok_or(BadToken::Claim("auth.jwt.groups_claim"))?,
+        Some(groups) => groups_of(groups, settings).ok_or(BadToken::Claim("groups_claim"))?,
     };
     let rules = match &settings.acl_claim {
         None => None,
         Some(name) => Some(match find(claims, name) {
             // What was to say what it may do says nothing.
             None => Granted::default(),
-            Some(rules) => Granted::parse(rules).ok_or(BadToken::Claim("auth.jwt.acl_claim"))?,
+            Some(rules) => Granted::parse(rules).ok_or(BadToken::Claim("acl_claim"))?,
         }),
     };
-    let user = text(find(claims, &settings.user_claim)).ok_or(BadToken::Claim("auth.jwt.user_claim"))?;
-    Ok(Grant { user, until_ms: until_s.map(ms), client_id, groups, rules, key: Some(key) })
+    let user = text(find(claims, &settings.user_claim)).ok_or(BadToken::Claim("user_claim"))?;
+    Ok(Grant { user, until_ms: until_s.map(ms), client_id, groups, rules, key, of_token: true })
 }
 
 /// Seconds in milliseconds.
@@ -138,7 +145,7 @@ fn lifetime(settings: &JwtSettings, claims: &Object, now_s: f64) -> Result<Optio
 
 fn check_names(settings: &JwtSettings, claims: &Object) -> Result<(), BadToken> {
     let is = |name: &str, wanted: &str| claims.get(name).and_then(Value::as_str) == Some(wanted);
-    if settings.issuer.as_ref().is_some_and(|issuer| !is("iss", issuer)) {
+    if settings.wanted_issuer().is_some_and(|issuer| !is("iss", issuer)) {
         return Err(BadToken::Issuer);
     }
     let for_one = |wanted: &String| match claims.get("aud") {
@@ -158,6 +165,19 @@ fn find<'a>(claims: &'a Object, name: &str) -> Option<&'a Value> {
     }
     let (first, rest) = name.split_once('.')?;
     rest.split('.').try_fold(claims.get(first)?, |value, name| value.as_object()?.get(name))
+}
+
+/// Groups that are listed; of scopes (RFC 6749, section 3.3) each is one, with blanks between.
+fn groups_of(groups: &Value, settings: &JwtSettings) -> Option<Box<[Box<str>]>> {
+    match (groups.as_str(), settings.groups_claim.as_deref()) {
+        (Some(scopes), Some("scope")) => {
+            let all: Box<[Box<str>]> =
+                scopes.split(' ').filter(|one| !one.is_empty()).map(Into::into).collect();
+            let plain = !scopes.contains(char::is_control) && all.len() <= GROUPS_MAX;
+            plain.then_some(all)
+        }
+        _ => list(groups, GROUPS_MAX),
+    }
 }
 
 /// A name: some text without control characters.

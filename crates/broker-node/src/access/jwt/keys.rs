@@ -27,7 +27,7 @@ const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
 
 /// What tells a key from all others.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct KeyPrint([u8; digest::SHA256_OUTPUT_LEN]);
+pub(in crate::access) struct KeyPrint([u8; digest::SHA256_OUTPUT_LEN]);
 
 impl fmt::Debug for KeyPrint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,10 +15,11 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(crate) use self::claims::Grant;
-pub(super) use self::claims::{list, text};
+pub(super) use self::claims::{grant, list, text};
 use self::keys::Keys;
 use self::remote::Remote;
-use self::token::{BadToken, Token};
+use self::token::Token;
+pub(super) use self::token::{BadToken, TOKEN_BYTES_MAX};
 use super::file::{BadFile, Watched, read_document};
 use crate::config::JwtSettings;
 
@@ -71,9 +72,11 @@ impl Tokens {
             remote.look_again().await;
             found = self.find(password, now_s());
         }
-        // Many clients have to send a user name with a password, and send an empty one.
-        let other = |grant: &Grant| user_name.is_some_and(|name| !name.is_empty() && name != grant.user());
-        Some(found.and_then(|grant| if other(&grant) { Err(BadToken::OtherUser) } else { Ok(grant) }))
+        Some(
+            found.and_then(
+                |grant| if grant.is_of_user(user_name) { Ok(grant) } else { Err(BadToken::OtherUser) },
+            ),
+        )
     }
 
     fn find(&self, text: &[u8], now_s: f64) -> Result<Grant, BadToken> {
@@ -81,7 +84,7 @@ impl Tokens {
         let mut none = BadToken::UnknownKey;
         for (keys, is_fetched) in self.current() {
             match keys.verify(&token) {
-                Ok(key) => return claims::grant(&self.settings, &token.claims()?, key, now_s),
+                Ok(key) => return claims::grant(&self.settings, &token.claims()?, Some(key), now_s),
                 // Where the key is not there, it may be soon.
                 Err(why) if is_fetched || why == BadToken::Signature => none = why,
                 Err(_) => {}
@@ -110,6 +113,6 @@ impl Tokens {
 }
 
 /// The time of the wall clock, in seconds since 1970.
-fn now_s() -> f64 {
+pub(super) fn now_s() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::keys::Keys;
 use super::token::{TOKEN_BYTES_MAX, is_token_like};
 use super::*;
+use crate::access::noise::Noise;
 
 /// Between `nbf` and `exp` of the vectors.
 const NOW_S: f64 = 1_800_000_000.0;
@@ -337,20 +338,59 @@ fn claims_say_who_it_is_and_what_it_may_do() {
     let none = but("acl", json!({})).unwrap();
     assert_eq!(none.rules(), Some(&super::super::acl::Granted::default()), "nothing, not everything");
     for (name, bad, key) in [
-        ("client", json!("jane"), "auth.jwt.user_claim"),
-        ("client", json!({"name": ""}), "auth.jwt.user_claim"),
-        ("client", json!({"name": 7}), "auth.jwt.user_claim"),
-        ("client", json!({"name": "a\nb"}), "auth.jwt.user_claim"),
-        ("client", json!({"name": ["jane"]}), "auth.jwt.user_claim"),
-        ("device", json!(null), "auth.jwt.client_id_claim"),
-        ("device", json!(["d-1"]), "auth.jwt.client_id_claim"),
-        ("realm", json!({"roles": [1]}), "auth.jwt.groups_claim"),
-        ("realm", json!({"roles": {}}), "auth.jwt.groups_claim"),
-        ("realm", json!({"roles": vec!["g"; 257]}), "auth.jwt.groups_claim"),
-        ("acl", json!([]), "auth.jwt.acl_claim"),
-        ("acl", json!({"deny": "x"}), "auth.jwt.acl_claim"),
+        ("client", json!("jane"), "user_claim"),
+        ("client", json!({"name": ""}), "user_claim"),
+        ("client", json!({"name": 7}), "user_claim"),
+        ("client", json!({"name": "a\nb"}), "user_claim"),
+        ("client", json!({"name": ["jane"]}), "user_claim"),
+        ("device", json!(null), "client_id_claim"),
+        ("device", json!(["d-1"]), "client_id_claim"),
+        ("realm", json!({"roles": [1]}), "groups_claim"),
+        ("realm", json!({"roles": {}}), "groups_claim"),
+        ("realm", json!({"roles": vec!["g"; 257]}), "groups_claim"),
+        ("acl", json!([]), "acl_claim"),
+        ("acl", json!({"deny": "x"}), "acl_claim"),
     ] {
         assert_eq!(but(name, bad.clone()).unwrap_err(), BadToken::Claim(key), "{name} {bad}");
+    }
+}
+
+/// No altered token counts, whatever of it is altered, and altered keys are read or refused.
+#[test]
+fn damaged_tokens_show_nothing() {
+    let (bench, mut noise) = (Bench::plain(), Noise::new());
+    let tokens = vectors()["tokens"].as_object().unwrap().clone();
+    assert!(tokens.len() >= 12);
+    for (algorithm, token) in &tokens {
+        let token = token.as_str().unwrap();
+        bench.at(token, NOW_S).unwrap();
+        for _ in 0..100 {
+            let damaged = noise.damaged(token);
+            let found = bench.at(&damaged, NOW_S);
+            assert!(damaged == token || found.is_err(), "{algorithm}: {damaged}");
+        }
+    }
+    let keys = vectors()["jwks"].to_string();
+    let refused = (0..400).filter_map(|_| Keys::parse_public(&noise.damaged(&keys)).err());
+    let refused: Vec<String> = refused.collect();
+    assert!(!refused.is_empty() && refused.iter().all(|why| !why.is_empty()));
+}
+
+/// Scopes are listed with blanks between; other claims with one text are one group (RFC 8693, section 4.2).
+#[test]
+fn each_scope_is_a_group() {
+    let claims = json!({"sub": "ann", "scope": " mqtt:read  mqtt:write ", "role": "a b"});
+    let of = |claim: &str| {
+        let bench = Bench::new(|settings| settings.groups_claim = Some(claim.into()));
+        bench.at(claiming(claims.clone()), NOW_S).unwrap()
+    };
+    let scopes = of("scope");
+    assert!(scopes.is_of("mqtt:read") && scopes.is_of("mqtt:write") && !scopes.is_of(""));
+    assert!(!scopes.is_of("mqtt:read  mqtt:write"));
+    assert!(of("role").is_of("a b") && !of("role").is_of("a"));
+    let bench = Bench::new(|settings| settings.groups_claim = Some("scope".into()));
+    for bad in [json!("a\nb"), json!(7), json!("g ".repeat(257))] {
+        bench.refuses(claiming(json!({"scope": bad})), BadToken::Claim("groups_claim"));
     }
 }
 

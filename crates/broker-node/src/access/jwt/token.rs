@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::json::{self, Object};
 
 /// Bytes of a token at most.
-pub(super) const TOKEN_BYTES_MAX: usize = 8 << 10;
+pub(in crate::access) const TOKEN_BYTES_MAX: usize = 8 << 10;
 
 /// Why a token does not count. Nothing of the token is quoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,8 +30,8 @@ pub(crate) enum BadToken {
     /// A key does, and the signature is not of it.
     #[error("its signature is wrong")]
     Signature,
-    /// A claim that it has to have.
-    #[error("it has no usable claim {0}")]
+    /// A claim that it has to have, or what the settings name so.
+    #[error("its {0} is missing or cannot be used")]
     Claim(&'static str),
     /// `exp` is over.
     #[error("it has expired")]

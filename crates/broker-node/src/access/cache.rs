@@ -1,5 +1,5 @@
-//! The answers of the hook that count for a while yet, by a digest of what was asked with a key of this process alone, from which
-//! nothing of it follows. Bounded by the bytes of the answers: what has not been asked for lately goes first.
+//! The answers about logins that count for a while yet, by a digest of what was asked with a key of this process alone, from which
+//! nothing of it follows. Bounded by the bytes of the answers: what has not been asked for lately goes first. Kept by `asker`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 use tokio::time::Instant;
 
-use super::Said;
+use super::hook::Said;
 
 /// Bytes of the answers in one half of what is remembered, with what each takes besides.
 const HALF_BYTES: usize = 8 << 20;
