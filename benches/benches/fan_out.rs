@@ -114,7 +114,7 @@ fn apply(c: &mut Criterion) {
                     groups: Vec::new(),
                 };
                 let publisher = ClientId::new("publisher");
-                let publish = Publish { reply_to: None, publisher, items: vec![item] };
+                let publish = Publish { reply_to: None, publisher, epoch: None, items: vec![item] };
                 shard.apply(Command::Publish(publish), &mut effects);
                 let id = u16::try_from(sent % 65_535 + 1).ok().and_then(PacketId::new);
                 let ack = Ack::Puback(id.expect("1 to 65,535"));

@@ -24,7 +24,7 @@ fn publishes(count: u64) -> Vec<Input> {
     let input = |first: u64| {
         let items = (first..count.min(first + 8)).map(item).collect();
         let reply_to = Some(ConnectionId { host: Host::default(), number: first });
-        let publish = Publish { reply_to, publisher: ClientId::new("sensor-17"), items };
+        let publish = Publish { reply_to, publisher: ClientId::new("sensor-17"), epoch: None, items };
         let (source, number) = (Source::Host(Host::default()), first / 8 + 1);
         let command = Command::Publish(publish);
         Input::from(Request { source, number, done_below: number, command })

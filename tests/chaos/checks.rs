@@ -11,6 +11,7 @@ use crate::deaths::Death;
 use crate::excuses::{Published, Stay, excused};
 use crate::publisher::Publisher;
 use crate::subscriber::{Owed, Subscriber, Wants};
+use crate::wills::Life;
 use crate::world::{Alone, Kind, Op, Outcome};
 
 /// A node that is cut off has a lease for so long at most, and a margin for whoever is late to be cut off.
@@ -19,11 +20,7 @@ const LEASE: Duration = Duration::from_millis(1_700);
 const UNKNOWN_MAX: usize = 5;
 
 /// What is owed to subscribers, as far as it is known of deaths and of who was where.
-pub(crate) fn owed(
-    publishers: &[Publisher],
-    wills: Vec<(String, crate::wills::Due)>,
-    (stays, deaths): (&[Stay], &[Death]),
-) -> Owed {
+pub(crate) fn owed(publishers: &[Publisher], lives: Vec<Life>, (stays, deaths): (&[Stay], &[Death])) -> Owed {
     let with_times = publishers.iter().flat_map(|publisher| publisher.sent.iter().zip(&publisher.times));
     let published = with_times.filter_map(|(sent, (first, acknowledged))| {
         let acknowledged = acknowledged.filter(|_| sent.acknowledged)?;
@@ -31,7 +28,9 @@ pub(crate) fn owed(
     });
     let messages: HashMap<Message, Published> = published.collect();
     let may_be_gone = messages.iter().filter(|(_, published)| excused(published, stays, deaths));
-    Owed { excused: may_be_gone.map(|(message, _)| *message).collect(), messages, wills }
+    let excused = may_be_gone.map(|(message, _)| *message).collect();
+    let wills = lives.into_iter().map(|life| life.judged(deaths)).collect();
+    Owed { excused, messages, wills }
 }
 
 /// G1, G3, G5, phantoms, of all that are no members of groups.

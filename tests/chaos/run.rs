@@ -270,11 +270,11 @@ impl Clients {
         let began = cluster.faults.first().map_or_else(Instant::now, |(_, at)| *at);
         world.end();
         let publishers = joined(self.publishers);
-        let wills = joined(self.mortals).into_iter().flat_map(|mortal| mortal.due).collect();
+        let lives = joined(self.mortals).into_iter().flat_map(|mortal| mortal.lives).collect();
         let probes: u32 = joined(self.probers).iter().map(|prober| prober.complete).sum();
         joined(self.others);
         registers::remove_first(&self.registers, world, random);
-        let owed = checks::owed(&publishers, wills, (&world.stays(), &cluster.deaths()));
+        let owed = checks::owed(&publishers, lives, (&world.stays(), &cluster.deaths()));
         let owed = self.owed.get_or_init(|| owed);
         let subscribers = joined(self.subscribers);
         let came: Vec<usize> = subscribers

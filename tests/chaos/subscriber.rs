@@ -13,7 +13,7 @@ use e2e_tests::wire::kind;
 use e2e_tests::{Packet, Props, Publish, RawClient, Version, packets};
 
 use crate::excuses::Published;
-use crate::wills::{self, Due};
+use crate::wills::{self, Life};
 use crate::world::{ANSWER, Kind, Outcome, World, session};
 
 /// After everything has come: time in which what is not to come would come.
@@ -60,8 +60,8 @@ pub(crate) struct Owed {
     pub(crate) messages: HashMap<Message, Published>,
     /// Those of them that may have ended with a transient member of a group.
     pub(crate) excused: HashSet<Message>,
-    /// Wills by their payloads.
-    pub(crate) wills: Vec<(String, Due)>,
+    /// Connections with wills.
+    pub(crate) wills: Vec<Life>,
 }
 
 /// What came on one connection, or for one session.

@@ -2,14 +2,19 @@
 //! that: one will for each connection that was lost, and none where DISCONNECT was accepted.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e_tests::client::Read;
+use e2e_tests::nodes::Number;
 use e2e_tests::random::Random;
 use e2e_tests::wire::kind;
 use e2e_tests::{Connect, Will, packets};
 
+use crate::deaths::Death;
 use crate::world::World;
+
+/// So long after its connections ended a node is seen to have died, on a busy machine too.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// How many wills a connection may have brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,32 +25,55 @@ pub(crate) enum Due {
     Perhaps,
 }
 
+/// A connection with a will.
+#[derive(Clone, Debug)]
+pub(crate) struct Life {
+    /// The payload of the will.
+    pub(crate) payload: String,
+    pub(crate) due: Due,
+    node: Number,
+    /// When DISCONNECT was sent, or the connection was given up, and when that was done.
+    ends: (Instant, Instant),
+}
+
+impl Life {
+    /// Whether a will is due, as far as it is known of deaths: whoever dies just then may not have heard DISCONNECT.
+    pub(crate) fn judged(self, deaths: &[Death]) -> Self {
+        let (from, to) = (self.ends.0, self.ends.1 + SEEN_WITHIN);
+        let died = deaths.iter().any(|death| death.node == self.node && (from..=to).contains(&death.at));
+        let due = if died && self.due == Due::Never { Due::Perhaps } else { self.due };
+        Self { due, ..self }
+    }
+}
+
 /// A client with wills.
 pub(crate) struct Mortal {
     number: u32,
-    /// Of each connection, by the payload of its will.
-    pub(crate) due: Vec<(String, Due)>,
+    /// Its connections.
+    pub(crate) lives: Vec<Life>,
     random: Random,
 }
 
 impl Mortal {
     pub(crate) fn new(number: u32, random: Random) -> Self {
-        Self { number, due: Vec::new(), random }
+        Self { number, lives: Vec::new(), random }
     }
 
     /// Lives and dies until the run is over.
     pub(crate) fn run(mut self, world: &World) -> Self {
         while !world.is_over() {
-            let payload = format!("will {} {}", self.number, self.due.len());
+            let payload = format!("will {} {}", self.number, self.lives.len());
             let will = Will::new(format!("will/{}", self.number), &payload).qos(2);
             let connect = Connect::v5(format!("mortal{}", self.number)).keep_alive(600).will(will);
             let node = world.any(&mut self.random);
             let before = world.is_well();
+            let mut ended = Instant::now();
             let due = match world.try_connect(node, &connect) {
                 Some((mut client, _)) => {
                     let asks = self.random.below(3) == 0;
                     let lives = Duration::from_millis(100 + self.random.below(900));
                     let end = ends_within(&mut client, lives);
+                    ended = Instant::now();
                     if end == End::SentAway {
                         // The node gives it time to come back, as it does at once: to another node, and without a will.
                         Due::Perhaps
@@ -62,7 +90,7 @@ impl Mortal {
                 }
                 None => Due::Perhaps,
             };
-            self.due.push((payload, due));
+            self.lives.push(Life { payload, due, node, ends: (ended, Instant::now()) });
         }
         self
     }
@@ -93,39 +121,52 @@ fn ends_within(client: &mut e2e_tests::RawClient, time: Duration) -> End {
 }
 
 /// What is wrong with the wills that came.
-pub(crate) fn check(due: &[(String, Due)], came: &[(String, Vec<u8>)]) -> Vec<String> {
+pub(crate) fn check(lives: &[Life], came: &[(String, Vec<u8>)]) -> Vec<String> {
     let mut counts: HashMap<&[u8], u32> = HashMap::new();
     for (_, payload) in came {
         *counts.entry(payload).or_default() += 1;
     }
-    let wrong = due.iter().filter_map(|(payload, due)| {
+    let wrong = lives.iter().filter_map(|life| {
+        let Life { payload, due, node, ends } = life;
         let count = counts.get(payload.as_bytes()).copied().unwrap_or_default();
         let right = match due {
             Due::Once => count == 1,
             Due::Never => count == 0,
             Due::Perhaps => count <= 1,
         };
-        (!right).then(|| format!("G9: {payload} is due {due:?} and came {count} times"))
+        let (ago, took) = (ends.0.elapsed(), ends.1 - ends.0);
+        (!right).then(|| {
+            format!("G9: {payload} of node {node}, {ago:.1?} ago in {took:.1?}, is due {due:?} and came {count} times")
+        })
     });
     wrong.collect()
 }
 
 /// Whether all wills that are due have come.
-pub(crate) fn all_came(due: &[(String, Due)], came: &[(String, Vec<u8>)]) -> bool {
+pub(crate) fn all_came(lives: &[Life], came: &[(String, Vec<u8>)]) -> bool {
     let came: std::collections::HashSet<&[u8]> = came.iter().map(|(_, payload)| payload.as_slice()).collect();
-    due.iter().all(|(payload, due)| *due != Due::Once || came.contains(payload.as_bytes()))
+    lives.iter().all(|life| life.due != Due::Once || came.contains(life.payload.as_bytes()))
 }
 
 #[test]
 fn wills_that_are_missing_doubled_or_too_many_are_found() {
-    let due = |due| vec![("w".to_owned(), due)];
+    let now = Instant::now();
+    let life = |due| Life { payload: "w".to_owned(), due, node: 2, ends: (now, now) };
+    let lives = |due| vec![life(due)];
     let came = |count| vec![("will/1".to_owned(), b"w".to_vec()); count];
     for (of, counts) in [(Due::Once, [1, 0, 2]), (Due::Never, [0, 1, 2])] {
-        assert!(check(&due(of), &came(counts[0])).is_empty());
-        assert_eq!(counts[1..].iter().map(|count| check(&due(of), &came(*count)).len()).sum::<usize>(), 2);
+        assert!(check(&lives(of), &came(counts[0])).is_empty());
+        assert_eq!(counts[1..].iter().map(|count| check(&lives(of), &came(*count)).len()).sum::<usize>(), 2);
     }
     assert!(
-        check(&due(Due::Perhaps), &came(1)).is_empty() && !check(&due(Due::Perhaps), &came(2)).is_empty()
+        check(&lives(Due::Perhaps), &came(1)).is_empty() && !check(&lives(Due::Perhaps), &came(2)).is_empty()
     );
-    assert!(all_came(&due(Due::Once), &came(1)) && !all_came(&due(Due::Once), &came(0)));
+    assert!(all_came(&lives(Due::Once), &came(1)) && !all_came(&lives(Due::Once), &came(0)));
+    let judged = |due, node, after: u64| {
+        let deaths = [Death { node, at: now + Duration::from_secs(after) }];
+        life(due).judged(&deaths).due
+    };
+    assert_eq!(judged(Due::Never, 2, 1), Due::Perhaps);
+    assert_eq!((judged(Due::Never, 1, 1), judged(Due::Never, 2, 9)), (Due::Never, Due::Never));
+    assert_eq!(judged(Due::Once, 2, 1), Due::Once);
 }

@@ -130,7 +130,8 @@ impl Led {
             groups: Vec::new(),
         };
         let publisher = ClientId::new("publisher");
-        self.ask(Command::Publish(Publish { reply_to: None, publisher, items: vec![item] })).await;
+        self.ask(Command::Publish(Publish { reply_to: None, publisher, epoch: None, items: vec![item] }))
+            .await;
     }
 }
 

@@ -151,6 +151,7 @@ node_counters! {
     dropped_qos0_slow: "messages", "QoS 0 messages dropped because their subscriber reads too slowly.";
     dropped_queue_full: "messages", "QoS 1 and 2 messages dropped because a transient session's queue was full.";
     dropped_streams_full: "messages", "QoS 0 messages dropped because another node takes them too slowly.";
+    dropped_late: "messages", "QoS 0 messages dropped because they came from another node behind a newer connection of their publisher.";
     dropped_expired: "messages", "Messages dropped because they expired in a transient session's queue.";
     dropped_too_large: "messages", "Packets not sent because they exceed their client's Maximum Packet Size.";
     dropped_denied: "messages", "Messages of clients dropped because their topic is not theirs to publish to.";

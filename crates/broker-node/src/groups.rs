@@ -165,10 +165,11 @@ fn shard_counters<'a>(
     settings: &Settings,
     counters: &'a [Arc<NodeCounters>],
     shards: u16,
-) -> (&'a [Arc<NodeCounters>], Arc<NodeCounters>) {
+) -> (&'a [Arc<NodeCounters>], [Arc<NodeCounters>; 2]) {
     let behind = counters.get(settings.worker_threads()..).unwrap_or(&[]);
     let (of_shards, others) = behind.split_at_checked(2 * usize::from(shards)).unwrap_or((behind, &[]));
-    (of_shards, others.first().cloned().unwrap_or_default())
+    let mut others = others.iter().cloned();
+    (of_shards, std::array::from_fn(|_| others.next().unwrap_or_default()))
 }
 
 /// What the shards are started with, whoever else has replicas of them.
@@ -193,10 +194,10 @@ impl ShardsOf<'_> {
         let Data { identity, storage, access, .. } = data;
         let fanout = Arc::new(Fanout::new(settings.mqtt.shared_strategy));
         let host = identity.host();
-        let (of_shards, of_streams) = shard_counters(settings, counters, identity.shards);
+        let (of_shards, of_others) = shard_counters(settings, counters, identity.shards);
         let others = cluster.among.as_ref().zip(hosts).map(|(among, says)| {
             let (asks, lease) = (Arc::new(among.asks.clone()), among.lease.clone());
-            let (fanout, counters) = (&fanout, of_streams);
+            let (fanout, counters) = (&fanout, of_others);
             JoinOthers { me: host, fanout, view: cluster, cluster: asks, says, lease, counters }.join()
         });
         members.others.clone_from(&others);

@@ -23,6 +23,7 @@ mod http;
 mod huge_pages;
 mod identity;
 mod inbox;
+mod latest;
 mod lease;
 mod limits;
 mod listener;

@@ -278,9 +278,9 @@ fn checkpoints(cluster: &ClusterGroup, node: &Node, storage: &Storage) -> Checkp
 }
 
 /// Sets of counters: one for each worker thread, behind these two for each shard, one for the streams from and to other
-/// hosts, one for what the admin API publishes, and one for `$SYS`.
+/// hosts, one for what comes from these too late, one for what the admin API publishes, and one for `$SYS`.
 fn counters(settings: &Settings, shards: u16) -> Arc<[Arc<NodeCounters>]> {
-    (0..settings.worker_threads() + 2 * usize::from(shards) + 3).map(|_| Arc::default()).collect()
+    (0..settings.worker_threads() + 2 * usize::from(shards) + 4).map(|_| Arc::default()).collect()
 }
 
 /// Those of what the admin API publishes, and of `$SYS`.

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::cluster::ClusterView;
 use crate::counters::NodeCounters;
 use crate::fanout::{Elsewhere, Fanout};
+use crate::latest::Latest;
 use crate::lease::Lease;
 use crate::routes::{AsksCluster, Barriers, HostRoutes};
 use crate::shard::Shards;
@@ -32,6 +33,8 @@ pub(crate) struct Others {
     pub(crate) cluster: Arc<dyn AsksCluster>,
     /// The runs that live.
     pub(crate) live: watch::Receiver<Live>,
+    /// The latest connections of publishers.
+    pub(crate) latest: Latest,
     me: Host,
     says: Arc<dyn SaysToHosts>,
 }
@@ -50,8 +53,8 @@ pub(crate) struct JoinOthers<'a> {
     pub(crate) says: Arc<dyn SaysToHosts>,
     /// What may be acted on.
     pub(crate) lease: Lease,
-    /// What the streams alone count.
-    pub(crate) counters: Arc<NodeCounters>,
+    /// What the streams alone count, and what counts messages that come too late.
+    pub(crate) counters: [Arc<NodeCounters>; 2],
 }
 
 impl JoinOthers<'_> {
@@ -60,6 +63,8 @@ impl JoinOthers<'_> {
         let Self { me, fanout, view, cluster, says, lease, counters } = self;
         let announced = Arc::new(HostRoutes::new(me));
         fanout.join(Elsewhere::new(me, Arc::clone(&view.routes), Arc::clone(&announced)));
+        let [counters, of_late] = counters;
+        let latest = Latest::new(of_late);
         let streams = Streams::new(StartStreams {
             me,
             fanout: Arc::clone(fanout),
@@ -67,10 +72,11 @@ impl JoinOthers<'_> {
             live: view.lowest_live.clone(),
             says: Arc::clone(&says),
             lease: lease.clone(),
+            latest: latest.clone(),
             counters,
         });
         let (barriers, live) = (Arc::clone(&view.barriers), view.live.clone());
-        Others { streams, barriers, announced, lease, cluster, live, me, says }
+        Others { streams, barriers, announced, lease, cluster, live, latest, me, says }
     }
 }
 

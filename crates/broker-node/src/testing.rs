@@ -161,7 +161,7 @@ impl TestNode {
         let TestRun { host, clock, cluster, lease, joins } = run;
         let settings = Arc::new(settings);
         let counters: Arc<[Arc<NodeCounters>]> =
-            (0..=2 * usize::from(SHARDS) + 1).map(|_| Arc::default()).collect();
+            (0..=2 * usize::from(SHARDS) + 2).map(|_| Arc::default()).collect();
         let fanout = Arc::new(Fanout::new(settings.mqtt.shared_strategy));
         members.others = joins.map(|(group, peers)| {
             let others = JoinOthers {
@@ -171,7 +171,7 @@ impl TestNode {
                 cluster: group,
                 says: Arc::new(peers),
                 lease: lease.clone(),
-                counters: counters.last().cloned().unwrap(),
+                counters: [1, 2].map(|back| Arc::clone(&counters[counters.len() - back])),
             };
             others.join()
         });

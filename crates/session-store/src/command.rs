@@ -153,6 +153,9 @@ pub struct Publish {
     pub reply_to: Option<ConnectionId>,
     /// Who published, for No Local.
     pub publisher: ClientId,
+    /// On which of its connections, where one published, and some of the messages are of QoS 0: those may get lost, and whoever
+    /// hears of a newer connection before them leaves them out. Said between nodes, and not in the log.
+    pub epoch: Option<Epoch>,
     /// The messages.
     pub items: Vec<PublishItem>,
 }

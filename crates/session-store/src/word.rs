@@ -187,6 +187,15 @@ pub enum Found {
     Stored(Option<StoredPage>),
     /// What became of messages for members.
     Given(Given),
-    /// Whether there is an answer to all retained publishes.
-    Settled(bool),
+    /// What became of the retained publishes that were on their way.
+    Settled(Settled),
+}
+
+/// What a node says of the retained publishes to a shard that it had begun when it was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Whether it has an answer to all of them.
+    pub all: bool,
+    /// The shards whose outboxes it has sent from before it was asked until now: theirs are among them.
+    pub outboxes: Vec<ShardId>,
 }

@@ -181,7 +181,7 @@ fn removal(messages: &[MessageRef]) -> Command {
         Some(PublishItem { number, message, sessions: false, store_retained: true, groups: Vec::new() })
     };
     let items = (1..).zip(messages).filter_map(item).collect();
-    Command::Publish(Publish { reply_to: None, publisher: ClientId::new(""), items })
+    Command::Publish(Publish { reply_to: None, publisher: ClientId::new(""), epoch: None, items })
 }
 
 #[cfg(test)]

@@ -229,6 +229,8 @@ async fn accept(
         Refused::TakenOver => ReasonCode::ServerBusy,
     })?;
     client.epoch = connected.epoch;
+    let others = worker.node.shards.others();
+    client.present = others.map(|others| others.latest.enter(&client.id, client.epoch));
     client.persistent = connected.persistent;
     let admission = worker.node.lease.until_admitted(&client.id, (client.epoch, inbox.id()));
     if timeout_at(until, admission).await != Ok(Admission::Admitted) {

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use crate::counters::NodeCounters;
 use crate::fanout::{Accepted, Gathering, Matched, Placed};
 use crate::inbox::{Dropped, Inbox};
-use crate::shard::Staged;
+use crate::shard::{Publisher, Staged};
 use crate::worker::Node;
 
 /// Between two looks whether there is a lease.
@@ -110,7 +110,7 @@ fn give(
     (matched, inbox): (&Matched, &Arc<Inbox>),
 ) -> Sent {
     let (mut gathered, mut staged, publisher) = (Gathering::default(), Staged::default(), ClientId::new(""));
-    let from = (Some(inbox.id()), &publisher);
+    let from = Publisher { reply_to: Some(inbox.id()), ..Publisher::unasked(&publisher) };
     let accepted = Accepted {
         message: Arc::clone(message),
         publisher: &publisher,

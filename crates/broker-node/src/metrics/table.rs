@@ -47,6 +47,7 @@ const FAMILIES: &[Family] = &[
             ("persistent_dropped_no_member", &["any", "no_member"]),
             ("dropped_too_large", &["any", "too_large"]),
             ("dropped_streams_full", &["any", "node_slow"]),
+            ("dropped_late", &["any", "late"]),
             ("denied_deliveries", &["any", "denied"]),
             ("qos2_in_doubt", &["transient", "in_doubt"]),
             ("persistent_qos2_in_doubt", &["persistent", "in_doubt"]),

@@ -15,6 +15,7 @@ use crate::fanout::Accepted;
 use crate::lease::Admission;
 use crate::packet::Denied;
 use crate::session::{Client, Ending};
+use crate::shard::Publisher;
 
 impl Client {
     /// Takes over a message of the client.
@@ -154,10 +155,11 @@ impl Client {
         if nobody {
             worker.counters.messages_without_subscriber.add(1);
         }
-        let Self { run, staged, inbox, id, .. } = self;
+        let Self { run, staged, inbox, id, epoch, .. } = self;
+        let by = Publisher { reply_to: Some(inbox.id()), client: id, epoch: Some(*epoch) };
         let accepted = Accepted { message: MessageRef::clone(message), publisher: id, topic_home, number };
         let waits = run.gathered.add((&worker.node.fanout, &matched), accepted, |to, item| {
-            staged.publish(to, (Some(inbox.id()), id), item);
+            staged.publish(to, by, item);
         });
         if let (Some(home), Some(flight)) = (topic_home, flight) {
             staged.depart(home, flight);

@@ -5,6 +5,7 @@ mod client;
 mod cluster;
 mod elsewhere;
 mod group;
+mod late;
 mod lost;
 mod moving;
 mod port;

@@ -6,7 +6,8 @@ use tokio::time::timeout;
 
 use super::client::{Client, PATIENCE, persistent};
 use super::cluster::Cluster;
-use super::{LONG, payloads};
+use super::{LONG, QUIET, payloads};
+use crate::testing::SHARDS;
 
 /// Where the subscribers are, and whoever leads the homes of topics.
 const HOME: u32 = 2;
@@ -51,4 +52,23 @@ async fn a_new_subscriber_gets_what_a_shard_has_on_its_way_to_the_home_of_the_to
     cluster.lead(cluster.home_of(&name), ELSEWHERE).await;
     let publisher = cluster.client(3, &name).await;
     who_comes_behind_another_misses_nothing(&cluster, publisher, QoS::ExactlyOnce).await;
+}
+
+/// Between two leaders nobody says of a shard's outbox what is on its way: a look-up waits until somebody does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_subscriber_waits_for_who_sends_what_a_shard_has() {
+    let cluster = Cluster::start().await;
+    cluster.lead_all(HOME).await;
+    let mut publisher = cluster.client(3, "p").await;
+    assert!(publisher.retain("t", 7).await);
+    let other = (0..SHARDS).find(|shard| *shard != cluster.home_of("t")).unwrap();
+    let mut first = Client::connect_with(cluster.address(3), transient("first")).await;
+    first.subscribe("t").await;
+    assert_eq!(payloads(&first.receive(1, LONG).await), [7]);
+    let nobody_sends = cluster.nodes[&HOME].shards.is_not_sending(other);
+    let mut second = Client::connect_with(cluster.address(3), transient("second")).await;
+    second.subscribe("t").await;
+    assert!(second.receive(1, QUIET).await.is_empty());
+    drop(nobody_sends);
+    assert_eq!(payloads(&second.receive(1, LONG).await), [7]);
 }

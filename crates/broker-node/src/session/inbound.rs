@@ -6,6 +6,7 @@ use mqtt_codec::{Offence, Packet, decode};
 use super::{Client, Ending};
 use crate::connection::RawPacket;
 use crate::fanout::Placed;
+use crate::shard::Publisher;
 
 impl Client {
     /// Decodes one packet.
@@ -58,13 +59,14 @@ impl Client {
     /// Delivers what the last run of publishes left to deliver. Called before anything that could
     /// overtake it, and at the end of each read.
     pub(crate) fn flush_run(&mut self) {
-        let Self { run, acks, staged, inbox, id, .. } = self;
+        let Self { run, acks, staged, inbox, id, epoch, .. } = self;
         if run.gathered.is_empty() {
             return;
         }
+        let by = Publisher { reply_to: Some(inbox.id()), client: id, epoch: Some(*epoch) };
         let dropped = run.gathered.deliver(&run.matched, inbox.id(), |placed| match placed {
             Placed::Here(number) => acks.answered(number, None),
-            Placed::Elsewhere(to, item) => staged.publish(to, (Some(inbox.id()), id), item),
+            Placed::Elsewhere(to, item) => staged.publish(to, by, item),
         });
         self.worker.counters.count_dropped(dropped);
         self.send_due_acks();

@@ -36,6 +36,7 @@ use crate::access::Shown;
 use crate::connection::{AckQueue, Out};
 use crate::fanout::{Fanout, Gathering, Matched, Now};
 use crate::inbox::Inbox;
+use crate::latest::Present;
 use crate::limits::{Place, Throttle};
 use crate::roll::{Entry, Subscriptions};
 use crate::shard::Staged;
@@ -182,6 +183,8 @@ pub(crate) struct Client {
     pub(crate) throttle: Option<Box<Throttle>>,
     /// Its place in the roll of the node; `None` until CONNECT is accepted.
     pub(crate) entry: Option<Entry>,
+    /// That this is its latest connection; `None` on a node without peers.
+    pub(crate) present: Option<Present>,
 
     // What it gets.
     pub(crate) out: Out,
@@ -238,6 +241,7 @@ impl Client {
             place: None,
             throttle: Throttle::new(&worker.node.settings.limits, worker.node.clock),
             entry: None,
+            present: None,
             out: Out::default(),
             aliases_out: OutboundAliases::new(terms.topic_alias_maximum),
             outbound: Outbound::new(false),

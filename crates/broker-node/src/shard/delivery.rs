@@ -264,6 +264,7 @@ mod tests {
     use super::*;
     use crate::config::SharedStrategy;
     use crate::inbox::{Inbox, InboxLimits};
+    use crate::shard::sending::Sending;
 
     const HOST: Host = Host { node: Node(1), incarnation: Incarnation(1) };
     const OTHER: Host = Host { node: Node(2), incarnation: Incarnation(1) };
@@ -280,7 +281,7 @@ mod tests {
     #[test]
     fn who_has_led_before_tells_nobody_anything_until_they_attach_again() {
         let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
-        let (home, _words) = Home::new((0, HOST), &Arc::default(), &fanout);
+        let (home, _words) = Home::new((0, HOST), &Arc::default(), (&fanout, &Sending::new(1)));
         let (homes, peers) = (Arc::new([home]) as Arc<[Home]>, Peers::default());
         peers.join(node_of(HOST), &homes);
         let inbox = connection(&homes, HOST);
@@ -307,7 +308,9 @@ mod tests {
     #[test]
     fn what_has_no_room_on_the_way_waits_and_keeps_its_order() {
         let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
-        let home_of = |host| Arc::new([Home::new((0, host), &Arc::default(), &fanout).0]) as Arc<[Home]>;
+        let home_of = |host| {
+            Arc::new([Home::new((0, host), &Arc::default(), (&fanout, &Sending::new(1))).0]) as Arc<[Home]>
+        };
         let (here, there) = (home_of(HOST), home_of(OTHER));
         let takes = Arc::new(AtomicUsize::new(2));
         let mut peers = Peers::default();

@@ -11,7 +11,7 @@ use session_store::picks::{InGroup, Pick, Taker};
 use session_store::word::ForMember;
 use session_store::{ClientId, ConnectionId, Host, Incarnation, MessageRef, NodeId};
 
-use super::{Staged, ToShard};
+use super::{Publisher, Staged, ToShard};
 use crate::fanout::{Accepted, Destination, Fanout, Gathering, Matched, Placed};
 use crate::inbox::Dropped;
 
@@ -141,7 +141,8 @@ impl Dispatch {
                     let groups = vec![GroupPick { group, choice }];
                     let (number, sessions, store_retained) = (position, false, false);
                     let part = PublishItem { number, message, sessions, store_retained, groups };
-                    self.staged.publish(Destination::Shard(shard.0), (None, &item.publisher), part);
+                    let by = Publisher::unasked(&item.publisher);
+                    self.staged.publish(Destination::Shard(shard.0), by, part);
                 }
                 Taker::Member(member) => {
                     self.members.push(ForMember { of: InGroup { position, group }, member, message });
@@ -168,7 +169,7 @@ impl Dispatch {
         let accepted = Accepted { message: Arc::clone(message), publisher, topic_home, number };
         let Self { fanout, matched, gathered, staged, .. } = self;
         gathered.add((fanout, matched), accepted, |to, item| {
-            staged.publish(to, (None, publisher), PublishItem { number, ..item });
+            staged.publish(to, Publisher::unasked(publisher), PublishItem { number, ..item });
         });
     }
 
@@ -176,7 +177,7 @@ impl Dispatch {
         let Self { matched, gathered, staged, nobody, .. } = self;
         let dropped = gathered.deliver(matched, NO_CONNECTION, |placed| match placed {
             Placed::Here(_) => {}
-            Placed::Elsewhere(to, item) => staged.publish(to, (None, nobody), item),
+            Placed::Elsewhere(to, item) => staged.publish(to, Publisher::unasked(nobody), item),
         });
         self.dropped.add(dropped);
     }

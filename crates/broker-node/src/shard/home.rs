@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use session_store::command::Reply;
-use session_store::word::Told;
+use session_store::word::{Settled, Told};
 use session_store::{Answer, ConnectionId, Effect, Host, Source};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -21,6 +21,7 @@ use super::machine::Totals;
 use super::parked::Parked;
 use super::peers::Word;
 use super::relay::RelayMail;
+use super::sending::Sending;
 use super::settled::{Rounds, SETTLES_WITHIN};
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
@@ -47,6 +48,8 @@ pub(crate) struct Home {
     /// Retained publishes of this node that are on their way to the shard, and what all nodes are asked about theirs.
     pub(super) in_flight: Arc<InFlight>,
     pub(super) rounds: Rounds,
+    /// Which outboxes this node sends, this shard's and others'.
+    pub(super) sending: Sending,
     pub(super) totals: Totals,
     pub(super) counters: Arc<NodeCounters>,
     /// What the shard's outbox has for transient members of groups on this node, whoever leads it.
@@ -68,7 +71,7 @@ impl Home {
     pub(super) fn new(
         (number, host): (u16, Host),
         counters: &Arc<NodeCounters>,
-        fanout: &Arc<Fanout>,
+        (fanout, sending): (&Arc<Fanout>, &Sending),
     ) -> (Self, mpsc::Receiver<Word>) {
         let (words, heard) = mpsc::channel(WORDS);
         let home = Self {
@@ -81,6 +84,7 @@ impl Home {
             routes: ShardRoutes::default(),
             in_flight: Arc::default(),
             rounds: Rounds::default(),
+            sending: sending.clone(),
             totals: Totals::default(),
             counters: Arc::clone(counters),
             guests: Guests::default(),
@@ -122,15 +126,18 @@ impl Home {
         }
     }
 
-    fn say_when_settled(&self, answer: oneshot::Sender<bool>) {
+    fn say_when_settled(&self, answer: oneshot::Sender<Settled>) {
+        // Before what is on its way is looked at: what an outbox has there goes when it is no longer sent here.
+        let (sending, sent) = (self.sending.clone(), self.sending.now());
+        let settled = move |all| Settled { all, outboxes: sending.since(&sent) };
         if self.in_flight.is_settled() {
-            let _asked_again = answer.send(true);
+            let _asked_again = answer.send(settled(true));
             return;
         }
         let in_flight = Arc::clone(&self.in_flight);
         tokio::spawn(async move {
-            let settled = timeout(SETTLES_WITHIN, in_flight.until_settled()).await.is_ok();
-            let _asked_again = answer.send(settled);
+            let all = timeout(SETTLES_WITHIN, in_flight.until_settled()).await.is_ok();
+            let _asked_again = answer.send(settled(all));
         });
     }
 
@@ -255,7 +262,7 @@ mod tests {
 
     fn home() -> (Home, mpsc::Receiver<Word>) {
         let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
-        Home::new((0, Host::default()), &Arc::default(), &fanout)
+        Home::new((0, Host::default()), &Arc::default(), (&fanout, &Sending::new(1)))
     }
 
     #[tokio::test]

@@ -249,7 +249,8 @@ mod tests {
             groups: Vec::new(),
         };
         let items = numbers.iter().map(item).collect();
-        let command = Command::Publish(Publish { reply_to: None, publisher: ClientId::new("p"), items });
+        let command =
+            Command::Publish(Publish { reply_to: None, publisher: ClientId::new("p"), epoch: None, items });
         let number = *numbers.last().unwrap();
         Request { source: Source::Outbox(ShardId(0)), number, done_below: number, command }
     }

@@ -158,9 +158,15 @@ impl Leader {
                     among.lease.until_allowed().await;
                 }
                 for request in requests {
+                    let request = match self.shards.others() {
+                        Some(others) => others.latest.unless_late(request),
+                        None => request,
+                    };
                     propose(&self.group, unless_fenced(request, among)).await?;
                 }
             }
+            Word::PassOn(publish)
+                if self.shards.others().is_some_and(|others| others.latest.is_late(&publish)) => {}
             Word::PassOn(publish) => {
                 let bytes = weight::publish(&publish).bytes;
                 self.group.pass(bytes, move |machine| machine.pass_on(&publish)).await?;
@@ -234,7 +240,7 @@ pub(super) async fn propose(group: &ShardGroup, request: Arc<Request>) -> Result
             tracing::error!(target: "quelea", group = group.id().0, %too_large, "a message is lost");
             let Request { source, number, done_below, .. } = *request;
             let (publisher, items) = (ClientId::new(""), Vec::new());
-            let command = Command::Publish(Publish { reply_to: None, publisher, items });
+            let command = Command::Publish(Publish { reply_to: None, publisher, epoch: None, items });
             group.room().await?.propose(Input::from(Request { source, number, done_below, command }));
         }
     }

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use raft_consensus::network::Refusal;
 use raft_consensus::types::NodeId;
 use session_store::record::{decode_words, encode_word};
-use session_store::word::{self, Found, Given, Page, Question};
+use session_store::word::{self, Found, Given, Page, Question, Settled};
 use session_store::{ShardId, StoredPage};
 use tokio::sync::oneshot;
 
@@ -31,7 +31,7 @@ enum Asker {
     Page(oneshot::Sender<Page>),
     Stored(oneshot::Sender<Option<StoredPage>>),
     ForMembers(oneshot::Sender<Given>),
-    Settled(oneshot::Sender<bool>),
+    Settled(oneshot::Sender<Settled>),
 }
 
 impl Asker {
@@ -200,7 +200,10 @@ impl Hears for Ears {
                 (Some(home), word) => self.hear_one(from, home, word),
                 // Who has no shards yet, or no more, has no clients.
                 (None, word::Word::Question(number, Question::Settled)) => {
-                    let settled = word::Word::Found(number, Found::Settled(true));
+                    let settled = word::Word::Found(
+                        number,
+                        Found::Settled(Settled { all: true, ..Settled::default() }),
+                    );
                     if let Some(links) = self.links.get().and_then(Weak::upgrade) {
                         say(&links, from, (Lane::Asked, shard), &settled);
                     }

@@ -299,8 +299,11 @@ mod tests {
     use super::*;
     use crate::config::SharedStrategy;
     use crate::fanout::Fanout;
+    use crate::shard::sending::Sending;
 
     const GROUP: GroupId = GroupId(1);
+    /// Of the first connection of a client, when the log has this time.
+    const EPOCH: Epoch = Epoch(1_000);
 
     fn large_body() -> SharedPublish {
         SharedPublish::new(&Text::new("t").unwrap(), &Bytes::new(), &Bytes::from(vec![0; 100_000]))
@@ -358,6 +361,7 @@ mod tests {
             request(Command::Publish(Publish {
                 reply_to: None,
                 publisher: client.clone(),
+                epoch: None,
                 items: vec![item],
             })),
             Input::Scanned(Scanned { client, scan: 1, messages: vec![message], after: None }),
@@ -400,7 +404,8 @@ mod tests {
                 WalOptions { segment_bytes: 1 << 20, log_bytes_max: 4 << 20, ..WalOptions::default() };
             let storage = Storage::open(directory.path(), options).unwrap();
             let fanout = Arc::new(Fanout::new(SharedStrategy::RoundRobin));
-            let (home, _words) = Home::new((0, Host::default()), &Arc::default(), &fanout);
+            let (home, _words) =
+                Home::new((0, Host::default()), &Arc::default(), (&fanout, &Sending::new(1)));
             let (homes, peers) = (Arc::new([home]) as Arc<[Home]>, Peers::default());
             let delivery = Delivery::new((0, Host::default()), &fanout, (&homes, &peers));
             let me = ShardNumber { number: ShardId(0), of: 1 };
@@ -415,7 +420,7 @@ mod tests {
             self.requests += 1;
             let source = Source::Host(Host::default());
             let request = Request { source, number: self.requests, done_below: self.requests, command };
-            let entry = ShardMachine::encode(1_000, &[Input::from(request)]);
+            let entry = ShardMachine::encode(EPOCH.0, &[Input::from(request)]);
             self.machine.apply(&entry, false).unwrap();
         }
 
@@ -436,7 +441,7 @@ mod tests {
             let to = |filter| SubscribeTo { filter, subscribed, retained: RetainedWanted::Never };
             let filters = (0..).zip(filters.iter().map(filter).map(to)).collect();
             let packet_id = PacketId::MIN;
-            self.apply(Command::Subscribe(Subscribe { client, epoch: Epoch(1), packet_id, filters }));
+            self.apply(Command::Subscribe(Subscribe { client, epoch: EPOCH, packet_id, filters }));
         }
 
         fn publish(&mut self, topic: &str) {
@@ -451,7 +456,7 @@ mod tests {
                 groups: Vec::new(),
             }];
             let publisher = ClientId::new("p");
-            self.apply(Command::Publish(Publish { reply_to: None, publisher, items }));
+            self.apply(Command::Publish(Publish { reply_to: None, publisher, epoch: None, items }));
         }
 
         fn checkpoint(&mut self) {

@@ -122,7 +122,8 @@ impl Shards {
 /// A request as it counts by now: what a fenced connection published is nothing any more. Its number is still taken.
 pub(super) fn unless_fenced(request: Arc<Request>, among: Option<&Among>) -> Arc<Request> {
     let Some(among) = among else { return request };
-    let ShardCommand::Publish(Publish { reply_to: Some(connection), publisher, items }) = &request.command
+    let ShardCommand::Publish(Publish { reply_to: Some(connection), publisher, epoch, items }) =
+        &request.command
     else {
         return request;
     };
@@ -130,6 +131,6 @@ pub(super) fn unless_fenced(request: Arc<Request>, among: Option<&Among>) -> Arc
         return request;
     }
     let (reply_to, publisher, items) = (Some(*connection), publisher.clone(), Vec::new());
-    let command = ShardCommand::Publish(Publish { reply_to, publisher, items });
+    let command = ShardCommand::Publish(Publish { reply_to, publisher, epoch: *epoch, items });
     Arc::new(Request { command, ..Request::clone(&request) })
 }

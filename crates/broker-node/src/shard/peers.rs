@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use raft_consensus::types::NodeId;
 use session_store::command::Publish;
-use session_store::word::{ForMember, Given, Page, PageWanted, Told};
+use session_store::word::{ForMember, Given, Page, PageWanted, Settled, Told};
 use session_store::{ConnectionId, Host, Request, StoredAt, StoredPage};
 use tokio::sync::oneshot;
 
@@ -33,7 +33,7 @@ pub(crate) enum Word {
     /// To a host: messages of the shard's outbox for transient members of shared groups there, in their order.
     ForMembers(Host, Vec<ForMember>, oneshot::Sender<Given>),
     /// To any node: whether it has an answer to all retained publishes to this shard that it had begun by now.
-    Settled(oneshot::Sender<bool>),
+    Settled(oneshot::Sender<Settled>),
     /// To the leader of an outbox: this shard has everything of it up to this position.
     Taken(u16, u64),
 }

@@ -162,7 +162,8 @@ impl Relay {
 
     /// Ends with `None` when the groups do.
     async fn serve(&self) -> Option<()> {
-        let mail = &self.shards.home(self.number)?.relay;
+        let home = self.shards.home(self.number)?;
+        let mail = &home.relay;
         // Which runs of nodes are dead has been told: those who were picked there are not waited for.
         self.group.look(|_| ()).await.ok()?;
         let mut dispatch = Dispatch::new(&self.fanout);
@@ -170,6 +171,8 @@ impl Relay {
         let (mut next, mut held) = (1, false);
         // What an earlier leader sent may have reached some already: until it is sent again it is on its way to all homes.
         let mut unsent = self.begin_all();
+        // Ends before anything that is on its way is forgotten.
+        let _sends = home.sending.begin(self.number);
         mail.more.store(true, Ordering::Release);
         loop {
             while pages.try_join_next().is_some() {}

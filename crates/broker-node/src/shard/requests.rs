@@ -151,7 +151,7 @@ impl Making {
         let (items, publisher) = (std::mem::take(&mut self.together), self.publisher.clone());
         let (source, done_below) = (Source::Outbox(self.outbox), std::mem::take(&mut self.done_below));
         self.bytes = 0;
-        let command = Command::Publish(Publish { reply_to: None, publisher, items });
+        let command = Command::Publish(Publish { reply_to: None, publisher, epoch: None, items });
         self.made.push(Request { source, number, done_below, command });
     }
 }
@@ -180,7 +180,7 @@ mod tests {
             PublishItem { number, message, sessions: true, store_retained: false, groups }
         };
         let items = numbers.iter().map(item).collect();
-        Command::Publish(Publish { reply_to: None, publisher: ClientId::new(publisher), items })
+        Command::Publish(Publish { reply_to: None, publisher: ClientId::new(publisher), epoch: None, items })
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use session_store::NodeId;
 use session_store::scan::Ask;
+use session_store::{NodeId, ShardId};
 use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 use topic_index::PageBounds;
@@ -79,24 +79,48 @@ impl Shards {
         .await;
     }
 
+    /// Asks all nodes until each has settled, with the outboxes of all shards among what they had on its way: between two leaders
+    /// nobody speaks for a shard's. One that has none for long is not waited for.
     async fn ask_all(&self, shard: u16) {
-        let nodes: BTreeSet<NodeId> = self.live_runs().into_iter().map(|run| run.node).collect();
-        join_all(nodes.into_iter().map(|node| self.until_settled_on(node, shard))).await;
+        let until = Instant::now() + SILENT_FOR;
+        loop {
+            let nodes: BTreeSet<NodeId> = self.live_runs().into_iter().map(|run| run.node).collect();
+            let answers = nodes.into_iter().map(|node| self.until_settled_on(node, shard));
+            let outboxes: BTreeSet<ShardId> = join_all(answers).await.into_iter().flatten().collect();
+            if outboxes.len() >= usize::from(self.count()) || Instant::now() >= until {
+                return;
+            }
+            sleep(NOT_HEARD).await;
+        }
     }
 
-    /// Asks a node until it has settled, is dead, or has said nothing for long.
-    async fn until_settled_on(&self, node: NodeId, shard: u16) {
+    /// Asks a node until it has settled, is dead, or has said nothing for long; gives whose outboxes it sends.
+    async fn until_settled_on(&self, node: NodeId, shard: u16) -> Vec<ShardId> {
         let mut heard = Instant::now();
         while heard.elapsed() < SILENT_FOR && self.live_runs().iter().any(|run| run.node == node) {
             let (answer, answered) = oneshot::channel();
             self.tell(node.0.into(), shard, Word::Settled(answer));
             match timeout(ANSWER_TIMEOUT, answered).await {
-                Ok(Ok(true)) => return,
-                Ok(Ok(false)) => heard = Instant::now(),
+                Ok(Ok(settled)) if settled.all => return settled.outboxes,
+                Ok(Ok(_)) => heard = Instant::now(),
                 Ok(Err(_)) => sleep(NOT_HEARD).await,
                 Err(_) => {}
             }
         }
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+impl Shards {
+    /// This node, which sends a shard's outbox, says that it does not, until what is returned is dropped.
+    pub(crate) fn is_not_sending(&self, shard: u16) -> impl Drop + use<> {
+        self.inner.homes[usize::from(shard)].sending.begin(shard)
+    }
+
+    /// Says to a node that QoS 0 is to be passed on.
+    pub(crate) fn passes_on(&self, to: u32, shard: u16, publish: session_store::command::Publish) {
+        self.tell(u64::from(to), shard, Word::PassOn(publish));
     }
 }
 

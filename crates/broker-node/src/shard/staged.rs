@@ -8,6 +8,7 @@ use session_store::{ClientId, Epoch, Host};
 
 use super::in_flight::Flight;
 use crate::fanout::Destination;
+use crate::latest::is_qos0;
 
 /// A command for a shard.
 #[derive(Debug)]
@@ -26,6 +27,39 @@ impl ToShard {
     /// A command that publishes nothing.
     pub(crate) fn new(shard: u16, command: Command) -> Self {
         Self { shard, command, flight: None, bytes: 0 }
+    }
+}
+
+/// Whose publishes they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publisher<'a> {
+    /// The connection that is answered.
+    pub(crate) reply_to: Option<ConnectionId>,
+    /// Who published.
+    pub(crate) client: &'a ClientId,
+    /// On which connection; `None` where none did.
+    pub(crate) epoch: Option<Epoch>,
+}
+
+impl<'a> Publisher<'a> {
+    /// Of publishes that no connection waits for, and that none sent just now.
+    pub(crate) fn unasked(client: &'a ClientId) -> Self {
+        Self { reply_to: None, client, epoch: None }
+    }
+
+    fn publish(&self, item: PublishItem) -> Publish {
+        let Self { reply_to, client, .. } = *self;
+        Publish { reply_to, publisher: client.clone(), epoch: self.epoch_of(&item), items: vec![item] }
+    }
+
+    /// Only what may get lost says on which connection it was sent.
+    fn epoch_of(&self, item: &PublishItem) -> Option<Epoch> {
+        self.epoch.filter(|_| is_qos0(item))
+    }
+
+    fn add_to(&self, publish: &mut Publish, item: PublishItem) {
+        publish.epoch = publish.epoch.or(self.epoch_of(&item));
+        publish.items.push(item);
     }
 }
 
@@ -79,53 +113,42 @@ impl Staged {
     /// Adds a publish, to those of the same client that are already there for this destination if nothing came
     /// between, and if an entry of the log has room for all of them. All publishes of one `Staged` are answered to
     /// the same connection, or to nobody.
-    pub(crate) fn publish(
-        &mut self,
-        to: Destination,
-        (reply_to, client): (Option<ConnectionId>, &ClientId),
-        item: PublishItem,
-    ) {
+    pub(crate) fn publish(&mut self, to: Destination, by: Publisher<'_>, item: PublishItem) {
         let size = item.size();
         let shard = match to {
             Destination::Shard(shard) => shard,
-            Destination::Host(host) => return self.publish_to_host(host, (reply_to, client), item),
+            Destination::Host(host) => return self.publish_to_host(host, by, item),
         };
         let last = self.commands.iter_mut().rfind(|to| to.shard == shard);
         if let Some(ToShard { command: Command::Publish(publish), bytes, .. }) = last
-            && publish.publisher == *client
+            && publish.publisher == *by.client
             && publish.items.len() < ENTRY_ITEMS_MAX
             && *bytes + size <= ENTRY_BYTES_MAX
         {
-            publish.items.push(item);
+            by.add_to(publish, item);
             *bytes += size;
             self.bytes_total += size;
             return;
         }
-        let publish = Publish { reply_to, publisher: client.clone(), items: vec![item] };
-        self.commands.push(ToShard { bytes: size, ..ToShard::new(shard, Command::Publish(publish)) });
+        let publish = Command::Publish(by.publish(item));
+        self.commands.push(ToShard { bytes: size, ..ToShard::new(shard, publish) });
         self.bytes_total += size;
     }
 
-    fn publish_to_host(
-        &mut self,
-        host: Host,
-        (reply_to, client): (Option<ConnectionId>, &ClientId),
-        item: PublishItem,
-    ) {
+    fn publish_to_host(&mut self, host: Host, by: Publisher<'_>, item: PublishItem) {
         let size = item.size();
         self.bytes_total += size;
         let last = self.hosts.iter_mut().rev().find(|(to, ..)| *to == host);
         if let Some((_, publish, bytes)) = last
-            && publish.publisher == *client
+            && publish.publisher == *by.client
             && publish.items.len() < ENTRY_ITEMS_MAX
             && *bytes + size <= ENTRY_BYTES_MAX
         {
-            publish.items.push(item);
+            by.add_to(publish, item);
             *bytes += size;
             return;
         }
-        let publish = Publish { reply_to, publisher: client.clone(), items: vec![item] };
-        self.hosts.push((host, publish, size));
+        self.hosts.push((host, by.publish(item), size));
     }
 
     /// Adds an acknowledgement, to those that are already there if nothing came between.
@@ -161,7 +184,8 @@ mod tests {
         let host = Host { node: NodeId(2), incarnation: Incarnation(3) };
         let sent = |to: Destination, bytes: usize, count: usize| {
             let mut staged = Staged::default();
-            (0..count).for_each(|_| staged.publish(to, (None, &ClientId::new("c")), item(bytes)));
+            let client = ClientId::new("c");
+            (0..count).for_each(|_| staged.publish(to, Publisher::unasked(&client), item(bytes)));
             assert!(staged.bytes() >= bytes * count);
             let items = |to: ToShard| match to.command {
                 Command::Publish(publish) => publish.items.len(),

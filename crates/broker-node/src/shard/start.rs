@@ -31,6 +31,7 @@ use super::overtaken::Overtaken;
 use super::pages::StoredPages;
 use super::peers::{Peers, Word};
 use super::relay::Relay;
+use super::sending::Sending;
 use super::{Inner, Replica, ShardGroup, ShardMachine, Shards};
 use crate::clock::Clock;
 use crate::cluster::{ClusterView, Heard as HeardOfLeaders, Hearsay};
@@ -183,9 +184,10 @@ impl<N: Networks<TokioTypes>> StartShards<'_, N> {
 
     fn homes(&self) -> anyhow::Result<(Arc<[Home]>, Vec<Heard>)> {
         let (mut homes, mut words) = (Vec::new(), Vec::new());
+        let sending = Sending::new(self.of);
         for (number, counters) in (0..self.of).zip(self.counters.chunks(2)) {
             let [counters, _] = counters else { bail!("a shard has two sets of counters") };
-            let (home, heard) = Home::new((number, self.host), counters, self.fanout);
+            let (home, heard) = Home::new((number, self.host), counters, (self.fanout, &sending));
             homes.push(home);
             words.push(heard);
         }

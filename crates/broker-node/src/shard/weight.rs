@@ -137,8 +137,12 @@ mod tests {
         };
         let (will, unsent) = (WillFate::KeepAtLeast(u32::MAX), vec![packet_id; 1_000]);
         let end = End { client: client.clone(), epoch, will, expiry_s: Some(u32::MAX), unsent };
-        let publish =
-            Publish { reply_to: Some(connection), publisher: client.clone(), items: vec![item; 100] };
+        let publish = Publish {
+            reply_to: Some(connection),
+            publisher: client.clone(),
+            epoch: None,
+            items: vec![item; 100],
+        };
         let commands = vec![
             Command::Connect(connect),
             Command::End(end),

@@ -105,7 +105,7 @@ impl Streams {
         let item =
             PublishItem { number: 0, message, sessions: false, store_retained: false, groups: vec![pick] };
         let publisher = unplaced.publisher.clone();
-        let publish = Publish { reply_to: unplaced.from, publisher, items: vec![item] };
+        let publish = Publish { reply_to: unplaced.from, publisher, epoch: None, items: vec![item] };
         match to {
             Destination::Shard(shard) => {
                 let Some(shards) = self.inner.shards() else { return Taken::Taken };

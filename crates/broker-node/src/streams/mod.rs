@@ -30,6 +30,7 @@ use self::way::Way;
 use crate::counters::NodeCounters;
 use crate::fanout::Fanout;
 use crate::inbox::{Dropped, Run};
+use crate::latest::{Latest, is_qos0};
 use crate::lease::Lease;
 use crate::shard::{Shards, ShardsRef};
 
@@ -52,6 +53,8 @@ pub(crate) struct StartStreams {
     pub(crate) says: Arc<dyn SaysToHosts>,
     /// What may be acted on.
     pub(crate) lease: Lease,
+    /// Whose messages come too late.
+    pub(crate) latest: Latest,
     /// What is counted here alone.
     pub(crate) counters: Arc<NodeCounters>,
 }
@@ -223,8 +226,12 @@ impl Streams {
                 // Its client was taken over, and goes on without it.
                 continue;
             }
-            dropped.add(self.deliver_ordinary(part));
+            let late = self.inner.start.latest.is_late(&part.publish);
+            dropped.add(self.deliver_ordinary(part, late));
             for (item_number, item) in (0..).zip(&part.publish.items) {
+                if late && is_qos0(item) {
+                    continue;
+                }
                 for pick in &item.groups {
                     let given = self.inner.start.fanout.give_here(&pick.group, publisher, &item.message);
                     match given {
@@ -244,10 +251,11 @@ impl Streams {
     }
 
     /// Messages of one topic in a row are matched once, and each subscriber gets them together.
-    fn deliver_ordinary(&self, part: &FramePart) -> Dropped {
+    fn deliver_ordinary(&self, part: &FramePart, late: bool) -> Dropped {
         let mut dropped = Dropped::default();
-        let is_new = |item: &&PublishItem| item.sessions && self.claim(part, item.number);
-        let items: Vec<&PublishItem> = part.publish.items.iter().filter(is_new).collect();
+        let is_due = |item: &&PublishItem| item.sessions && !(late && is_qos0(item));
+        let is_new = |item: &&PublishItem| self.claim(part, item.number);
+        let items: Vec<&PublishItem> = part.publish.items.iter().filter(is_due).filter(is_new).collect();
         let same = |a: &&PublishItem, b: &&PublishItem| a.message.body.topic() == b.message.body.topic();
         for run in items.chunk_by(same) {
             let Some(first) = run.first() else { continue };

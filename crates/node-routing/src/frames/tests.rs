@@ -22,7 +22,7 @@ fn part(number: u64, bytes: usize) -> FramePart {
     let body = SharedPublish::new(&Text::new("t").unwrap(), &Bytes::new(), &vec![0; bytes].into());
     let message = Arc::new(Message { body, qos: QoS::AtLeastOnce, retain: false, expires_at: None });
     let item = PublishItem { number, message, sessions: true, store_retained: false, groups: Vec::new() };
-    let publish = Publish { reply_to: None, publisher: ClientId::new("p"), items: vec![item] };
+    let publish = Publish { reply_to: None, publisher: ClientId::new("p"), epoch: None, items: vec![item] };
     FramePart { outbox: None, publish }
 }
 

@@ -139,7 +139,7 @@ fn targets(number: u64, item: &OutboxItem) -> Vec<(u16, Publish)> {
         items.entry(shard.0).or_insert_with(|| of(false)).groups.push(pick);
     }
     let publisher = || item.publisher.clone();
-    let publish = |item| Publish { reply_to: None, publisher: publisher(), items: vec![item] };
+    let publish = |item| Publish { reply_to: None, publisher: publisher(), epoch: None, items: vec![item] };
     items.into_iter().map(|(shard, item)| (shard, publish(item))).collect()
 }
 

@@ -162,7 +162,12 @@ impl Twins {
 
     pub(crate) fn publishing(message: MessageRef, groups: Vec<GroupPick>) -> Command {
         let item = PublishItem { number: 1, message, sessions: true, store_retained: false, groups };
-        Command::Publish(Publish { reply_to: None, publisher: ClientId::new("p"), items: vec![item] })
+        Command::Publish(Publish {
+            reply_to: None,
+            publisher: ClientId::new("p"),
+            epoch: None,
+            items: vec![item],
+        })
     }
 
     pub(crate) fn publish(&mut self, message: MessageRef) -> Vec<Effect> {

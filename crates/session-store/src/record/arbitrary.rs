@@ -138,8 +138,9 @@ fn publish() -> impl Strategy<Value = Command> {
             groups,
         },
     );
-    (option::of(connection()), client(), vec(item, 0..4))
-        .prop_map(|(reply_to, publisher, items)| Command::Publish(Publish { reply_to, publisher, items }))
+    (option::of(connection()), client(), vec(item, 0..4)).prop_map(|(reply_to, publisher, items)| {
+        Command::Publish(Publish { reply_to, publisher, epoch: None, items })
+    })
 }
 
 fn acks() -> impl Strategy<Value = Command> {

@@ -2,7 +2,7 @@
 
 use super::{Record, RecordError, all_from_wire, all_to_wire, required, wire};
 use crate::command::{GroupPick, Publish, PublishItem};
-use crate::ids::{ClientId, ConnectionId};
+use crate::ids::{ClientId, ConnectionId, Epoch};
 use crate::matching::GroupRef;
 use crate::message::MessageRef;
 
@@ -50,6 +50,7 @@ impl Record for Publish {
             reply_to: self.reply_to.as_ref().map(Record::to_wire),
             publisher: self.publisher.to_wire(),
             items: all_to_wire(&self.items),
+            epoch: self.epoch.map(|epoch| epoch.0),
         }
     }
 
@@ -57,6 +58,7 @@ impl Record for Publish {
         Ok(Self {
             reply_to: wire.reply_to.map(ConnectionId::from_wire).transpose()?,
             publisher: ClientId::from_wire(wire.publisher)?,
+            epoch: wire.epoch.map(Epoch),
             items: all_from_wire(wire.items)?,
         })
     }

@@ -77,8 +77,12 @@ fn publish_of(payload: usize) -> Input {
     let body = SharedPublish::new(&Text::from_static("a/b"), &Bytes::new(), &vec![7; payload].into());
     let message = Message { body, qos: QoS::AtLeastOnce, retain: false, expires_at: None }.into();
     let item = PublishItem { number: 1, message, sessions: true, store_retained: false, groups: Vec::new() };
-    let command =
-        Command::Publish(Publish { reply_to: None, publisher: ClientId::new("p"), items: vec![item] });
+    let command = Command::Publish(Publish {
+        reply_to: None,
+        publisher: ClientId::new("p"),
+        epoch: None,
+        items: vec![item],
+    });
     Input::from(Request { source: Source::Outbox(ShardId(1)), number: 1, done_below: 1, command })
 }
 

@@ -102,7 +102,9 @@ impl Shard {
         let session_present = kept.is_some() && kept == key;
         self.count_connect(session_present);
         let client = self.clients.get_or_default(&id);
-        client.epoch = client.epoch.next();
+        // Also behind those of a client of this name that was forgotten: hosts compare what was on its way meanwhile. So at
+        // every level of `apply`: there was no release that counted from 1.
+        client.epoch = client.epoch.next().max(Epoch(self.now.0));
         client.connection = Some(connect.connection);
         client.session_present = session_present;
         client.session = key;

@@ -49,7 +49,7 @@ fn with_groups(names: &[String]) -> World {
 }
 
 fn of_outbox((number, done_below): (u64, u64), items: Vec<PublishItem>) -> Input {
-    let publish = Publish { reply_to: None, publisher: ClientId::new("p"), items };
+    let publish = Publish { reply_to: None, publisher: ClientId::new("p"), epoch: None, items };
     let (source, command) = (Source::Outbox(ShardId(3)), Command::Publish(publish));
     Input::from(Request { source, number, done_below, command })
 }

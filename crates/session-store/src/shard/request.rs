@@ -64,7 +64,7 @@ impl Shard {
         }
         let mut out = Out::to(effects, source, request.number);
         let mut partly = None;
-        if let Command::Publish(Publish { reply_to, publisher, mut items }) = request.command {
+        if let Command::Publish(Publish { reply_to, publisher, mut items, .. }) = request.command {
             let unfinished = items.iter().filter(|item| item.number > request.number);
             partly = unfinished.flat_map(|item| &item.groups).map(|pick| &pick.group).max().cloned();
             let seen: Vec<u64> = items.iter().map(|item| item.number).filter(|n| *n <= last).collect();

@@ -134,7 +134,7 @@ fn an_outbox_is_taken_by_its_positions() {
     let mut send = |numbers: &[u64], before: u64| {
         let items =
             numbers.iter().map(|number| PublishItem { number: *number, ..qos_1("t", None) }).collect();
-        let publish = Publish { reply_to: None, publisher: ClientId::new("p"), items };
+        let publish = Publish { reply_to: None, publisher: ClientId::new("p"), epoch: None, items };
         let (source, number) = (Source::Outbox(ShardId(3)), *numbers.last().unwrap());
         let command = Command::Publish(publish);
         let request = Request { source, number, done_below: before, command };
@@ -240,7 +240,7 @@ fn qos_0_messages_pass_by_the_log() {
     let retained = PublishItem { message: message("t", b"x", QoS::AtMostOnce, true), ..qos_1("t", None) };
     assert!(!zero.is_logged() && retained.is_logged());
     let (reply_to, publisher) = (None, ClientId::new("p"));
-    let publish = Publish { reply_to, publisher, items: vec![zero, qos_1("t", None), retained] };
+    let publish = Publish { reply_to, publisher, epoch: None, items: vec![zero, qos_1("t", None), retained] };
     let mut effects = Vec::new();
     world.shard.pass_on(&publish, &mut effects);
     assert_eq!(pushed(&effects), [(connection, None, false)]);
@@ -353,7 +353,8 @@ impl History {
             store_retained: number == 1,
             groups: if number > 3 { vec![pick] } else { Vec::new() },
         };
-        let command = Command::Publish(Publish { reply_to: Some(id(99)), publisher, items: vec![item] });
+        let command =
+            Command::Publish(Publish { reply_to: Some(id(99)), publisher, epoch: None, items: vec![item] });
         if number == 2 {
             let (source, number) = (Source::Outbox(ShardId(1)), self.positions);
             self.take(Input::from(Request { source, number, done_below: 0, command }));

@@ -126,7 +126,7 @@ impl World {
     fn publish_item(&mut self, item: PublishItem) -> Vec<Effect> {
         let publisher = ClientId::new("publisher");
         let reply_to = Some(id(999));
-        self.apply(Command::Publish(Publish { reply_to, publisher, items: vec![item] }))
+        self.apply(Command::Publish(Publish { reply_to, publisher, epoch: None, items: vec![item] }))
     }
 
     fn retain(&mut self, topic: &str, payload: &'static [u8]) {

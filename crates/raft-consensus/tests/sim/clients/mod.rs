@@ -150,7 +150,7 @@ impl Connected {
                     groups: mine.map(|(_, pick)| pick.clone()).collect(),
                 };
                 let (reply_to, publisher) = (Some(self.connection), self.client.clone());
-                let publish = Publish { reply_to, publisher, items: vec![item] };
+                let publish = Publish { reply_to, publisher, epoch: None, items: vec![item] };
                 answers.push(self.host.ask(shard, Command::Publish(publish)));
             }
         }

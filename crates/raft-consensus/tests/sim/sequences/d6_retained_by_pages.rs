@@ -19,7 +19,7 @@ fn retain(twins: &mut Twins, topic: &str, payload: &[u8]) -> Vec<Effect> {
     let message = Arc::new(Message { body, qos: QoS::AtLeastOnce, retain: true, expires_at: None });
     let item = PublishItem { number: 1, message, sessions: true, store_retained: true, groups: Vec::new() };
     let publisher = ClientId::new("p");
-    twins.ask(Command::Publish(Publish { reply_to: None, publisher, items: vec![item] }))
+    twins.ask(Command::Publish(Publish { reply_to: None, publisher, epoch: None, items: vec![item] }))
 }
 
 fn asked(effects: &[Effect]) -> Option<Ask> {

@@ -12,7 +12,7 @@ use crate::message::MessageRef;
 use crate::outbound::Outgoing;
 use crate::picks::InGroup;
 use crate::shard::{StoredAt, StoredPage};
-use crate::word::{ForMember, Found, Given, Page, PageWanted, Question};
+use crate::word::{ForMember, Found, Given, Page, PageWanted, Question, Settled};
 
 pub(super) fn to_wire(number: u64, question: &Question) -> wire::Question {
     use wire::question::Kind;
@@ -67,7 +67,9 @@ pub(super) fn found_to_wire(number: u64, found: &Found) -> wire::Found {
         Found::Stored(Some(page)) => Kind::Stored(page.to_wire()),
         Found::Stored(None) => Kind::Nothing(wire::Nothing {}),
         Found::Given(given) => Kind::Given(given.to_wire()),
-        Found::Settled(settled) => Kind::Settled(*settled),
+        Found::Settled(Settled { all, outboxes }) => {
+            Kind::SettledOf(wire::Settled { all: *all, outboxes: all_to_wire(outboxes) })
+        }
     };
     wire::Found { number, kind: Some(kind) }
 }
@@ -82,7 +84,10 @@ pub(super) fn found_from_wire(wire: wire::Found) -> Result<(u64, Found), RecordE
         Kind::Stored(page) => Found::Stored(Some(StoredPage::from_wire(page)?)),
         Kind::Nothing(_) => Found::Stored(None),
         Kind::Given(given) => Found::Given(Given::from_wire(given)?),
-        Kind::Settled(settled) => Found::Settled(settled),
+        Kind::SettledOf(settled) => {
+            let outboxes = all_from_wire(settled.outboxes)?;
+            Found::Settled(Settled { all: settled.all, outboxes })
+        }
     };
     Ok((wire.number, found))
 }

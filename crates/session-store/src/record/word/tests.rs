@@ -17,7 +17,9 @@ use crate::picks::InGroup;
 use crate::record::arbitrary;
 use crate::shard::{StoredAt, StoredPage};
 use crate::stream::{Answer, Source};
-use crate::word::{ForMember, Found, FramePart, Given, GroupMembers, Nobody, Page, PageWanted, Question};
+use crate::word::{
+    ForMember, Found, FramePart, Given, GroupMembers, Nobody, Page, PageWanted, Question, Settled,
+};
 
 const HOST: Host = Host { node: NodeId(2), incarnation: Incarnation(7) };
 const AT: StoredAt = StoredAt { session: SessionKey(3), serial: 12 };
@@ -103,8 +105,8 @@ fn words() -> Vec<Word> {
             Question::ForMembers(HOST, vec![ForMember { of: of(7), member, message: message("m") }]),
         ),
         Word::Question(5, Question::Settled),
-        Word::Found(7, Found::Settled(true)),
-        Word::Found(8, Found::Settled(false)),
+        Word::Found(7, Found::Settled(Settled { all: true, outboxes: vec![ShardId(0), ShardId(5)] })),
+        Word::Found(8, Found::Settled(Settled::default())),
         Word::Found(5, Found::Given(Given { up_to: Some(of(7)), gone: Some(of(8)) })),
         Word::Found(6, Found::Given(Given::default())),
         Word::Found(1, Found::Page(Page { messages: vec![message("a"), message("b")], next: None })),
@@ -132,7 +134,12 @@ fn publish(group: &GroupRef) -> Publish {
     let groups = vec![GroupPick { group: Arc::clone(group), choice: 5 }];
     let item =
         PublishItem { number: 3, message: message("t"), sessions: true, store_retained: false, groups };
-    Publish { reply_to: Some(connection()), publisher: ClientId::new("p"), items: vec![item] }
+    Publish {
+        reply_to: Some(connection()),
+        publisher: ClientId::new("p"),
+        epoch: Some(Epoch(7)),
+        items: vec![item],
+    }
 }
 
 fn frame(parts: Vec<FramePart>) -> Frame {

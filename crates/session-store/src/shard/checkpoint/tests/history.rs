@@ -300,7 +300,7 @@ impl World {
             }
         };
         let items = (0..count as u64).map(item).collect();
-        let publish = Publish { reply_to: None, publisher: ClientId::new("a"), items };
+        let publish = Publish { reply_to: None, publisher: ClientId::new("a"), epoch: None, items };
         self.request(1, Command::Publish(publish))
     }
 
