@@ -227,14 +227,11 @@ impl Streams {
                 continue;
             }
             let late = self.inner.start.latest.is_late(&part.publish);
-            dropped.add(self.deliver_ordinary(part, late));
-            for (item_number, item) in (0..).zip(&part.publish.items) {
-                if late && is_qos0(item) {
-                    continue;
-                }
+            let is_due = |item: &PublishItem| !(late && is_qos0(item));
+            dropped.add(self.deliver_ordinary(part, is_due));
+            for (item_number, item) in (0..).zip(&part.publish.items).filter(|(_, item)| is_due(item)) {
                 for pick in &item.groups {
-                    let given = self.inner.start.fanout.give_here(&pick.group, publisher, &item.message);
-                    match given {
+                    match self.inner.start.fanout.give_here(&pick.group, publisher, &item.message) {
                         Some(given) => dropped.add(given),
                         None => nobody.push(Nobody {
                             frame: frame.number,
@@ -251,11 +248,10 @@ impl Streams {
     }
 
     /// Messages of one topic in a row are matched once, and each subscriber gets them together.
-    fn deliver_ordinary(&self, part: &FramePart, late: bool) -> Dropped {
+    fn deliver_ordinary(&self, part: &FramePart, is_due: impl Fn(&PublishItem) -> bool) -> Dropped {
         let mut dropped = Dropped::default();
-        let is_due = |item: &&PublishItem| item.sessions && !(late && is_qos0(item));
-        let is_new = |item: &&PublishItem| self.claim(part, item.number);
-        let items: Vec<&PublishItem> = part.publish.items.iter().filter(is_due).filter(is_new).collect();
+        let is_new = |item: &&PublishItem| item.sessions && is_due(item) && self.claim(part, item.number);
+        let items: Vec<&PublishItem> = part.publish.items.iter().filter(is_new).collect();
         let same = |a: &&PublishItem, b: &&PublishItem| a.message.body.topic() == b.message.body.topic();
         for run in items.chunk_by(same) {
             let Some(first) = run.first() else { continue };
