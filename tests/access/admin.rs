@@ -78,7 +78,7 @@ fn each_role_may_what_it_is_for_and_every_change_is_in_the_audit_log() {
     assert!(code == Some(1) && said.contains("a token is needed"), "{said}");
     fs::write(api.dir.join("made-up"), "x".repeat(43)).unwrap();
     assert!(!api.may("made-up", &["status"]));
-    let asked: [(&[&str], [bool; 3]); 18] = [
+    let asked: [(&[&str], [bool; 3]); 21] = [
         (&["status"], [true, true, true]),
         (&["clients"], [true, true, true]),
         (&["sessions"], [true, true, true]),
@@ -97,6 +97,9 @@ fn each_role_may_what_it_is_for_and_every_change_is_in_the_audit_log() {
         (&["drain", "quelea-0"], [false, true, true]),
         (&["move-leader", "0", "--to", "quelea-0"], [false, true, true]),
         (&["leave", "nobody"], [false, false, true]),
+        (&["bans"], [true, true, true]),
+        (&["ban", "--user", "nobody"], [false, false, true]),
+        (&["unban", "--user", "nobody"], [false, false, true]),
     ];
     for (arguments, expected) in asked {
         let may = ["eve", "otto", "ada"].map(|who| api.may(who, arguments));
@@ -120,6 +123,9 @@ fn each_role_may_what_it_is_for_and_every_change_is_in_the_audit_log() {
     told(&["INFO", "who=ada", "\"trace\"", "\"client nobody, with payloads\"", "done"]);
     told(&["INFO", "who=otto", "\"drain\"", "\"quelea-0\"", "done"]);
     told(&["WARN", "who=ada", "\"leave\"", "\"nobody\"", "refused", "there is no node"]);
+    told(&["INFO", "who=ada", "\"ban\"", "\"user nobody\"", "done"]);
+    told(&["INFO", "who=ada", "\"unban\"", "\"user nobody\"", "done"]);
+    told(&["WARN", "who=otto", "/quelea.admin.v1.Admin/Ban", "may not do this"]);
     let log = api.log();
     assert!(!log.contains("a secret word"), "a payload is in the log");
     for (name, _) in TOKENS {

@@ -70,6 +70,13 @@ impl Fixture {
         broker.restart(&[]);
     }
 
+    /// Kills the broker, and starts it anew on the same files.
+    pub(crate) fn crash(&mut self) {
+        let broker = self.broker.as_mut().unwrap();
+        broker.kill();
+        broker.restart(&[]);
+    }
+
     /// A client of this user, whose password is right.
     pub(crate) fn client(&self, version: Version, id: &str, user: &str) -> RawClient {
         RawClient::connect(&self.addr(), &log_in(version, id, user))

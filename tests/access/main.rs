@@ -34,5 +34,6 @@ mod rules;
 mod scram;
 mod server;
 mod settings;
+mod stored;
 mod trace;
 mod why;

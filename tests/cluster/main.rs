@@ -8,6 +8,7 @@
     reason = "test code: a panic with a message is how a test fails"
 )]
 
+mod access;
 mod admin;
 mod admin_acts;
 mod admin_lists;

@@ -81,6 +81,7 @@ pub(crate) async fn start(
         address: data.port.map_or("", |port| &port.address),
         storage: data.storage,
         time: time.of_entries(),
+        access: data.access.stored(),
     };
     let Some(port) = data.port else {
         let (cluster, runs) = start.start().await?;

@@ -133,7 +133,11 @@ impl TestNode {
         let (_, live) = watch::channel(vec![host]);
         let storage = open(data, &settings);
         let clock = Clock::start();
-        let cluster = ClusterView::told((lowest_live, live), clock.of_groups(1), &Following::new(host));
+        let cluster = ClusterView::told(
+            (lowest_live, live),
+            clock.of_groups(1),
+            &Following::new(host, &Arc::default()),
+        );
         let run = TestRun { host, clock, lease: lease(&cluster), cluster, joins: None };
         let members = Members {
             nodes: vec![1],

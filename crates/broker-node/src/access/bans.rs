@@ -1,11 +1,12 @@
-//! Who is banned: a file with a line for each address or network, user or client identifier, for good or until a time. Read
-//! through `file`, asked by `Access`. It knows no connection.
+//! Who is banned: addresses and networks, users and client identifiers, for good or until a time. Read from a file through
+//! `file`, which has a line for each, or told of the cluster's by `stored`; asked by `Access`. It knows no connection.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
 
 use hashbrown::HashMap;
 use ipnet::IpNet;
+use raft_consensus::cluster::Banned;
 
 use super::acl::words;
 
@@ -16,7 +17,7 @@ const EXPECTED: &str =
 const NETWORKS_MAX: usize = 4_096;
 
 /// Until when somebody is banned; `None` for good.
-type Until = Option<SystemTime>;
+pub(super) type Until = Option<SystemTime>;
 
 /// All bans.
 #[derive(Debug, Default)]
@@ -77,6 +78,31 @@ impl Bans {
             other => return Err(format!("expected {EXPECTED}, found {other:?}")),
         }
         Ok(())
+    }
+
+    /// Somebody is banned so long, whatever was said before.
+    pub(super) fn set(&mut self, whom: &Banned, until: Until) {
+        match whom {
+            Banned::Address(address) => drop(self.addresses.insert(address.to_canonical(), until)),
+            Banned::User(name) => drop(self.users.insert(name.clone(), until)),
+            Banned::Client(id) => drop(self.clients.insert(id.clone(), until)),
+            Banned::Network(address, bits) => {
+                self.lift(whom);
+                self.networks.extend(IpNet::new(*address, *bits).ok().map(|network| (network, until)));
+            }
+        }
+    }
+
+    /// Somebody is not banned any more.
+    pub(super) fn lift(&mut self, whom: &Banned) {
+        match whom {
+            Banned::Address(address) => drop(self.addresses.remove(&address.to_canonical())),
+            Banned::User(name) => drop(self.users.remove(name)),
+            Banned::Client(id) => drop(self.clients.remove(id)),
+            Banned::Network(address, bits) => {
+                self.networks.retain(|(known, _)| (known.addr(), known.prefix_len()) != (*address, *bits));
+            }
+        }
     }
 
     /// Whether somebody is banned now.

@@ -21,6 +21,7 @@ mod noise;
 mod passwd;
 mod queue;
 mod scram;
+mod stored;
 mod users;
 mod watch;
 
@@ -46,6 +47,7 @@ use self::jwt::{Grant, Tokens};
 pub(crate) use self::methods::{Shown, methods};
 pub(crate) use self::passwd::{PasswdArgs, rewrite, run as passwd};
 pub(crate) use self::queue::network_of;
+pub(crate) use self::stored::Stored;
 use self::users::Users;
 pub(crate) use self::watch::{watch, watch_file};
 use crate::config::{AuthSource, ClientIdPolicy, ListenerSettings, Settings};
@@ -149,8 +151,9 @@ pub(crate) struct Access {
     order: Vec<AuthSource>,
     rules: Option<Watched<Rules>>,
     bans: Option<Watched<Bans>>,
+    stored: Arc<Stored>,
     hasher: Hasher,
-    /// Grows with each change of users or rules, after it.
+    /// Grows with each change of what is in files, or comes from a server, after it.
     version: AtomicU64,
 }
 
@@ -184,6 +187,7 @@ impl Access {
             order: auth.order.clone(),
             rules: rules.transpose()?,
             bans: auth.bans_file.as_deref().map(|path| Watched::open(path, Bans::parse)).transpose()?,
+            stored: Arc::default(),
             hasher: Hasher::new(),
             version: AtomicU64::new(0),
         })
@@ -221,8 +225,8 @@ impl Access {
         }
     }
 
-    /// Whether a client that is connected has to look again what it may do, now or ever.
-    pub(crate) fn is_open(&self) -> bool {
+    /// Whether there is nothing that may change but what lies in the cluster.
+    fn has_no_files(&self) -> bool {
         let tokens = self.tokens.is_some() || self.introspection.is_some();
         !tokens && self.users.is_none() && self.hook.is_none() && self.rules.is_none() && self.bans.is_none()
     }
@@ -232,9 +236,14 @@ impl Access {
         self.introspection.as_ref().map(Introspection::counts).unwrap_or_default()
     }
 
-    /// Changes when what is in force changes. To be read before what depends on it.
+    /// What lies in the cluster, for whoever follows that.
+    pub(crate) fn stored(&self) -> &Arc<Stored> {
+        &self.stored
+    }
+
+    /// Grows when what is in force changes. To be read before what depends on it.
     pub(crate) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        self.version.load(Ordering::Acquire).wrapping_add(self.stored.version())
     }
 
     /// Whether somebody who was let in still would be.
@@ -258,7 +267,9 @@ impl Access {
     /// Whether somebody is banned, or the client identifier that it wants or has.
     pub(crate) fn has_banned(&self, who: &Principal, client: Option<&str>) -> bool {
         let suspect = Suspect { address: who.address, user: who.user.as_deref(), client };
-        self.bans.as_ref().is_some_and(|bans| bans.current().has(suspect, SystemTime::now()))
+        let now = SystemTime::now();
+        self.bans.as_ref().is_some_and(|bans| bans.current().has(suspect, now))
+            || self.stored.has_banned(suspect, now)
     }
 
     /// What a client may do; `None` is everything. What its token allows comes after the rules of the file.

@@ -1,5 +1,5 @@
-//! Reads users, keys of tokens and rules again when their files change and at SIGHUP, and has all connections look again what they may
-//! do. One task a node; a change is in force within a second.
+//! Reads users, keys of tokens and rules again when their files change and at SIGHUP, hears what changes in the cluster, and has all
+//! connections look again what they may do. One task a node; a change is in force within a second.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,9 +18,6 @@ const WATCH_EVERY: Duration = Duration::from_millis(250);
 
 /// Watches the files until it is dropped; `changed` wakes whoever has to look again.
 pub(crate) async fn watch(access: Arc<Access>, changed: impl Fn()) {
-    if access.is_open() {
-        return;
-    }
     let renewed = || {
         access.version.fetch_add(1, Ordering::Release);
         changed();
@@ -30,7 +27,18 @@ pub(crate) async fn watch(access: Arc<Access>, changed: impl Fn()) {
             remote.run(&renewed).await;
         }
     };
-    tokio::join!(watch_files(&access, &renewed), fetched);
+    let files = async {
+        if !access.has_no_files() {
+            watch_files(&access, &renewed).await;
+        }
+    };
+    let stored = async {
+        loop {
+            access.stored.changed().await;
+            changed();
+        }
+    };
+    tokio::join!(files, fetched, stored);
 }
 
 async fn watch_files(access: &Arc<Access>, renewed: &impl Fn()) {

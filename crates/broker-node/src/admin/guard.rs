@@ -37,6 +37,7 @@ fn takes(path: &str) -> Option<Role> {
         | "/quelea.admin.v1.Admin/ListSessions"
         | "/quelea.admin.v1.Admin/ListSubscriptions"
         | "/quelea.admin.v1.Admin/ListRetained"
+        | "/quelea.admin.v1.Admin/ListBans"
         | "/quelea.admin.v1.Admin/Why" => Some(Role::Viewer),
         "/quelea.admin.v1.Admin/Kick"
         | "/quelea.admin.v1.Admin/Publish"
@@ -272,6 +273,10 @@ mod tests {
         assert_eq!(takes("/quelea.admin.v1.Admin/Leave"), Some(Role::Admin));
         assert_eq!(takes("/quelea.admin.v1.Admin/DeleteSession"), Some(Role::Admin));
         assert_eq!(takes("/quelea.admin.v1.Admin/PurgeRetained"), Some(Role::Admin));
+        assert_eq!(takes("/quelea.admin.v1.Admin/ListBans"), Some(Role::Viewer));
+        for call in ["Ban", "Unban"] {
+            assert_eq!(takes(&format!("/quelea.admin.v1.Admin/{call}")), Some(Role::Admin));
+        }
         assert_eq!(takes("/quelea.admin.v1.Admin/NewInTheNextRelease"), Some(Role::Admin));
         assert_eq!(takes("/grpc.health.v1.Health/Check"), None);
         assert_eq!(takes(""), Some(Role::Admin));

@@ -1,6 +1,7 @@
 //! The admin API: what `proto/admin.proto` declares, served to whoever administers the cluster. Started by `front`, before the
 //! node belongs to a cluster. It decides nothing: what is to be goes into the cluster group's log, or to whoever leads a group.
 
+mod access;
 mod bounds;
 mod clients;
 mod guard;

@@ -16,19 +16,20 @@ use super::node_proto::question::Kind as Asked;
 use super::proto::admin_server::Admin;
 use super::proto::move_leader_request::Which;
 use super::proto::{
-    DeleteSessionReply, DeleteSessionRequest, DrainReply, DrainRequest, JoinReply, JoinRequest, KickReply,
-    KickRequest, LeaveReply, LeaveRequest, ListClientsReply, ListClientsRequest, ListRetainedReply,
-    ListRetainedRequest, ListSessionsReply, ListSessionsRequest, ListSubscriptionsReply,
-    ListSubscriptionsRequest, MoveLeaderReply, MoveLeaderRequest, PublishReply, PublishRequest,
-    PurgeRetainedReply, PurgeRetainedRequest, ReloadReply, ReloadRequest, Role, SetLogReply, SetLogRequest,
-    StatusReply, StatusRequest, TraceRequest, UndrainReply, UndrainRequest, WhyReply, WhyRequest,
+    BanReply, BanRequest, DeleteSessionReply, DeleteSessionRequest, DrainReply, DrainRequest, JoinReply,
+    JoinRequest, KickReply, KickRequest, LeaveReply, LeaveRequest, ListBansReply, ListBansRequest,
+    ListClientsReply, ListClientsRequest, ListRetainedReply, ListRetainedRequest, ListSessionsReply,
+    ListSessionsRequest, ListSubscriptionsReply, ListSubscriptionsRequest, MoveLeaderReply,
+    MoveLeaderRequest, PublishReply, PublishRequest, PurgeRetainedReply, PurgeRetainedRequest, ReloadReply,
+    ReloadRequest, Role, SetLogReply, SetLogRequest, StatusReply, StatusRequest, TraceRequest, UnbanReply,
+    UnbanRequest, UndrainReply, UndrainRequest, WhyReply, WhyRequest,
 };
 use super::subject::{Belongs, Subject};
 use super::whole::{ask, belonging, group_of, whole};
-use super::{clients, last, publish, reload, retained, sessions, subscriptions, tokens, trace, why};
+use super::{access, clients, last, publish, reload, retained, sessions, subscriptions, tokens, trace, why};
 
 /// How long the cluster group may take to decide.
-const DECIDE_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const DECIDE_WITHIN: Duration = Duration::from_secs(10);
 /// What the way to a leader takes besides what it does.
 const WAY: Duration = Duration::from_secs(2);
 
@@ -50,14 +51,7 @@ impl Desk {
     async fn decide(&self, node: &str, command: impl FnOnce(NodeId) -> Command) -> Result<NodeId, Status> {
         let belongs = self.belongs()?;
         let node = find(&belonging(&belongs.roster.borrow()), node)?;
-        match timeout(DECIDE_WITHIN, belongs.asks.ask(&command(node))).await {
-            Ok(Ok(())) => Ok(node),
-            Ok(Err(AskError::Refused(refusal))) => Err(Status::failed_precondition(refusal.to_string())),
-            Ok(Err(AskError::Gone(_))) => Err(Status::unavailable("the node stops")),
-            Err(_elapsed) => Err(Status::deadline_exceeded(
-                "the cluster group did not decide in time: it has no majority, or no leader yet",
-            )),
-        }
+        decided(belongs, &command(node)).await.map(|()| node)
     }
 
     /// Has the node ask these for a cluster too.
@@ -95,6 +89,21 @@ impl Desk {
             Answered::Refused(why) => Err(Status::unavailable(why)),
             _ => Err(Status::internal("the leader's answer makes no sense")),
         }
+    }
+}
+
+/// Has the cluster group make it so.
+///
+/// # Errors
+/// It is refused, or takes too long.
+pub(super) async fn decided(belongs: &Belongs, command: &Command) -> Result<(), Status> {
+    match timeout(DECIDE_WITHIN, belongs.asks.ask(command)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(AskError::Refused(refusal))) => Err(Status::failed_precondition(refusal.to_string())),
+        Ok(Err(AskError::Gone(_))) => Err(Status::unavailable("the node stops")),
+        Err(_elapsed) => Err(Status::deadline_exceeded(
+            "the cluster group did not decide in time: it has no majority, or no leader yet",
+        )),
     }
 }
 
@@ -276,5 +285,27 @@ impl Admin for Desk {
         let about = trace::about(&asked);
         let tracing = async { trace::trace(&self.0, self.belongs()?, asked).await };
         Ok(Response::new(caller.audited("trace", &about, tracing).await?))
+    }
+
+    async fn ban(&self, request: Request<BanRequest>) -> Result<Response<BanReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let ban = request.into_inner().ban;
+        let about = access::about(ban.as_ref().and_then(|ban| ban.whom.as_ref()));
+        let banning = async { access::ban(&self.0, self.belongs()?, ban).await };
+        caller.audited("ban", &about, banning).await?;
+        Ok(Response::new(BanReply {}))
+    }
+
+    async fn unban(&self, request: Request<UnbanRequest>) -> Result<Response<UnbanReply>, Status> {
+        let caller = Caller::of(&request)?;
+        let whom = request.into_inner().whom;
+        let about = access::about(whom.as_ref());
+        let lifting = async { access::unban(&self.0, self.belongs()?, whom).await };
+        let was_banned = caller.audited("unban", &about, lifting).await?;
+        Ok(Response::new(UnbanReply { was_banned }))
+    }
+
+    async fn list_bans(&self, request: Request<ListBansRequest>) -> Result<Response<ListBansReply>, Status> {
+        Ok(Response::new(access::bans(self.belongs()?, request.into_inner()).await?))
     }
 }

@@ -100,6 +100,17 @@ impl Asks {
         Ok(None)
     }
 
+    /// The entry that this node has applied by now, or a later one: what was decided before is in it.
+    ///
+    /// # Errors
+    /// The group has ended.
+    pub(crate) async fn decided(&self) -> Result<u64, Gone> {
+        let index = |state: &mut raft_consensus::state_machine::StateMachine<_>| {
+            state.applied().last_log_id.map_or(0, |id| id.index)
+        };
+        self.group.look_now(index).await
+    }
+
     /// Looks at the state as this node has applied it by now.
     ///
     /// # Errors
@@ -172,12 +183,7 @@ impl Asks {
         match asked {
             Err(AskError::Gone(gone)) => Err(gone),
             // Whoever asked sees by its own state which it is.
-            Ok(()) | Err(AskError::Refused(_)) => {
-                let index = |state: &mut raft_consensus::state_machine::StateMachine<_>| {
-                    state.applied().last_log_id.map_or(0, |id| id.index)
-                };
-                Ok(Asked::Decided(self.group.look_now(index).await?))
-            }
+            Ok(()) | Err(AskError::Refused(_)) => Ok(Asked::Decided(self.decided().await?)),
         }
     }
 }

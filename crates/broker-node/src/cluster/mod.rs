@@ -48,6 +48,7 @@ pub(crate) use self::port::Port;
 pub(crate) use self::seeds::Seeds;
 pub(crate) use self::succeeding::{REFUSING, Succeeding};
 pub(crate) use self::way::Way;
+use crate::access::Stored;
 use crate::identity::Identity;
 use crate::lease::{Lease, TakenForDead};
 use crate::routes::Barriers;
@@ -128,6 +129,8 @@ pub(crate) struct StartCluster<'a> {
     pub(crate) storage: &'a Storage,
     /// The time that its entries carry.
     pub(crate) time: WallClock,
+    /// Who hears what of users, rules and bans lies in the cluster.
+    pub(crate) access: &'a Arc<Stored>,
 }
 
 /// The cluster group on this node.
@@ -185,7 +188,7 @@ impl StartCluster<'_> {
         (timing, asker): (Timing, Option<Asker>),
     ) -> anyhow::Result<Opened> {
         let (mut machine, checkpoint) = ClusterMachine::restore(self.storage)?;
-        let following = Arc::new(Following::new(self.identity.host()));
+        let following = Arc::new(Following::new(self.identity.host(), self.access));
         machine.follow(following.clone());
         let (lowest_live, level) = (machine.lowest_live(), machine.apply_level());
         let (roster, live) = (machine.roster(), machine.live());
@@ -359,7 +362,8 @@ mod tests {
 
     async fn start(identity: &Identity, storage: &Storage) -> anyhow::Result<(ClusterGroup, Runs)> {
         let time = Clock::start().of_groups(1);
-        let start = StartCluster { identity, name: "quelea-0", address: "", storage, time };
+        let access = &Arc::default();
+        let start = StartCluster { identity, name: "quelea-0", address: "", storage, time, access };
         timeout(WITHIN, start.start()).await.expect("a start that does not wait for room")
     }
 

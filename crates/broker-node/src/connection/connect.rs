@@ -229,8 +229,7 @@ async fn accept(
         Refused::TakenOver => ReasonCode::ServerBusy,
     })?;
     client.epoch = connected.epoch;
-    let others = worker.node.shards.others();
-    client.present = others.map(|others| others.latest.enter(&client.id, client.epoch));
+    client.present = worker.node.shards.is_present(&client.id, client.epoch);
     client.persistent = connected.persistent;
     let admission = worker.node.lease.until_admitted(&client.id, (client.epoch, inbox.id()));
     if timeout_at(until, admission).await != Ok(Admission::Admitted) {
@@ -238,7 +237,7 @@ async fn accept(
         inbox.put_back(mail);
         return Err(unanswered(&client));
     }
-    (client.authentication, client.standing, client.place) = (authentication, standing, place);
+    (client.authentication, client.standing, client.place) = (authentication, Some(standing), place);
     worker.counters.connects_accepted.add(1);
     let assigned = assigned.then(|| Text::new(client.id.as_str()).ok()).flatten();
     let mut connack = connack(connect, &client, connected, assigned);

@@ -17,7 +17,7 @@ const PAGE_ROWS: u32 = 1_000;
 
 /// How much is shown.
 #[derive(Debug, Args)]
-struct Limit {
+pub(super) struct Limit {
     /// Rows to show, 0 for all
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u64,
@@ -154,10 +154,10 @@ struct RetainedList {
 type Client = AdminClient<Connection>;
 
 /// A page, and the token of the next one.
-type Fetched<R> = (Vec<R>, String, Vec<Unheard>);
+pub(super) type Fetched<R> = (Vec<R>, String, Vec<Unheard>);
 
 /// Asks for pages until there are as many rows as wanted, or no more.
-async fn all<R>(
+pub(super) async fn all<R>(
     Limit { limit }: Limit,
     mut fetch: impl AsyncFnMut(Page) -> Result<Fetched<R>, Failed>,
 ) -> Result<Listed<R>, Failed> {

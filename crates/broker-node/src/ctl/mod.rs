@@ -1,6 +1,7 @@
 //! `quelea ctl`: sees a cluster and moves what it does between its nodes, over the admin API of any of them. Called by the
 //! command line; it decides nothing, and says in words what was refused.
 
+mod access;
 mod connection;
 mod find;
 mod json;
@@ -73,6 +74,12 @@ enum Verb {
         /// Its client identifier
         client_id: String,
     },
+    /// Have somebody be let in by no node, and disconnected
+    Ban(access::BanArgs),
+    /// Take a ban back
+    Unban(access::UnbanArgs),
+    /// Who is banned on all nodes
+    Bans(access::BansArgs),
     /// Why a client does not get the messages of a topic
     Why(why::WhyArgs),
     /// The packets of a client, a topic or an address, as they come and go
@@ -187,6 +194,9 @@ async fn act(api: &mut Api, verb: Verb, as_json: bool) -> Result<String, Failed>
                 }
             }
         }
+        Verb::Ban(args) => access::ban(client, args, as_json).await?,
+        Verb::Unban(args) => access::unban(client, args, as_json).await?,
+        Verb::Bans(args) => access::bans(client, args, as_json).await?,
         Verb::Why(args) => why::why(client, args, as_json).await?,
         Verb::Trace(args) => trace::run(api, args, as_json).await?,
         Verb::Top(args) => top::run(api, args, as_json).await?,

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::table::render;
-use crate::admin::proto::{Client, RetainedMessage, Session, Subscription, Unheard};
+use crate::admin::proto::{Ban, Client, RetainedMessage, Session, Subscription, Unheard, banned::Kind};
 
 /// A column: its name, whether it is shown where nobody chooses, and what is in it.
 pub(super) type Column<R> = (&'static str, bool, fn(&R) -> Value);
@@ -68,6 +68,23 @@ pub(super) const RETAINED: &[Column<RetainedMessage>] = &[
     ("payload", false, |of| of.payload.as_deref().and_then(|bytes| str::from_utf8(bytes).ok()).into()),
     ("payload_base64", false, |of| of.payload.as_deref().map(|bytes| STANDARD.encode(bytes)).into()),
 ];
+
+/// Of bans.
+pub(super) const BANS: &[Column<Ban>] = &[
+    ("kind", true, |of| banned(of).map(|(kind, _)| kind).into()),
+    ("banned", true, |of| banned(of).map(|(_, whom)| whom).into()),
+    ("until", true, |of| of.until_ms.map_or("for good".into(), time)),
+    ("why", true, |of| given(&of.why)),
+];
+
+fn banned(ban: &Ban) -> Option<(&'static str, &str)> {
+    let whom = ban.whom.as_ref().and_then(|whom| whom.kind.as_ref())?;
+    Some(match whom {
+        Kind::Address(address) => ("address", address),
+        Kind::User(name) => ("user", name),
+        Kind::ClientId(id) => ("client_id", id),
+    })
+}
 
 /// Whether what is wanted of retained messages takes their payloads.
 pub(super) fn takes_payload(columns: &[String]) -> bool {

@@ -99,7 +99,8 @@ struct Started {
 impl Started {
     async fn begin(storage: &Storage, networks: &Joined<Transport>, time: &Arc<GroupTime>) -> Self {
         let (mut machine, checkpoint) = ClusterMachine::restore(storage).unwrap();
-        let following = Arc::new(Following::new(host(u32::try_from(networks.node).unwrap())));
+        let following =
+            Arc::new(Following::new(host(u32::try_from(networks.node).unwrap()), &Arc::default()));
         machine.follow(following.clone());
         let (lowest_live, live, roster) = (machine.lowest_live(), machine.live(), machine.roster());
         let (group, task) = Group::start(Start {

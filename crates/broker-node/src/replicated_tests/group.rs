@@ -74,7 +74,7 @@ impl StandIn {
 
     /// A run of a node begins, and follows from now on.
     pub(super) fn begin(&self, host: Host) -> Arc<Following> {
-        let following = Arc::new(Following::new(host));
+        let following = Arc::new(Following::new(host, &Arc::default()));
         let mut state = self.state.lock();
         let begin =
             Begin { host, token: 1, name: "".into(), address: "".into(), knows_level: APPLY_LEVEL_MAX };

@@ -1,5 +1,5 @@
 //! What a connected client may do, and what becomes of what it has when that changes: what it may not receive any more
-//! is not sent, whatever brought it. Costs nothing where there are neither users nor rules.
+//! is not sent, whatever brought it. Where there are neither users nor rules it costs a look at a number.
 
 use std::rc::Rc;
 
@@ -44,23 +44,23 @@ struct WillTerms {
 }
 
 impl Standing {
-    /// What a client may do. `None` where everybody may do everything, now and later.
+    /// What a client may do.
     ///
     /// # Errors
-    /// It may not publish its will, or is unknown by now.
+    /// It may not publish its will, or is unknown or banned by now.
     pub(crate) fn of(
         access: &Access,
         who: Principal,
         client: &str,
         connect: &Connect,
-    ) -> Result<Option<Box<Self>>, ReasonCode> {
-        if access.is_open() {
-            return Ok(None);
-        }
+    ) -> Result<Box<Self>, ReasonCode> {
         // First: what changes meanwhile is looked at again.
         let version = access.version();
         if !access.knows(&who) {
             return Err(ReasonCode::NotAuthorized);
+        }
+        if access.has_banned(&who, Some(client)) {
+            return Err(ReasonCode::Banned);
         }
         let rights = access.rights_of(&who, client);
         // One for the broker's own topics is dropped anyway.
@@ -72,7 +72,7 @@ impl Standing {
         });
         let until = access.until(&who);
         let this = Self { who, rights, will, version, until };
-        if this.may_publish_will() { Ok(Some(Box::new(this))) } else { Err(ReasonCode::NotAuthorized) }
+        if this.may_publish_will() { Ok(Box::new(this)) } else { Err(ReasonCode::NotAuthorized) }
     }
 
     /// Who it is.
@@ -157,10 +157,20 @@ impl Client {
         self.standing.as_ref().map_or(Some(QoS::ExactlyOnce), |standing| standing.may_subscribe(filter))
     }
 
-    /// Whether messages of a topic may be sent to it.
+    /// Whether messages of a topic may be sent to it. What has changed since the connection looked counts already: who is told
+    /// that a change is in force may publish what is not for this client any more.
     pub(crate) fn may_receive(&self, topic: &[u8]) -> bool {
-        let rights = self.standing.as_ref().and_then(|standing| standing.rights.as_ref());
-        !self.ends.distrusted && rights.is_none_or(|rights| rights.may_receive(topic))
+        let Some(standing) = self.standing.as_ref().filter(|_| !self.ends.distrusted) else {
+            return !self.ends.distrusted;
+        };
+        let access = &self.worker.node.access;
+        if standing.version == access.version() {
+            return standing.rights.as_ref().is_none_or(|rights| rights.may_receive(topic));
+        }
+        let (who, client) = (&standing.who, self.id.as_str());
+        access.knows(who)
+            && !access.has_banned(who, Some(client))
+            && access.rights_of(who, client).is_none_or(|rights| rights.may_receive(topic))
     }
 
     /// Looks again what it may do, if users or rules have changed since.

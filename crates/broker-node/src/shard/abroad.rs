@@ -6,10 +6,11 @@ use std::sync::Arc;
 use raft_consensus::cluster::{Live, Owner};
 use session_store::command::Publish;
 use session_store::word::FramePart;
-use session_store::{Host, ShardId};
+use session_store::{ClientId, Epoch, Host, ShardId};
 
 use super::Shards;
 use crate::inbox::Inbox;
+use crate::latest::Present;
 use crate::others::Others;
 use crate::streams::Asker;
 
@@ -35,6 +36,11 @@ impl Shards {
     /// to them.
     pub(crate) fn claim(&self, outbox: u16, position: u64) -> bool {
         self.home(outbox).is_none_or(|home| home.relay.claim(position))
+    }
+
+    /// A client is connected here; `None` where the node has no peers, of whom something of it could come late.
+    pub(crate) fn is_present(&self, client: &ClientId, epoch: Epoch) -> Option<Present> {
+        Some(self.others()?.latest.enter(client, epoch))
     }
 
     /// Whether what was matched as of an entry of the cluster group's log may be acted on.

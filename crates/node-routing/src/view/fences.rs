@@ -40,7 +40,7 @@ impl Fences {
                 let lowest = self.lowest.entry(host.node).or_default();
                 *lowest = host.incarnation.next().max(*lowest);
             }
-            Change::Routes(_) | Change::Buried { .. } => {}
+            Change::Routes(_) | Change::Buried { .. } | Change::Banned(_) | Change::Unbanned(_) => {}
         }
     }
 

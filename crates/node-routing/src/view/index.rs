@@ -78,7 +78,7 @@ impl Index {
                     self.free.insert(number);
                 }
             }
-            Change::Fenced(_) | Change::Unfenced(_) => {}
+            Change::Fenced(_) | Change::Unfenced(_) | Change::Banned(_) | Change::Unbanned(_) => {}
         }
     }
 

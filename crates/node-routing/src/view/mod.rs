@@ -164,7 +164,7 @@ impl Follow for RouteView {
             changes.iter().for_each(|change| fences.change(change));
         }
         let of_routes = |change: &Change| match change {
-            Change::Fenced(_) | Change::Unfenced(_) => false,
+            Change::Fenced(_) | Change::Unfenced(_) | Change::Banned(_) | Change::Unbanned(_) => false,
             // Says how far its owner is, and nothing else.
             Change::Routes(routes) => !routes.is_empty(),
             Change::Gone(_) | Change::Buried { .. } => true,

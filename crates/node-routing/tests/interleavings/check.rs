@@ -85,6 +85,7 @@ impl Check {
             }
             Change::Gone(host) => self.routes.retain(|(owner, _), _| *owner != Owner::Host(host)),
             Change::Buried { .. } | Change::Fenced(_) | Change::Unfenced(_) => {}
+            Change::Banned(_) | Change::Unbanned(_) => {}
         }
     }
 

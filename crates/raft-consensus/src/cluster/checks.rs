@@ -31,7 +31,8 @@ impl Cluster {
         self.validate_numbers()?;
         self.members.iter().try_for_each(|(node, member)| self.validate_member(*node, member))?;
         self.owners.live.keys().try_for_each(|owner| self.validate_owner(*owner))?;
-        self.owners.validate(all)
+        self.owners.validate(all)?;
+        self.bans.validate(all)
     }
 
     fn validate_owner(&self, owner: Owner) -> Result<(), &'static str> {

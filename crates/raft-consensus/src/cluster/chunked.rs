@@ -1,7 +1,8 @@
 //! A table that is written down in chunks: what changes costs a checkpoint one small record, and not one for each entry of
-//! the table. Used for routes and fences; knows nothing of either.
+//! the table. Used for routes, fences and bans; knows nothing of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// Entries of a chunk at most.
 pub(super) const CHUNK_ENTRIES_MAX: usize = 64;
@@ -51,7 +52,7 @@ impl<K, V> Default for Chunked<K, V> {
     }
 }
 
-impl<K: Key, V: Copy + PartialEq> Chunked<K, V> {
+impl<K: Key, V: Clone + PartialEq> Chunked<K, V> {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -66,12 +67,19 @@ impl<K: Key, V: Copy + PartialEq> Chunked<K, V> {
     }
 
     pub(super) fn get(&self, key: &K) -> Option<V> {
-        self.entries.get(key).map(|(value, _)| *value)
+        self.entries.get(key).map(|(value, _)| value.clone())
     }
 
     /// All entries in the order of their keys.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, V)> {
-        self.entries.iter().map(|(key, (value, _))| (key, *value))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter().map(|(key, (value, _))| (key, value))
+    }
+
+    /// The entries behind a key, or all.
+    pub(super) fn behind(&self, key: Option<&K>) -> impl Iterator<Item = (&K, &V)> {
+        let first = key.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.entries.range((first, Bound::Unbounded));
+        range.map(|(key, (value, _))| (key, value))
     }
 
     /// Adds or replaces; says whether that changed anything.

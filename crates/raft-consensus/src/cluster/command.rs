@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use session_store::{Host, Incarnation, NodeId, ShardId};
 
+use super::ban::{Ban, Banned};
 use super::route::{Fence, Routes};
 
 /// A cluster's id, drawn by who founded it. Written as 32 hexadecimal digits.
@@ -94,6 +95,10 @@ pub enum Command {
     Fence(Fence),
     /// The fenced connection's host has reported its end.
     Unfence(Fence),
+    /// Somebody is banned; what was said of the same one before counts no more. Nothing is kept of a ban that is over.
+    Ban(Ban),
+    /// Somebody is not banned any more.
+    Unban(Banned),
 }
 
 /// Why a command has no effect. The same command gets the same word from every replica, and again for every repeat.
@@ -180,6 +185,25 @@ pub enum Refusal {
         super::FENCES_BYTES_MAX
     )]
     TooManyFences,
+    /// A member could not read it.
+    #[error(
+        "not all nodes know of this yet: the cluster has to be at apply level {0}, which it is once all run a newer binary"
+    )]
+    NotYet(u32),
+    /// Nobody can be banned by that.
+    #[error("a ban is by an address, a network or a name of 1 to {} bytes", super::BANNED_BYTES_MAX)]
+    NotToBan,
+    /// It says too much.
+    #[error("why somebody is banned has {} bytes at most", super::WHY_BYTES_MAX)]
+    WhyTooLong,
+    /// There is no room for another ban.
+    #[error(
+        "more than {} bans, {} of them by networks, or {} bytes of names",
+        super::BANS_MAX,
+        super::BANNED_NETWORKS_MAX,
+        super::BANS_BYTES_MAX
+    )]
+    TooManyBans,
 }
 
 /// How a command stands with a state: what whoever proposed it waits for.

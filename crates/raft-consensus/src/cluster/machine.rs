@@ -184,6 +184,8 @@ impl Machine for ClusterMachine {
             Command::Begin(begin) => begin.name.len() + begin.address.len(),
             Command::Routes(routes) => routes.bytes() + FILTER_BYTES * routes.len(),
             Command::Fence(fence) | Command::Unfence(fence) => fence.client.as_str().len(),
+            Command::Ban(ban) => ban.whom.text_bytes() + ban.why.len(),
+            Command::Unban(whom) => whom.text_bytes(),
             _ => 0,
         };
         Weight { items: 1, bytes: COMMAND_BYTES + text }

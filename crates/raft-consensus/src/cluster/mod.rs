@@ -1,7 +1,8 @@
-//! The cluster group: who belongs to the cluster, which runs of its nodes may live, all routes, and which connections are
-//! fenced. A pure state and the machine that puts it under a log. Every node applies it; it holds no client's session.
+//! The cluster group: who belongs to the cluster, which runs of its nodes may live, all routes, which connections are fenced,
+//! and who is banned. A pure state and the machine that puts it under a log. Every node applies it; it holds no client's session.
 
 mod ask;
+mod ban;
 mod checks;
 mod chunked;
 mod command;
@@ -11,11 +12,15 @@ mod machine;
 mod numbers;
 mod owners;
 mod record;
+mod record_bans;
 mod record_owners;
 mod route;
 mod state;
 
 pub use self::ask::AskError;
+pub use self::ban::{
+    BANNED_BYTES_MAX, BANNED_NETWORKS_MAX, BANS_BYTES_MAX, BANS_MAX, Ban, Banned, WHY_BYTES_MAX,
+};
 pub use self::command::{Begin, ClusterId, Command, Founding, NotAnId, Refusal, Standing};
 pub use self::duties::Duty;
 pub use self::follow::Follow;
@@ -52,6 +57,10 @@ pub const ADDRESS_BYTES_MAX: usize = 300;
 /// Numbers that were given to nodes at last and are known by what these have drawn; older ones are forgotten, and never
 /// given again.
 pub const ADMITTED_MAX: usize = 64;
+
+/// From this level of `apply` on the cluster group takes bans. To shards it means what the one before does.
+pub const ACCESS_LEVEL: u32 = 4;
+const _: () = assert!(ACCESS_LEVEL <= APPLY_LEVEL_MAX, "the binary knows what it takes");
 
 /// The highest level of `apply` that this binary knows, of the cluster group and of the shards: one number for all of
 /// its state machines. A member says it when a run of it begins.

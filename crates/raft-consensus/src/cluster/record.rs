@@ -9,11 +9,12 @@ use session_store::record::RecordError;
 use session_store::store::Changes;
 use session_store::{Host, Incarnation, Millis, NodeId};
 
+use super::ban::Bans;
 use super::command::{Begin, ClusterId, Command, Founding, Standing};
 use super::duties::Duty;
-use super::record_owners;
 use super::state::{Cluster, Member};
 use super::{APPLY_LEVEL_MAX, FOUNDER};
+use super::{record_bans, record_owners};
 
 /// What `build.rs` makes of `proto/cluster.proto`.
 #[allow(clippy::all, missing_docs, unreachable_pub, reason = "generated")]
@@ -28,6 +29,7 @@ const WITH_DUTY: u32 = 2;
 
 /// Keys of a checkpoint's records: one byte that says what it is, then which one. What a byte means never changes.
 const HEAD: u8 = b'H';
+pub(super) const BANS: u8 = b'B';
 const MEMBER: u8 = b'M';
 
 pub(super) fn read<M: Message + Default>(kind: &'static str, bytes: Bytes) -> Result<M, RecordError> {
@@ -79,6 +81,8 @@ fn command(command: &Command) -> wire::Command {
         Command::Routes(routes) => Kind::Routes(record_owners::routes(routes)),
         Command::Fence(fence) => Kind::Fence(record_owners::fence(fence)),
         Command::Unfence(fence) => Kind::Unfence(record_owners::fence(fence)),
+        Command::Ban(ban) => Kind::Ban(record_bans::ban(ban)),
+        Command::Unban(whom) => Kind::Unban(record_bans::banned(whom)),
     };
     wire::Command { kind: Some(kind) }
 }
@@ -105,6 +109,8 @@ fn read_command(wire: wire::Command) -> Result<Command, RecordError> {
         Kind::Routes(routes) => Command::Routes(record_owners::read_routes(routes)?),
         Kind::Fence(fence) => Command::Fence(record_owners::read_fence(fence)?),
         Kind::Unfence(fence) => Command::Unfence(record_owners::read_fence(fence)?),
+        Kind::Ban(ban) => Command::Ban(record_bans::read_ban(ban)?),
+        Kind::Unban(whom) => Command::Unban(record_bans::read_banned(whom)?),
     })
 }
 
@@ -258,6 +264,7 @@ impl Cluster {
         };
         changes.put(vec![HEAD], head.encode_to_vec().into());
         self.owners.take_changes(&mut changes);
+        record_bans::take_changes(&mut self.bans, &mut changes);
         changes
     }
 
@@ -272,6 +279,7 @@ impl Cluster {
         let mut head = None;
         let mut members = BTreeMap::new();
         let mut owners = record_owners::Restored::default();
+        let mut bans = Bans::default();
         for record in records {
             let (key, value) = record?;
             match key.split_first() {
@@ -280,17 +288,18 @@ impl Cluster {
                     let node = node.try_into().map_err(|_| RecordError::Invalid { field: "key" })?;
                     members.insert(NodeId(u32::from_be_bytes(node)), read_member(value)?);
                 }
+                Some((&BANS, chunk)) => record_bans::restore(&mut bans, chunk, value)?,
                 _ => owners.take(&key, value)?,
             }
         }
         let head = head.ok_or(RecordError::Missing { field: "head of the cluster group" })?;
-        Ok(Self::put_together(&head, members, owners)?)
+        Ok(Self::put_together(&head, members, (owners, bans))?)
     }
 
     fn put_together(
         head: &wire::Head,
         members: BTreeMap<NodeId, Member>,
-        owners: record_owners::Restored,
+        (owners, bans): (record_owners::Restored, Bans),
     ) -> Result<Self, RecordError> {
         if head.version != WITH_DUTY {
             known("head of the cluster group", head.version)?;
@@ -315,6 +324,7 @@ impl Cluster {
             now: Millis(head.now_ms),
             apply_level: found,
             owners: owners.finish()?,
+            bans,
             ..Self::default()
         };
         let buried = |host: &Host| cluster.standing(&Command::Down(*host)) == Standing::InForce;

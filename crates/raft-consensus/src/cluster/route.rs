@@ -7,6 +7,8 @@ use mqtt_codec::QoS;
 use session_store::{ClientId, ConnectionId, Epoch, Host, ShardId};
 use topic_index::Filter;
 
+use super::ban::{Ban, Banned};
+
 /// Changes that one [`Routes`] may have, adds and removes together.
 pub const CHANGES_MAX: usize = 1_024;
 
@@ -99,7 +101,7 @@ impl Fence {
     }
 }
 
-/// What an entry changed in routes and fences, in the order in which it did.
+/// What an entry changed in routes, fences and bans, in the order in which it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// An owner's routes, as far as they really changed.
@@ -119,6 +121,10 @@ pub enum Change {
     Fenced(Fence),
     /// A fence is gone: its host reported that the connection ended.
     Unfenced(Fence),
+    /// Somebody is banned, for so long.
+    Banned(Ban),
+    /// Somebody is not banned any more, or would not be by now.
+    Unbanned(Banned),
 }
 
 /// Bytes of a filter, as it is counted and at least as long as it is written.

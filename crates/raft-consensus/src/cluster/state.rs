@@ -7,11 +7,12 @@ use mqtt_codec::QoS;
 use session_store::{Host, Incarnation, Millis, NodeId};
 use topic_index::Filter;
 
+use super::ban::{Ban, Banned, Bans};
 use super::command::{Begin, Command, Founding, Refusal, Standing};
 use super::duties::Duty;
 use super::owners::Owners;
 use super::route::{Change, Fence, Owner, Routes};
-use super::{ADDRESS_BYTES_MAX, FOUNDER, MEMBERS_MAX, NAME_BYTES_MAX};
+use super::{ACCESS_LEVEL, ADDRESS_BYTES_MAX, FOUNDER, MEMBERS_MAX, NAME_BYTES_MAX};
 
 /// What is known of a node that belongs to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub struct Cluster {
     pub(super) apply_level: u32,
     /// Routes and fences.
     pub(super) owners: Owners,
+    pub(super) bans: Bans,
     /// Members that changed since the last checkpoint.
     pub(super) touched: BTreeSet<NodeId>,
 }
@@ -62,6 +64,7 @@ impl Default for Cluster {
             now: Millis::default(),
             apply_level: 1,
             owners: Owners::default(),
+            bans: Bans::default(),
             touched: BTreeSet::new(),
         }
     }
@@ -76,7 +79,7 @@ impl Cluster {
         self.apply_telling(now, command, &mut |_| ())
     }
 
-    /// The same, and says what it changed in routes and fences.
+    /// The same, and says what it changed in routes, fences and bans.
     ///
     /// # Errors
     /// As for [`Self::apply`].
@@ -125,6 +128,7 @@ impl Cluster {
             Command::Drain(_) | Command::Undrain(_) | Command::Leave(_) | Command::Left(_) => {
                 self.decide_duty(command)
             }
+            Command::Ban(_) | Command::Unban(_) => self.decide_access(command),
             Command::RaiseLevel(level) => {
                 let ignorant = self.belonging().find(|(_, member)| member.knows_level < *level);
                 match ignorant {
@@ -133,6 +137,18 @@ impl Cluster {
                     None => Ok(*level <= self.apply_level),
                 }
             }
+        }
+    }
+
+    /// Members that do not know the level could not read what is decided here.
+    fn decide_access(&self, command: &Command) -> Result<bool, Refusal> {
+        if self.apply_level < ACCESS_LEVEL {
+            return Err(Refusal::NotYet(ACCESS_LEVEL));
+        }
+        match command {
+            Command::Ban(ban) => self.bans.decide_ban(ban, self.now),
+            Command::Unban(whom) => Ok(self.bans.table.get(whom).is_none()),
+            _ => Ok(true),
         }
     }
 
@@ -215,6 +231,8 @@ impl Cluster {
             Command::Drain(_) | Command::Undrain(_) | Command::Leave(_) | Command::Left(_) => {
                 self.change_duty(command, tell);
             }
+            Command::Ban(ban) => self.bans.ban(ban, self.now, tell),
+            Command::Unban(whom) => tell(self.bans.unban(whom)),
         }
     }
 
@@ -250,7 +268,8 @@ impl Cluster {
 
     /// The routes of an owner, in the order of their filters.
     pub fn routes(&self, owner: Owner) -> impl Iterator<Item = (&Filter, QoS)> {
-        self.owners.live.get(&owner).into_iter().flat_map(|owned| owned.routes.iter())
+        let owned = self.owners.live.get(&owner).into_iter();
+        owned.flat_map(|owned| owned.routes.iter().map(|(filter, qos)| (filter, *qos)))
     }
 
     /// The fenced connections of a run, in the order of their clients.
@@ -261,9 +280,25 @@ impl Cluster {
                 client: client.clone(),
                 epoch: *epoch,
                 host,
-                connection,
+                connection: *connection,
             })
         })
+    }
+
+    /// Who is banned, those included whose bans are over; in the order of what they are banned by.
+    pub fn bans(&self) -> impl Iterator<Item = Ban> {
+        self.bans.behind(None)
+    }
+
+    /// Those of them that come behind one.
+    pub fn bans_behind(&self, last: &Banned) -> impl Iterator<Item = Ban> {
+        self.bans.behind(Some(last))
+    }
+
+    /// Whether somebody is in the list of the banned.
+    #[must_use]
+    pub fn has_ban(&self, whom: &Banned) -> bool {
+        self.bans.table.get(whom).is_some()
     }
 
     /// What was fixed when the cluster was created; `None` before.
@@ -329,7 +364,7 @@ impl Cluster {
             numbers,
             self.now,
             self.apply_level,
-            &self.owners,
+            (&self.owners, &self.bans),
         ))
     }
 }

@@ -53,8 +53,8 @@ use crate::tracked::Tracked;
 
 /// The highest level of `apply` that this binary knows. A level is raised where all replicas of a shard are to
 /// change what they do at the same place of the log; a replica whose [`Shard::apply_level`] is above this must
-/// not go on.
-pub const APPLY_LEVEL_MAX: u32 = FENCES_LEVEL;
+/// not go on. The last one is the cluster group's: in a shard it means what [`FENCES_LEVEL`] does.
+pub const APPLY_LEVEL_MAX: u32 = FENCES_LEVEL + 1;
 
 /// Which shard of how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

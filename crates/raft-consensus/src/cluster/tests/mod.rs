@@ -1,5 +1,6 @@
 //! Tests of the cluster group's state: what each command does, and that replicas are equal whatever they went through.
 
+mod bans;
 mod duties;
 mod machine;
 mod owners;
@@ -205,6 +206,7 @@ pub(super) fn command() -> impl Strategy<Value = Command> {
         12 => owners::routes().prop_map(Command::Routes),
         4 => owners::fence().prop_map(Command::Fence),
         2 => owners::fence().prop_map(Command::Unfence),
+        1 => bans::change(),
     ]
 }
 

@@ -197,7 +197,7 @@ fn fixture(name: &str) -> PathBuf {
 /// A fixture: its name, and one command of each kind there was when it was written.
 type Sample = (&'static str, Vec<Command>);
 
-fn samples() -> [Sample; 4] {
+fn samples() -> [Sample; 5] {
     let members = vec![
         Command::Tick,
         Command::Found(FOUNDING),
@@ -243,7 +243,9 @@ fn samples() -> [Sample; 4] {
     ];
     let numbers =
         vec![Command::Found(FOUNDING), Command::Begin(first), Command::Admit(u64::MAX), Command::Admit(7)];
-    [("v1", members), ("routes-v1", routes.into()), ("numbers-v1", numbers), ("duties-v2", duties)]
+    let [members, routes, numbers, duties] =
+        [("v1", members), ("routes-v1", routes.into()), ("numbers-v1", numbers), ("duties-v2", duties)];
+    [members, routes, numbers, duties, ("bans-v1", super::bans::sample())]
 }
 
 const SAMPLE_NOW: Millis = Millis(1_790_000_000_000);
@@ -281,7 +283,8 @@ fn shown(state: &Cluster) -> String {
     let hosts = state.members().map(|(node, member)| Host { node, incarnation: member.begun });
     let fences: String =
         hosts.flat_map(|host| state.fences(host)).map(|fence| format!("{fence:?}\n")).collect();
-    format!("{head:?}\n{members}{owners}{fences}")
+    let bans: String = state.bans().map(|ban| format!("{ban:?}\n")).collect();
+    format!("{head:?}\n{members}{owners}{fences}{bans}")
 }
 
 /// Records one behind the other, each part with its length in front.
