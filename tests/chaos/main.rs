@@ -1,6 +1,6 @@
 //! Three processes that are one cluster, under faults that follow from a seed: what many clients were told and got is
-//! recorded, and held against the guarantees by set and sequence. Run by `cargo xtask chaos`, each fault once or for long. No
-//! test asserts speed.
+//! recorded, and held against the guarantees by set and sequence. Each fault once, or for long by `cargo xtask chaos`. No test
+//! asserts speed.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
