@@ -20,6 +20,12 @@ use topic_index::Filter;
 use crate::home;
 use crate::store_files::Records;
 
+/// When it begins.
+const BEGIN: Millis = Millis(1_000_000);
+/// Of a client's first connection, when it begins, and of the next one then.
+pub(crate) const FIRST: Epoch = Epoch(BEGIN.0);
+pub(crate) const SECOND: Epoch = Epoch(BEGIN.0 + 1);
+
 pub(crate) const HOST: Host = Host { node: NodeId(11), incarnation: Incarnation(1) };
 
 pub(crate) struct Twins {
@@ -85,7 +91,7 @@ impl Twins {
     pub(crate) fn with(limits: ShardLimits) -> Self {
         let shard = || Shard::new(ShardNumber { number: ShardId(0), of: home::SHARDS }, limits);
         let (first, second, records) = (shard(), shard(), Records::new());
-        Self { first, second, now: Millis(1_000_000), records, requests: 0, connections: 0 }
+        Self { first, second, now: BEGIN, records, requests: 0, connections: 0 }
     }
 
     /// Both apply an input; gives what the first one wants to be done, and what the second one would.
@@ -143,8 +149,8 @@ impl Twins {
         self.ask(Command::Connect(connect))
     }
 
-    pub(crate) fn end(&mut self, client: &str, epoch: u64, will: WillFate) -> Vec<Effect> {
-        let (client, epoch) = (ClientId::new(client), Epoch(epoch));
+    pub(crate) fn end(&mut self, client: &str, epoch: Epoch, will: WillFate) -> Vec<Effect> {
+        let client = ClientId::new(client);
         self.ask(Command::End(End { client, epoch, will, expiry_s: None, unsent: Vec::new() }))
     }
 
@@ -153,7 +159,7 @@ impl Twins {
             Subscribed { qos: QoS::ExactlyOnce, no_local: false, retain_as_published: false, id: None };
         let to = SubscribeTo { filter: Filter::parse(filter, 9).unwrap(), subscribed, retained };
         let (client, filters) = (ClientId::new(client), vec![(0, to)]);
-        Command::Subscribe(Subscribe { client, epoch: Epoch(1), packet_id: PacketId::MIN, filters })
+        Command::Subscribe(Subscribe { client, epoch: FIRST, packet_id: PacketId::MIN, filters })
     }
 
     pub(crate) fn subscribe(&mut self, client: &str, filter: &str) -> Vec<Effect> {
@@ -174,7 +180,7 @@ impl Twins {
         self.ask(Self::publishing(message, Vec::new()))
     }
 
-    pub(crate) fn acks(client: &str, epoch: u64, acks: Vec<Ack>) -> Command {
-        Command::Acks(Acks { client: ClientId::new(client), epoch: Epoch(epoch), acks })
+    pub(crate) fn acks(client: &str, epoch: Epoch, acks: Vec<Ack>) -> Command {
+        Command::Acks(Acks { client: ClientId::new(client), epoch, acks })
     }
 }

@@ -5,7 +5,7 @@ use mqtt_codec::QoS;
 use session_store::command::{GroupPick, RetainedWanted, WillFate};
 use session_store::outbox::OutboxKind;
 
-use crate::twins::{Twins, group, message, pushed};
+use crate::twins::{FIRST, Twins, group, message, pushed};
 
 const GROUP: &str = "$share/g/t";
 
@@ -22,13 +22,13 @@ fn members_that_are_away_get_nothing_while_one_is_connected() {
         twins.connect(name, 60);
         twins.ask(Twins::subscribing(name, GROUP, RetainedWanted::Never));
     }
-    twins.end("a", 1, WillFate::Keep);
-    twins.end("c", 1, WillFate::Keep);
+    twins.end("a", FIRST, WillFate::Keep);
+    twins.end("c", FIRST, WillFate::Keep);
     twins.restart_second();
     for choice in 0..6 {
         assert_eq!(publish(&mut twins, choice, QoS::AtLeastOnce), [choice as u8], "b is there");
     }
-    twins.end("b", 1, WillFate::Keep);
+    twins.end("b", FIRST, WillFate::Keep);
     for choice in 0..3 {
         assert!(publish(&mut twins, choice, QoS::AtLeastOnce).is_empty());
     }
@@ -43,7 +43,7 @@ fn what_was_not_acknowledged_is_handed_on_at_qos_1_and_given_up_at_qos_2() {
     twins.ask(Twins::subscribing("a", GROUP, RetainedWanted::Never));
     publish(&mut twins, 1, QoS::AtLeastOnce);
     publish(&mut twins, 2, QoS::ExactlyOnce);
-    twins.end("a", 1, WillFate::Keep);
+    twins.end("a", FIRST, WillFate::Keep);
     twins.now = twins.now.plus_s(60);
     twins.input(session_store::command::Input::Tick);
     let back: Vec<_> = twins.first.outbox().from(0).map(|(_, item)| (&item.kind, item.message.qos)).collect();

@@ -5,7 +5,7 @@ use mqtt_codec::QoS;
 use session_store::Effect;
 use session_store::command::{Command, WillFate};
 
-use crate::twins::{HOST, Twins, message, pushed};
+use crate::twins::{FIRST, HOST, Twins, message, pushed};
 
 #[test]
 fn a_new_leader_marks_what_was_sent_and_nothing_else() {
@@ -21,7 +21,7 @@ fn a_new_leader_marks_what_was_sent_and_nothing_else() {
     twins.second.say_again(HOST, &mut told);
     let in_flight = [(1, false, b"1".to_vec()), (2, false, b"2".to_vec())];
     assert_eq!(pushed(&told), in_flight, "to the same connection, as it was said");
-    twins.end("c", 1, WillFate::Keep);
+    twins.end("c", FIRST, WillFate::Keep);
     let connect = twins.connecting("c", 60);
     let request = twins.request(7, Command::Connect(connect));
     let (_, second) = twins.both(request);

@@ -5,7 +5,7 @@ use mqtt_codec::QoS;
 use session_store::command::Ack;
 use session_store::limits::{QueueLimits, ShardLimits};
 
-use crate::twins::{Twins, message, packet, pushed};
+use crate::twins::{FIRST, Twins, message, packet, pushed};
 
 #[test]
 fn a_client_that_acknowledges_loses_nothing_to_a_short_queue_and_one_that_does_not_is_counted() {
@@ -18,7 +18,7 @@ fn a_client_that_acknowledges_loses_nothing_to_a_short_queue_and_one_that_does_n
         got += pushed(&twins.publish(message("t", &[number as u8], QoS::AtLeastOnce))).len();
         if number % 10 == 0 {
             let acks = (number - 9..=number).map(|number| Ack::Puback(packet(number)));
-            twins.ask(Twins::acks("c", 1, acks.collect()));
+            twins.ask(Twins::acks("c", FIRST, acks.collect()));
         }
     }
     assert_eq!((got, twins.first.take_counters().1.dropped_queue_full), (100, 0));

@@ -12,7 +12,7 @@ use session_store::shard::{SCAN_PAGE, SCAN_STEPS};
 use session_store::{ClientId, Effect, Message, Shard};
 use topic_index::PageBounds;
 
-use crate::twins::{Twins, message, packet, pushed};
+use crate::twins::{FIRST, Twins, message, packet, pushed};
 
 fn retain(twins: &mut Twins, topic: &str, payload: &[u8]) -> Vec<Effect> {
     let body = message(topic, payload, QoS::AtLeastOnce).body.clone();
@@ -70,7 +70,7 @@ fn a_scan_goes_on_page_by_page_with_whoever_leads() {
             acks.push(session_store::command::Ack::Puback(packet(id)));
         }
         acks.push(session_store::command::Ack::PageTaken(ask.scan));
-        effects.extend(twins.ask(Twins::acks("c", 1, acks)));
+        effects.extend(twins.ask(Twins::acks("c", FIRST, acks)));
     }
     assert_eq!((got, longest), (200, SCAN_PAGE));
 }
