@@ -114,49 +114,30 @@ fn brokers(quelea: &Path, runner: &Runner, target: &Path) -> Result<Vec<Broker>>
         .context("mosquitto is not installed: on Debian `apt-get install mosquitto`, then run this again")?;
     let mut brokers =
         vec![Broker::new(Kind::Quelea, quelea.to_path_buf()), Broker::new(Kind::Mosquitto, mosquitto)];
-    match RUMQTTD.binary(runner, target) {
+    match rumqttd(runner, target) {
         Ok(binary) => brokers.push(Broker::new(Kind::Rumqttd, binary)),
         Err(error) => eprintln!("without rumqttd: {error:#}"),
     }
     Ok(brokers)
 }
 
-/// A broker from crates.io that is installed where it is not found.
-struct Peer {
-    name: &'static str,
-    version: &'static str,
-    /// Names the binary to take.
-    variable: &'static str,
-    /// Whether its own lock file is used.
-    locked: bool,
-}
-
-/// Its own lock file names crates that current compilers refuse.
-const RUMQTTD: Peer = Peer { name: "rumqttd", version: "0.20.0", variable: "RUMQTTD", locked: false };
-const RMQTTD: Peer = Peer { name: "rmqttd", version: "0.24.0", variable: "RMQTTD", locked: true };
-
-impl Peer {
-    /// The binary that the variable names, or the one on the PATH, or one that is installed below the target folder.
-    fn binary(&self, runner: &Runner, target: &Path) -> Result<PathBuf> {
-        if let Some(binary) = std::env::var_os(self.variable) {
-            return Ok(PathBuf::from(binary));
-        }
-        if let Some(binary) = runner.find(self.name) {
-            return Ok(binary);
-        }
-        let peers = target.join("peers");
-        let binary = peers.join("bin").join(self.name);
-        if !binary.is_file() {
-            let mut command = runner.cargo("install");
-            command.arg(self.name).arg("--version").arg(format!("={}", self.version));
-            if self.locked {
-                command.arg("--locked");
-            }
-            command.arg("--root").arg(&peers);
-            if !runner.run(command)?.success() {
-                bail!("it does not install");
-            }
-        }
-        Ok(binary)
+/// `$RUMQTTD`, or the one on the PATH, or one that is installed below the target folder.
+fn rumqttd(runner: &Runner, target: &Path) -> Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("RUMQTTD") {
+        return Ok(PathBuf::from(binary));
     }
+    if let Some(binary) = runner.find("rumqttd") {
+        return Ok(binary);
+    }
+    let peers = target.join("peers");
+    let binary = peers.join("bin").join("rumqttd");
+    if !binary.is_file() {
+        let mut command = runner.cargo("install");
+        // Its own lock file names crates that current compilers refuse.
+        command.args(["rumqttd", "--version", "0.20.0", "--root"]).arg(&peers);
+        if !runner.run(command)?.success() {
+            bail!("it does not install");
+        }
+    }
+    Ok(binary)
 }

@@ -50,7 +50,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "clustered",
-        usage: "[--quick] [--only ROW]... [--beside rmqttd] [--seconds N] [--filters N] [--trials N] [--json]",
+        usage: "[--quick] [--only ROW]... [--seconds N] [--filters N] [--trials N] [--json]",
         help: "what three nodes that are one cluster do: messages between them, takeovers, failover",
         run: compare::clustered::main,
     },

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 const CONNACK: u8 = 0x20;
-const PUBLISH: u8 = 0x30;
 const PUBACK: u8 = 0x40;
 const SUBACK: u8 = 0x90;
 /// The exchange of a client with one at a time.
@@ -58,21 +57,6 @@ impl Client {
         self.answer(PUBACK).map(drop)
     }
 
-    /// Whether a message with this payload comes before nothing has come for the time of an answer. Whatever comes at QoS 1
-    /// is acknowledged.
-    pub(super) fn receives(&mut self, payload: &[u8]) -> bool {
-        while let Ok((first, body)) = self.packet() {
-            let Some((id, found)) = published(first, &body) else { continue };
-            if id.is_some_and(|id| self.send(PUBACK, &id).is_err()) {
-                return false;
-            }
-            if found == payload {
-                return true;
-            }
-        }
-        false
-    }
-
     /// Ends the connection in order.
     pub(super) fn disconnect(mut self) -> Result<()> {
         self.send(0xE0, &[])
@@ -87,13 +71,6 @@ impl Client {
 
     /// The body of the next packet, which must be of this kind.
     fn answer(&mut self, kind: u8) -> Result<Vec<u8>> {
-        let (first, body) = self.packet()?;
-        ensure!(first == kind, "expected a packet of kind {kind:#x}, found {first:#x}");
-        Ok(body)
-    }
-
-    /// The first byte of the next packet, and its body.
-    fn packet(&mut self) -> Result<(u8, Vec<u8>)> {
         let mut first = [0];
         self.stream.read_exact(&mut first).context("no answer")?;
         let (mut len, mut shift) = (0_usize, 0);
@@ -110,23 +87,9 @@ impl Client {
         }
         let mut body = vec![0; len];
         self.stream.read_exact(&mut body)?;
-        let [first] = first;
-        Ok((first, body))
+        ensure!(first == [kind], "expected a packet of kind {kind:#x}, found {first:?}");
+        Ok(body)
     }
-}
-
-/// The packet id, above QoS 0, and the payload of a PUBLISH.
-fn published(first: u8, body: &[u8]) -> Option<(Option<[u8; 2]>, &[u8])> {
-    if first & 0xF0 != PUBLISH {
-        return None;
-    }
-    let (len, rest) = body.split_first_chunk::<2>()?;
-    let rest = rest.get(usize::from(u16::from_be_bytes(*len))..)?;
-    if first & 0b110 == 0 {
-        return Some((None, rest));
-    }
-    let (id, payload) = rest.split_first_chunk::<2>()?;
-    Some((Some(*id), payload))
 }
 
 /// A string of a packet. None here is longer than its two bytes of length can say.
@@ -159,13 +122,5 @@ mod tests {
         assert_eq!(length(128), [0x80, 1]);
         assert_eq!(length(16_384), [0x80, 0x80, 1]);
         assert_eq!(text("ab"), [0, 2, b'a', b'b']);
-    }
-
-    #[test]
-    fn reads_the_payload_of_a_publish() {
-        assert_eq!(published(0x32, &[0, 1, b'a', 0, 9, b'p']), Some((Some([0, 9]), &b"p"[..])));
-        assert_eq!(published(0x30, &[0, 1, b'a', b'p']), Some((None, &b"p"[..])));
-        assert_eq!(published(0x40, &[0, 9]), None);
-        assert_eq!(published(0x32, &[0, 9, b'a']), None);
     }
 }

@@ -1,94 +1,66 @@
-//! Three nodes of one broker that are one cluster, each a process with its folder on the disk of the target folder. Made by
-//! the rows, and ended with them. What differs from broker to broker is in `quelea` and `rmqttd`.
+//! Three nodes of Quelea that are one cluster, each a process with its data on the disk of the target folder. Made by the
+//! rows, and ended with them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::super::broker::free_port;
 use super::super::load::{Load, Shown};
-use super::super::process::{Process, wait};
-use super::{quelea, rmqttd};
+use super::super::process::{Process, get, wait};
 
+/// The cluster group and the six shards of a node.
+const GROUPS: usize = 7;
 /// Until all nodes are ready, each group has three voters, and a node that was killed is back.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Which broker the three nodes are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Quelea,
-    Rmqttd,
-}
-
-impl Kind {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Quelea => "Quelea",
-            Self::Rmqttd => "rmqttd",
-        }
-    }
-}
-
-/// A broker that can be started.
-pub(super) struct Broker {
-    pub(super) kind: Kind,
-    pub(super) binary: PathBuf,
-}
-
-/// Where a node is.
-pub(super) struct Place {
-    /// From 1 on.
-    pub(super) number: usize,
-    pub(super) mqtt: u16,
-    /// For the other nodes; rmqttd's raft alone.
-    pub(super) cluster: u16,
-    /// Quelea's HTTP; what rmqttd's nodes say to each other beside its raft.
-    pub(super) other: u16,
-    pub(super) folder: PathBuf,
-}
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Time for leaderships to go where they belong, and to come to rest.
+const REST: Duration = Duration::from_secs(6);
+/// What a node writes when it has changed who votes in a group.
+const VOTES: &str = "the votes of a group have changed";
+/// What it writes when it hears who leads the cluster group.
+const LEADS: &str = "leads the cluster group";
 
 /// One of them.
 pub(super) struct Node {
-    pub(super) place: Place,
+    pub(super) mqtt: u16,
     pub(super) process: Option<Process>,
+    http: u16,
+    folder: PathBuf,
 }
 
 /// All of them.
 pub(super) struct Trio<'a> {
     pub(super) nodes: Vec<Node>,
-    broker: &'a Broker,
-    /// The load generator.
     quelea: &'a Path,
 }
 
 impl<'a> Trio<'a> {
-    /// Starts three nodes in an empty folder and waits until any of them may die. The profile is Quelea's alone.
-    pub(super) fn start(broker: &'a Broker, quelea: &'a Path, folder: &Path, profile: &str) -> Result<Self> {
+    /// Starts three nodes in an empty folder, with the times of this profile, and waits until any of them may die.
+    pub(super) fn start(quelea: &'a Path, folder: &Path, profile: &str) -> Result<Self> {
         if folder.exists() {
             fs::remove_dir_all(folder).context("cannot empty the nodes' folder")?;
         }
-        let places = (1..=3).map(|number| Place::find(number, folder)).collect::<Result<Vec<_>>>()?;
-        for place in &places {
-            fs::create_dir_all(&place.folder).context("cannot make a node's folder")?;
-            match broker.kind {
-                Kind::Quelea => quelea::configure(place, &places, profile)?,
-                Kind::Rmqttd => rmqttd::configure(place, &places)?,
-            }
+        let ports = [free_port()?, free_port()?, free_port()?];
+        let mut nodes = Vec::new();
+        for (number, port) in (1..).zip(ports) {
+            let folder = folder.join(number.to_string());
+            fs::create_dir_all(&folder).context("cannot make a node's folder")?;
+            let (mqtt, http) = (free_port()?, free_port()?);
+            let text = settings((number, port), (mqtt, http), &folder, (&ports, profile));
+            fs::write(folder.join("quelea.toml"), text).context("cannot write a node's configuration")?;
+            nodes.push(Node { mqtt, http, folder, process: None });
         }
-        let nodes = places.into_iter().map(|place| Node { place, process: None }).collect();
-        let mut trio = Self { nodes, broker, quelea };
+        let mut trio = Self { nodes, quelea };
         for number in 0..trio.nodes.len() {
             trio.begin(number)?;
         }
         for number in 0..trio.nodes.len() {
             trio.until_ready(number)?;
         }
-        match broker.kind {
-            Kind::Quelea => quelea::until_replicated(&trio.nodes)?,
-            Kind::Rmqttd => rmqttd::until_replicated(),
-        }
+        trio.until_replicated()?;
         Ok(trio)
     }
 
@@ -97,24 +69,36 @@ impl<'a> Trio<'a> {
     }
 
     fn begin(&mut self, number: usize) -> Result<()> {
-        let broker = self.broker;
+        let mut command = Command::new(self.quelea);
         let node = self.node(number)?;
-        let command = match broker.kind {
-            Kind::Quelea => quelea::command(&broker.binary, &node.place),
-            Kind::Rmqttd => rmqttd::command(&broker.binary, &node.place),
-        };
-        node.process = Some(Process::begin(command, &node.place.log())?);
+        command.args(["run", "--config"]).arg(node.folder.join("quelea.toml"));
+        node.process = Some(Process::begin(command, &node.log())?);
         Ok(())
     }
 
     fn until_ready(&mut self, number: usize) -> Result<()> {
-        let kind = self.broker.kind;
         let node = self.node(number)?;
-        let (log, port) = (node.place.log(), node.place.mqtt);
+        let (log, port) = (node.log(), node.mqtt);
         node.process.as_mut().context("the node does not run")?.until_accepts(&log, port)?;
-        match kind {
-            Kind::Quelea => quelea::until_ready(&node.place),
-            Kind::Rmqttd => Ok(()),
+        let start = Instant::now();
+        while !get(node.http, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+            ensure!(start.elapsed() < PATIENCE, "a node is not ready after a minute");
+            wait(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Waits until every group has three voters.
+    fn until_replicated(&self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let changed = |node: &Node| node.said().matches(VOTES).count();
+            if self.nodes.iter().map(changed).sum::<usize>() >= GROUPS {
+                wait(REST);
+                return Ok(());
+            }
+            ensure!(start.elapsed() < PATIENCE, "some group has not three voters after a minute");
+            wait(Duration::from_millis(50));
         }
     }
 
@@ -128,27 +112,27 @@ impl<'a> Trio<'a> {
     pub(super) fn revive(&mut self, number: usize) -> Result<()> {
         self.begin(number)?;
         self.until_ready(number)?;
-        wait(quelea::REST);
+        wait(REST);
         Ok(())
     }
 
-    /// Who leads what connections depend on: the cluster group, or rmqttd's raft.
+    /// Who leads the cluster group, as the nodes have written it down; with the highest term.
     pub(super) fn leader(&self) -> Result<usize> {
-        match self.broker.kind {
-            Kind::Quelea => quelea::leader(&self.nodes),
-            Kind::Rmqttd => rmqttd::leader(&self.nodes),
+        let said: Vec<String> = self.nodes.iter().map(Node::said).collect();
+        let told = said.iter().flat_map(|text| text.lines()).filter(|line| line.contains(LEADS));
+        let told = told.filter_map(|line| Some((field(line, "term=")?, field(line, "node=")?)));
+        let (_, leader) = told.max().context("nobody has led the cluster group")?;
+        for (number, node) in self.nodes.iter().enumerate() {
+            if node.number()? == leader {
+                return Ok(number);
+            }
         }
-    }
-
-    /// The port of a node's clients.
-    pub(super) fn port(&self, number: usize) -> Result<u16> {
-        Ok(self.nodes.get(number % 3).context("there are three nodes")?.place.mqtt)
+        bail!("node {leader} leads the cluster group, and is none of the three")
     }
 
     /// Where clients reach all of them.
     pub(super) fn hosts(&self) -> String {
-        let hosts: Vec<String> =
-            self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.place.mqtt)).collect();
+        let hosts: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.mqtt)).collect();
         hosts.join(",")
     }
 
@@ -169,34 +153,47 @@ impl<'a> Trio<'a> {
     }
 }
 
-impl Place {
-    fn find(number: usize, folder: &Path) -> Result<Self> {
-        let (mqtt, cluster, other) = (free_port()?, free_port()?, free_port()?);
-        Ok(Self { number, mqtt, cluster, other, folder: folder.join(number.to_string()) })
-    }
-
+impl Node {
     fn log(&self) -> PathBuf {
         self.folder.join("node.log")
     }
 
-    /// All that the node has written.
-    pub(super) fn said(&self) -> String {
+    fn said(&self) -> String {
         // Before its first word there is no file.
         fs::read_to_string(self.log()).unwrap_or_default()
     }
 
-    #[cfg(test)]
-    pub(super) fn example(number: u16) -> Self {
-        let (mqtt, cluster, other) = (1000 + number, 2000 + number, 3000 + number);
-        Self { number: usize::from(number), mqtt, cluster, other, folder: PathBuf::from("/nodes/1") }
+    /// Its number in the cluster.
+    fn number(&self) -> Result<u64> {
+        let text = fs::read_to_string(self.folder.join("data").join("node.json"))?;
+        let json: serde_json::Value = serde_json::from_str(&text)?;
+        json.get("node").and_then(serde_json::Value::as_u64).context("expected a number in node.json")
     }
 }
 
 /// The number behind a name in a line of a log.
-pub(super) fn field(line: &str, name: &str) -> Option<u64> {
+fn field(line: &str, name: &str) -> Option<u64> {
     let (_, behind) = line.rsplit_once(name)?;
     let digits: String = behind.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
+}
+
+fn settings(
+    (number, port): (usize, u16),
+    (mqtt, http): (u16, u16),
+    folder: &Path,
+    (ports, profile): (&[u16], &str),
+) -> String {
+    let folder = folder.display();
+    let seeds: Vec<String> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+    format!(
+        "[node]\nname = \"node-{number}\"\ndata_dir = \"{folder}/data\"\n\
+         [cluster]\nlisten = \"127.0.0.1:{port}\"\nseeds = [{}]\nprofile = \"{profile}\"\nexpected_nodes = 3\n\
+         [listener.mqtt]\naddress = \"127.0.0.1:{mqtt}\"\nprotocol = \"tcp\"\n\
+         [http]\naddress = \"127.0.0.1:{http}\"\n\
+         [session]\nqueue_messages_max = 10000000\nqueue_bytes_max = \"16GiB\"\n",
+        seeds.join(", ")
+    )
 }
 
 #[cfg(test)]
